@@ -1,0 +1,13 @@
+"""Face sets: `load` reads CelebA's layout or the built-in renderer into a FaceSet; crop, splits, batches and landmark regions.
+
+crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image cache; faceset.py `load`; splits.py; batches.py; regions.py;
+lfw.py and afhq.py two further sets; `python -m lib.data` writes a synthetic set in CelebA's layout and checks folders.
+"""
+
+from lib.data.batches import Batch, Batches
+from lib.data.crop import Crop
+from lib.data.errors import DataError
+from lib.data.faceset import FaceSet, load, to_uint8
+from lib.data.splits import Split, split_most_images, split_random
+
+__all__ = ["Batch", "Batches", "Crop", "DataError", "FaceSet", "Split", "load", "split_most_images", "split_random", "to_uint8"]

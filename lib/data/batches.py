@@ -1,0 +1,113 @@
+"""Training batches as a pure function of (seed, step), made where the images live."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.data.errors import DataError, fail
+from lib.data.faceset import FaceSet
+
+SAMPLERS = ("natural", "balanced")
+
+
+@dataclass
+class Batch:
+    """x (B,3,S,S) float32 in [-1,1]; y (B,A) float32 in {0,1}; index (B,) int64 rows of the FaceSet; rng seeded by (seed, step), on the
+    batch's device, for whatever else the step draws; flipped (B,) bool: which images are mirrored."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    rng: torch.Generator | None = None
+    flipped: Tensor | None = None
+
+
+class Batches:
+    """`batches(step)` is the same Batch whenever and wherever it is asked for.
+
+    faces: the set; index: the rows to draw from (a side of a split); attributes: names, the columns of y; batch: images per batch.
+    sampler "natural": a seeded permutation per epoch, no repeats inside an epoch, a last partial batch is dropped. "balanced": the first
+    half of every batch has attributes[0] = 0, the second half 1, each value running through its own permutations.
+    flip: mirror each image with probability 1/2. On an accelerator the uint8 images of `index` are copied there once, if they fit in its
+    free memory; on the CPU they are read from the cache. DataError if index is empty or smaller than a batch, or a balanced value has no image.
+    """
+
+    def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):
+        index = np.asarray(index, np.int64)
+        if sampler not in SAMPLERS:
+            raise DataError(f"Batches: sampler is {sampler!r}. Give one of {', '.join(SAMPLERS)}.")
+        if isinstance(attributes, str) or not attributes:
+            raise DataError(f"Batches: attributes is {attributes!r}. Give a sequence of attribute names.")
+        if batch < 1 or (sampler == "balanced" and batch % 2):
+            raise DataError(f"Batches: a {sampler} batch of {batch} images. Give a positive number, an even one for the balanced sampler.")
+        if not len(index):
+            fail(faces.name, None, "the split is empty", "Use more identities or another split")
+        if index.min() < 0 or index.max() >= len(faces):
+            fail(faces.name, None, f"the index reaches from {index.min()} to {index.max()}, the set has {len(faces)} images", "Use its own split")
+        if len(index) < batch:
+            fail(faces.name, None, f"the split has {len(index)} images, less than a batch of {batch}", "Use a smaller batch or more images")
+        self.batch, self.seed, self.sampler, self.flip = batch, seed, sampler, flip
+        self.device = torch.device(device)
+        labels = np.stack([faces.column(name) for name in attributes], 1)[index]
+        values = labels[:, 0]
+        self._strata = [np.flatnonzero(values == v) for v in (0, 1)] if sampler == "balanced" else [np.arange(len(index))]
+        for value, stratum in enumerate(self._strata):
+            if not len(stratum):
+                fail(faces.name, None, f"no image of the split has {attributes[0]} = {value}", "Use the natural sampler or another attribute")
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        self._index = torch.from_numpy(index).to(self.device)
+        self._labels = torch.from_numpy(labels).to(self.device, torch.float32)
+        self._host, self._host_index = faces.images, index
+        self._resident = _resident(faces.images, index, self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Natural sampler: whole batches in one pass; balanced: batches until the larger value has been seen once, rounded down, at least 1."""
+        return max(1, max(map(len, self._strata)) * len(self._strata) // self.batch)
+
+    def _order(self, stratum: int, epoch: int) -> np.ndarray:
+        if self._orders.get(stratum, (-1,))[0] != epoch:  # a memo of a pure function
+            rng = np.random.default_rng([self.seed, 2, stratum, epoch])
+            self._orders[stratum] = epoch, rng.permutation(self._strata[stratum])
+        return self._orders[stratum][1]
+
+    def rows(self, step: int) -> np.ndarray:
+        """(B,) int64 positions inside the split's index that batch `step` holds."""
+        if self.sampler == "natural":
+            epoch, k = divmod(step, len(self._strata[0]) // self.batch)
+            return self._order(0, epoch)[k * self.batch : (k + 1) * self.batch]
+        half, parts = self.batch // 2, []
+        for stratum, members in enumerate(self._strata):  # one endless row of permutations per value, cut into half batches
+            epochs, offsets = np.divmod(step * half + np.arange(half), len(members))
+            parts += [self._order(stratum, epoch)[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+        return np.concatenate(parts)
+
+    def __call__(self, step: int) -> Batch:
+        """Batch number `step` >= 0."""
+        if step < 0:
+            raise DataError(f"Batches: step is {step}. Steps count from 0.")
+        rows = self.rows(step)
+        picked = torch.from_numpy(rows).to(self.device)
+        images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device) if self._resident is None else self._resident[picked]
+        x = images.to(torch.float32) / 127.5 - 1
+        flipped = torch.zeros(self.batch, dtype=torch.bool)
+        if self.flip:
+            flipped = torch.from_numpy(np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5)
+        flipped = flipped.to(self.device)
+        x = torch.where(flipped[:, None, None, None], x.flip(-1), x) if self.flip else x
+        rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
+        return Batch(x, self._labels[picked], self._index[picked], rng, flipped)
+
+
+def _resident(images: np.ndarray, index: np.ndarray, device: torch.device) -> Tensor | None:
+    """The uint8 rows on the accelerator; None on the CPU, and where they would take more than 60 % of the free memory."""
+    if device.type == "cpu":
+        return None
+    if device.type == "cuda" and images[0].nbytes * len(index) > 0.6 * torch.cuda.mem_get_info(device)[0]:
+        return None
+    out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, device=device)
+    for a in range(0, len(index), 4096):
+        out[a : a + 4096] = torch.from_numpy(images[index[a : a + 4096]]).to(device)
+    return out

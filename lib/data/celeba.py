@@ -1,0 +1,248 @@
+"""Reader of CelebA's official layout: labels are parsed and checked completely before any image is decoded.
+
+    img_align_celeba/                     images (also img_align_celeba_png/, and the doubly nested folder of the Kaggle archive)
+    list_attr_celeba.txt                  count; attribute names; rows "000001.jpg -1 1 ..."
+    identity_CelebA.txt                   rows "000001.jpg 2880"
+    list_eval_partition.txt               rows "000001.jpg 0" (optional)
+    list_landmarks_align_celeba.txt       count; names; rows of ten pixel coordinates in the 178x218 frame (optional)
+
+Label files may instead be csv with a header line that begins with image_id, as published on Kaggle, and may lie in Anno/ and Eval/.
+"""
+
+import csv
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.data.cache import VERSION
+from lib.data.crop import Crop
+from lib.data.errors import fail
+
+FRAME_WIDTH = 178  # landmark files use the full-size frame, whatever the size of the images
+IMAGE_FOLDERS = (
+    "img_align_celeba/img_align_celeba",
+    "img_align_celeba",
+    "Img/img_align_celeba",
+    "img_align_celeba_png/img_align_celeba_png",
+    "img_align_celeba_png",
+    "Img/img_align_celeba_png",
+)
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+LANDMARK_FILES = ("list_landmarks_align_celeba", "landmarks5_dlib_estimated")
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """Checked labels of one folder; row i of every array is files[i]. landmarks (N,5,2) float64 in the full 178-wide frame, or None."""
+
+    name: str
+    image_dir: Path
+    files: tuple[str, ...]  # as the attribute list names them
+    on_disk: tuple[str, ...]  # the same images as they are called in image_dir (.png for a png folder)
+    sizes: tuple[int, ...]  # bytes
+    attribute_names: tuple[str, ...]
+    attributes: np.ndarray
+    identities: np.ndarray
+    partition: np.ndarray | None
+    landmarks: np.ndarray | None
+    landmark_source: str
+    label_files: tuple[Path, ...]
+
+    def fingerprint(self, crop: Crop) -> str:
+        """sha256 hex over the file list, the file sizes, the content of the label files, the crop rule and its size."""
+        digest = hashlib.sha256(f"celeba {VERSION}\n{crop}\n".encode())
+        for name, size in zip(self.files, self.sizes, strict=True):
+            digest.update(f"{name} {size}\n".encode())
+        for path in self.label_files:
+            digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A label file: column names (empty without a header) and for every image its line number and fields."""
+
+    path: Path
+    names: tuple[str, ...]
+    rows: dict[str, tuple[int, list[str]]]
+
+
+def read_folder(root: Path) -> Folder:
+    """Read and check all label files and the folder's list of images; no image is opened. Raises DataError."""
+    if not root.is_dir():
+        fail(root, None, "no such folder", 'Give the path of a folder in CelebA\'s layout, or "synthetic" for the built-in faces')
+    image_dir = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    if image_dir is None:
+        fail(root / "img_align_celeba", None, "no such folder", "Unpack img_align_celeba.zip here")
+    attr = _table(_find(root, "list_attr_celeba", required=True), width=None, counted=True)
+    attributes = _attributes(attr)
+    on_disk, sizes = _match_images(attr, image_dir)
+    identity = _joined(_table(_find(root, "identity_CelebA", required=True), width=1), attr)
+    identities = _convert(identity, _integer, "an identity is an integer")
+    label_files = [attr.path, identity.path]
+    partition = landmarks = None
+    if path := _find(root, "list_eval_partition"):
+        partition = _convert(_joined(_table(path, width=1), attr), _partition, "a partition is 0 (train), 1 (validation) or 2 (test)")
+        label_files.append(path)
+    source = next((path for name in LANDMARK_FILES if (path := _find(root, name))), None)
+    if source:
+        points = _joined(_table(source, width=10, counted=True), attr)
+        landmarks = _convert(points, _coordinates, "landmarks are ten finite numbers").reshape(-1, 5, 2)
+        label_files.append(source)
+    return Folder(
+        name=root.resolve().name,
+        image_dir=image_dir,
+        files=tuple(attr.rows),
+        on_disk=on_disk,
+        sizes=sizes,
+        attribute_names=attr.names,
+        attributes=attributes,
+        identities=identities,
+        partition=partition,
+        landmarks=landmarks,
+        landmark_source=source.name if source else "none",
+        label_files=tuple(label_files),
+    )
+
+
+def to_image_frame(points: np.ndarray, image: Path) -> tuple[np.ndarray, int, int]:
+    """Points of the 178-wide frame -> (points in pixels of this image, its width, its height); integers are pixel centres."""
+    with Image.open(image) as opened:
+        width, height = opened.size
+    return (points + 0.5) * (width / FRAME_WIDTH) - 0.5, width, height
+
+
+def _find(root: Path, stem: str, required: bool = False) -> Path | None:
+    for folder in (root, root / "Anno", root / "Eval"):
+        for suffix in (".txt", ".csv"):
+            if (folder / f"{stem}{suffix}").is_file():
+                return folder / f"{stem}{suffix}"
+    if required:
+        fail(root / f"{stem}.txt", None, "no such file", "Copy it from CelebA's Anno folder next to img_align_celeba")
+    return None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file without trailing blank ones; DataError if it is empty, unreadable or not UTF-8."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        fail(path, None, f"cannot be read ({error.strerror})", "Check that it is a file and that you may read it")
+    if not data.strip():
+        fail(path, 1, "the file is empty", "Download it again")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").rstrip().split("\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        fail(path, line, "the file is not UTF-8 text", "Save it as UTF-8, or download it again if it is an archive")
+
+
+def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
+    """Parse one label file. width: values per row, None to take it from the names line; counted: txt begins with count and names."""
+    lines = read_lines(path)
+    names: tuple[str, ...] = ()
+    if path.suffix == ".csv":
+        numbered = [(i, [field.strip() for field in row]) for i, row in enumerate(csv.reader(lines), 1)]
+        if numbered[0][1][0] != "image_id":
+            fail(path, 1, f"the csv has no header (its first field is {numbered[0][1][0]!r})", "Put image_id and the column names in line 1")
+        names, first = tuple(numbered[0][1][1:]), 1
+    else:
+        numbered, first = [(i, line.split()) for i, line in enumerate(lines, 1)], 0
+        if counted:
+            count, first = lines[0].strip(), 2
+            if not count.isascii() or not count.isdigit():
+                fail(path, 1, f"the count line is {count[:40]!r}, not a number", "Line 1 must hold the number of rows, line 2 the names")
+            names = tuple(numbered[1][1]) if len(numbered) > 1 else ()
+            if int(count) != len(numbered) - 2:
+                fail(path, 1, f"the count line says {count}, the file has {max(0, len(numbered) - 2)} rows", "Correct the count or restore the rows")
+    if duplicate := _first_duplicate(names):
+        fail(path, first, f"the name {duplicate} occurs twice in the names line", "Every column needs its own name")
+    width = len(names) if width is None else width
+    if names and len(names) != width:
+        fail(path, first, f"{len(names)} column names instead of {width}", "Restore the names line of the official file")
+    rows: dict[str, tuple[int, list[str]]] = {}
+    for line, fields in numbered[first:]:
+        if not fields or len(fields) == 1 and not fields[0]:
+            fail(path, line, "blank line", "Remove it")
+        name = fields[0]
+        if name in (".", "..") or "/" in name or "\\" in name or ":" in name:
+            fail(path, line, f"the name {name!r} leaves the image folder", "Rows must hold plain file names without a path")
+        if name in rows:
+            fail(path, line, f"{name} is listed twice (first in line {rows[name][0]})", "Remove one of the two rows")
+        if len(fields) != width + 1:
+            fail(path, line, f"{len(fields) - 1} values after {name} instead of {width}", "Restore the row")
+        rows[name] = line, fields[1:]
+    if not rows:
+        fail(path, 1, "the file lists no image", "Restore its rows")
+    return _Table(path, names, rows)
+
+
+def _first_duplicate(names: tuple[str, ...]) -> str | None:
+    return next((name for i, name in enumerate(names) if name in names[:i]), None)
+
+
+def _attributes(attr: _Table) -> np.ndarray:
+    if not attr.names:
+        fail(attr.path, 2, "the file names no attribute", "Restore the names line of the official file")
+    for name, (line, fields) in attr.rows.items():
+        if not set(fields) <= {"1", "-1"}:
+            column = next(i for i, field in enumerate(fields) if field not in ("1", "-1"))
+            fail(attr.path, line, f"{attr.names[column]} of {name} is {fields[column]!r}", "Attribute values are 1 or -1")
+    return np.array([[field == "1" for field in fields] for _, fields in attr.rows.values()], np.uint8)
+
+
+def _match_images(attr: _Table, image_dir: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names on disk and sizes of the listed images; DataError if one is missing or one is there that is not listed."""
+    is_png = image_dir.name == "img_align_celeba_png"  # its files end in .png although the official lists say .jpg
+    with os.scandir(image_dir) as entries:
+        present = {e.name: e.stat().st_size for e in entries if e.is_file() and Path(e.name).suffix.lower() in IMAGE_SUFFIXES}
+    on_disk = []
+    for name, (line, _) in attr.rows.items():
+        actual = Path(name).stem + ".png" if is_png else name
+        if actual not in present:
+            fail(attr.path, line, f"{actual} is listed but absent from {image_dir}", "Restore the image, or remove its row and lower the count")
+        on_disk.append(actual)
+    if extra := sorted(present.keys() - set(on_disk)):
+        fail(image_dir / extra[0], None, f"the image is not listed in {attr.path.name} ({len(extra)} such files)", "Remove it or add its row")
+    return tuple(on_disk), tuple(present[name] for name in on_disk)
+
+
+def _joined(table: _Table, attr: _Table) -> _Table:
+    """The table in the attribute list's order; DataError unless both list the same images."""
+    for name, (line, _) in table.rows.items():
+        if name not in attr.rows:
+            fail(table.path, line, f"{name} is not listed in {attr.path.name}", "Remove the row or add the image to the attribute list")
+    for name, (line, _) in attr.rows.items():
+        if name not in table.rows:
+            fail(table.path, None, f"no row for {name} (line {line} of {attr.path.name})", "Restore the row")
+    return _Table(table.path, table.names, {name: table.rows[name] for name in attr.rows})
+
+
+def _convert(table: _Table, parse, rule: str) -> np.ndarray:
+    out = []
+    for name, (line, fields) in table.rows.items():
+        try:
+            out.append(parse(fields))
+        except ValueError:
+            fail(table.path, line, f"{name} has {' '.join(fields)[:60]!r}, but {rule}", "Correct the row")
+    return np.array(out)
+
+
+def _integer(fields: list[str]) -> int:
+    return int(fields[0])
+
+
+def _partition(fields: list[str]) -> int:
+    return ("0", "1", "2").index(fields[0])
+
+
+def _coordinates(fields: list[str]) -> list[float]:
+    values = [float(field) for field in fields]
+    if not all(map(math.isfinite, values)):
+        raise ValueError
+    return values
