@@ -1,0 +1,268 @@
+"""The one training loop. It knows stages, updates and batches, and nothing of any paper.
+
+A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function of (seed, step)
+or comes from generators whose state is in the checkpoint, so an interrupted run ends with the same numbers as an uninterrupted one.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser: which networks of Nets it trains (field names), on which loss, how often in a cycle. Fused Adam.
+
+    loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}). It may read only tensors, so that it can be captured.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: Callable
+    lr: float
+    betas: tuple[float, float]
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: `cycles` times all `updates` in order, on batches labelled with `attributes`.
+
+    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`.
+    """
+
+    name: str
+    model: str
+    attributes: tuple[str, ...]
+    updates: tuple[Update, ...]
+    cycles: int
+    batch: int
+    sampler: str = "natural"
+    flip: bool = False
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss term became NaN or infinite; the message names the term, the stage and the cycle."""
+
+
+def networks(nets) -> dict[str, nn.Module]:
+    """The modules of a Nets dataclass by field name."""
+    return {k: v for k, v in vars(nets).items() if isinstance(v, nn.Module)}
+
+
+def weights(models: dict) -> dict[str, Tensor]:
+    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds."""
+    return {f"{m}/{n}.{k}": v.contiguous() for m, nets in models.items() for n, net in networks(nets).items() for k, v in net.state_dict().items()}
+
+
+def load_weights(models: dict, flat: dict[str, Tensor], where: str) -> None:
+    """Put the flat dict of `weights` back. Raises ValueError naming the file if names or shapes differ."""
+    for m, nets in models.items():
+        for n, net in networks(nets).items():
+            prefix = f"{m}/{n}."
+            part = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
+            try:
+                net.load_state_dict(part)
+            except RuntimeError as error:
+                raise ValueError(f"{where}: it does not hold the networks of this configuration ({m}/{n}): {error}") from None
+
+
+def save_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """`write(temporary)` and then rename: a killed process leaves the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def polite_interrupt() -> Iterator[list]:
+    """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and save.
+    A second signal raises at once. Outside the main thread signals stay as they are."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+class History:
+    """Rows of history.csv and the cycles not yet checked. Values stay on the device until `flush`: one transfer per window, no
+    synchronisation inside a cycle."""
+
+    def __init__(self, rows: list[dict] | None = None):
+        self.rows = rows or []
+        self.pending: list[tuple[str, int, dict[str, Tensor]]] = []
+
+    def add(self, stage: str, cycle: int, values: dict[str, Tensor]) -> None:
+        self.pending.append((stage, cycle, values))
+
+    def flush(self, every: int, constants: dict[str, float]) -> None:
+        """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the first bad one,
+        with all rows before it kept."""
+        if not self.pending:
+            return
+        names = list(self.pending[0][2])
+        table = torch.stack([torch.stack([v[n].float() for n in names]) for _, _, v in self.pending]).tolist()
+        pending, self.pending = self.pending, []
+        for (stage, cycle, _), values in zip(pending, table, strict=True):
+            row = dict(zip(names, values, strict=True))
+            bad = [n for n, v in row.items() if not math.isfinite(v)]
+            if bad:
+                raise TrainingDiverged(
+                    f"{', '.join(f'{n} = {row[n]}' for n in bad)} in stage {stage}, cycle {cycle}. The curves up to there are kept in "
+                    "history.csv; try a smaller learning rate or another seed."
+                )
+            if cycle == 1 or cycle % every == 0:
+                self.rows.append({"stage": stage, "cycle": cycle} | row | constants)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows)
+
+
+def _fresh_rng(seed: int, device) -> torch.Generator:
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def train(paper, cfg, batches: Callable, folder: Path, seed: int, device="cpu", log_every: int = 10, save_every: float = 20.0) -> tuple[dict, dict]:
+    """Train all of `paper.stages(cfg)`; resume from `folder`/resume.pt if it is there.
+
+    batches(stage, seed) -> a function of the step number that returns a Batch. Writes history.csv and resume.pt into `folder`
+    every `save_every` seconds (0: at every cycle) and at the end. Returns ({model: Nets}, {stage: {cycles, seconds,
+    cycles_per_second, images_seen: {update: n}}}).
+
+    Raises TrainingDiverged, or KeyboardInterrupt after a clean save when interrupted.
+    """
+    device, resume = torch.device(device), folder / "resume.pt"
+    state = torch.load(resume, map_location=device, weights_only=True) if resume.exists() else None
+    history = History(json.loads(state["rows"]) if state else None)
+    report = state["report"] if state else {}
+    models: dict = {}
+    rng = _fresh_rng(seed, device)
+
+    def nets_of(model: str):
+        if model not in models:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)  # every model starts from the seed alone, whatever was trained before it
+                models[model] = paper.build(cfg)
+            for net in networks(models[model]).values():
+                net.to(device)
+        return models[model]
+
+    stage_list = paper.stages(cfg)
+    if state:
+        for model in state["models"]:
+            nets_of(model)
+        load_weights(models, state["weights"], str(resume))
+        rng.set_state(state["rng"].cpu())
+
+    for number, stage in enumerate(stage_list):
+        if state and number < state["stage"]:
+            continue
+        nets = nets_of(stage.model)
+        modules = networks(nets)
+        optimisers = {
+            u.name: torch.optim.Adam([p for n in u.trains for p in modules[n].parameters()], lr=u.lr, betas=u.betas, fused=True) for u in stage.updates
+        }
+        done, spent = 0, 0.0
+        if state and number == state["stage"]:
+            done, spent = state["cycle"], state["seconds"]
+            for name, optimiser in optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+        source = batches(stage, seed)
+        per_cycle = sum(u.repeats for u in stage.updates)
+        constants = {f"{u.name}/lr": u.lr for u in stage.updates}
+        began = time.perf_counter() - spent
+
+        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began, constants=constants) -> None:
+            history.flush(log_every, constants)
+            write_history(folder, history)
+            seconds = time.perf_counter() - began
+            report[stage.name] = {
+                "cycles": cycle,
+                "seconds": round(seconds, 2),
+                "cycles_per_second": round(cycle / seconds, 4),
+                "images_seen": {u.name: cycle * u.repeats * stage.batch for u in stage.updates},
+            }
+            snapshot = {
+                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models), "rng": rng.get_state(),
+                "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
+            }  # fmt: skip
+            save_atomically(resume, lambda p: torch.save(snapshot, p))
+
+        last_save = time.perf_counter()
+        with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
+            try:
+                for cycle in range(done + 1, stage.cycles + 1):
+                    values, step = {}, (cycle - 1) * per_cycle
+                    for update in stage.updates:
+                        _freeze(modules, update.trains)
+                        for _ in range(update.repeats):
+                            batch = source(step)
+                            batch.rng, step = rng, step + 1
+                            total, parts = update.loss(nets, batch, cfg)
+                            optimisers[update.name].zero_grad(set_to_none=True)
+                            total.backward()
+                            optimisers[update.name].step()
+                        values |= {f"{update.name}/{k}": v for k, v in parts.items()} | {f"{update.name}/total": total.detach()}
+                    history.add(stage.name, cycle, values)
+                    bar.update()
+                    if cycle % log_every == 0:
+                        history.flush(log_every, constants)
+                    if asked or cycle == stage.cycles or time.perf_counter() - last_save >= save_every:
+                        save(cycle)
+                        last_save = time.perf_counter()
+                    if asked:
+                        raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
+            except TrainingDiverged:
+                write_history(folder, history)
+                raise
+        state = None
+    for nets in models.values():
+        for net in networks(nets).values():
+            net.requires_grad_(True).eval()
+    return models, report
+
+
+def _freeze(modules: dict[str, nn.Module], trained: tuple[str, ...]) -> None:
+    """Only the trained networks collect gradients; the others still pass them through to their inputs."""
+    for name, module in modules.items():
+        module.requires_grad_(name in trained)
+
+
+def write_history(folder: Path, history: History) -> None:
+    """history.csv, whole, atomically; float32 values with the 9 digits that give them back exactly."""
+    save_atomically(folder / "history.csv", lambda p: history.frame().to_csv(p, index=False, float_format="%.9g"))
+
+
+def peak_memory_mb(device="cpu") -> float:
+    """The most memory this process held: the accelerator's allocator on a GPU, else resident memory (which includes the libraries)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

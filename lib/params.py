@@ -1,0 +1,101 @@
+"""Parameters checked before anything runs: strict dataclass configs, and the `parameters` cell of a notebook."""
+
+import ast
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+
+import nbformat
+
+
+class ParameterError(ValueError):
+    """An unknown name, a wrong type or a value out of range; the message names the parameter and the remedy."""
+
+
+def _matches(value, hint) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_matches(value, a) for a in args)
+    if origin is not None:
+        return isinstance(value, origin)
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _name(hint) -> str:
+    return getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
+
+
+def unknown(name: str, valid) -> str:
+    """'unknown parameter ...' with the closest valid name, if any is close, and all valid names."""
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"unknown parameter {name!r}.{hint} Valid names: {', '.join(valid)}."
+
+
+def check(params: dict, hints: dict[str, object], where: str) -> None:
+    """Raise ParameterError if `params` holds a name that `hints` lacks, or a value that is not of the hinted type."""
+    for name, value in params.items():
+        if name not in hints:
+            raise ParameterError(f"{where}: {unknown(name, hints)}")
+        if not _matches(value, hints[name]):
+            raise ParameterError(f"{where}: {name} = {value!r} is a {type(value).__name__}; it must be {_name(hints[name])}.")
+
+
+def from_params(preset, params: dict):
+    """A copy of the frozen dataclass instance `preset` with `params` put in. Range checks are the dataclass's own
+    (`__post_init__`, through `require`). Raises ParameterError."""
+    cls = type(preset)
+    hints = {f.name: typing.get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
+    check(params, hints, cls.__module__.rpartition(".")[2])
+    return dataclasses.replace(preset, **{k: float(v) if hints[k] is float else v for k, v in params.items()})
+
+
+def require(condition: bool, name: str, value, must: str) -> None:
+    """Raise ParameterError '`name` = `value`: must be ...' unless the condition holds."""
+    if not condition:
+        raise ParameterError(f"{name} = {value!r}: it must be {must}.")
+
+
+def pick(options: dict, name: str, what: str):
+    """options[name], or a ParameterError that lists the options."""
+    if name not in options:
+        raise ParameterError(f"{what} = {name!r}: it must be one of {', '.join(options)}.")
+    return options[name]
+
+
+def declared(notebook: Path) -> dict[str, tuple[object, object]]:
+    """The names a notebook's one cell tagged `parameters` declares: name -> (type, default).
+
+    Papermill only warns about an unknown parameter and checks no type, so the cell's syntax tree is read instead. Every line
+    must be `name: type = literal  # help`; anything else raises ParameterError, since papermill injects values *after* the cell
+    and a derived value would keep its old value.
+    """
+    cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ParameterError(f"{notebook}: it must have exactly one cell tagged 'parameters', found {len(cells)}.")
+    out = {}
+    for node in ast.parse(cells[0].source).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+            raise ParameterError(f"{notebook}: parameters cell, line {node.lineno}: only `name: type = literal` is allowed.")
+        kind = eval(ast.unparse(node.annotation), {"__builtins__": {t.__name__: t for t in (int, float, str, bool, dict, list)}})
+        out[node.target.id] = (kind, ast.literal_eval(node.value))
+    return out
+
+
+def from_text(text: str, hint) -> object:
+    """A command-line value as the hinted type wants it: JSON where it parses, else the text itself ('true' is a bool only for a bool)."""
+    if hint is str:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
