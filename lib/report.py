@@ -1,0 +1,589 @@
+"""Executed notebooks -> HTML pages that open from disk, and the page that lists all runs.
+
+A page loads nothing: pictures are data URIs, mathematics is MathML made here, and its content-security policy allows one
+script, our own (`report_template/slider.js`), by its hash. A page of a data set that may not be published holds no picture of it.
+"""
+
+import base64
+import copy
+import csv
+import hashlib
+import html
+import json
+import os
+import re
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jinja2
+import nbformat
+from bs4 import BeautifulSoup, NavigableString
+from latex2mathml.converter import convert_to_element
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from nbconvert.filters.ansi import strip_ansi
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from traitlets.config import Config
+
+TEMPLATES = Path(__file__).parent / "report_template"
+MAX_BYTES = 4_000_000
+WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "not tested": "untested"}  # verdict -> CSS class
+
+PAPERS = {  # in the order of the notebooks; key -> (title, citation)
+    "atigan": (
+        "ATI-GAN: Local Facial Attribute Transfer through Inpainting",
+        "R. Durall, F.-J. Pfreundt, J. Keuper. arXiv:2002.03040, 2020.",
+    ),
+    "diat": ("DIAT: Deep Identity-aware Transfer of Facial Attributes", "M. Li, W. Zuo, D. Zhang. arXiv:1610.05586, 2016."),
+    "sagan": (
+        "SaGAN: Generative Adversarial Network with Spatial Attention for Face Attribute Editing",
+        "G. Zhang, M. Kan, S. Shan, X. Chen. ECCV 2018.",
+    ),
+    "sggan": (
+        "SG-GAN: Sparsely Grouped Multi-task Generative Adversarial Networks for Facial Attribute Manipulation",
+        "J. Zhang, Y. Shu, S. Xu, G. Cao, F. Zhong, M. Liu, X. Qin. ACM Multimedia 2018, arXiv:1805.07509.",
+    ),
+    "bridgegan": (
+        "BridgeGAN: Bridging the Gap between Label- and Reference-based Synthesis in Multi-attribute Image-to-Image Translation",
+        "Q. Huang et al. ICCV 2021, arXiv:2110.05055 (the supplement).",
+    ),
+}
+
+
+class ReportError(RuntimeError):
+    """A notebook or record from which no honest page can be made; the message names file, place and remedy."""
+
+
+def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: bool = True) -> Path:
+    """Write `notebook` (executed, .ipynb) as one self-contained HTML page to `out` and return `out`.
+
+    provenance: name -> value, shown in this order in the page's head; dicts and lists are spelled out, None is a dash.
+    images=False keeps no pixel of any picture except in cells tagged `no-faces` (curves, tables, drawings): pictures, HTML
+    and markdown with pictures, attachments and text that looks like pixels give way to one sentence.
+    Cell tags honoured besides: remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes.
+    Raises ReportError for an unreadable, unexecuted or failed notebook (also for an error swallowed by an Output widget), a
+    formula that cannot be typeset, anything that would be loaded from outside the page, and a page over 4 MB.
+    """
+    notebook, out = Path(notebook), Path(out)
+    try:
+        nb = nbformat.read(notebook, as_version=4)
+    except Exception as err:  # nbformat raises many kinds: file, JSON, version, schema
+        raise ReportError(f"{notebook}: not a readable notebook: {str(err).splitlines()[0]}") from err
+    _refuse_failed(nb, notebook)
+    contents: list[tuple[int, str, str]] = []
+    nb.cells = [_prepared(cell, i, nb, notebook, images, contents, title) for i, cell in enumerate(nb.cells) if "remove_cell" not in _tags(cell)]
+    nb.metadata.pop("widgets", None)
+
+    if sum(level == 2 for level, _, _ in contents) == 1 and contents[0][0] == 2:
+        contents = contents[1:]  # a notebook's single top heading is its title, not a chapter
+    top = min((level for level, _, _ in contents), default=2)
+    page = _page(title) | {
+        "script": _script(),
+        "provenance": [(name, _spelled(value)) for name, value in provenance.items()],
+        "contents": [(level - top + 2, anchor, text) for level, anchor, text in contents if level - top < 2],
+        "withheld": None if images else WITHHELD,
+    }
+    config = Config()
+    config.HTMLExporter.template_name = TEMPLATES.name
+    config.TemplateExporter.extra_template_basedirs = [str(TEMPLATES.parent)]
+    text, _ = HTMLExporter(config=config).from_notebook_node(nb, {"page": page, "metadata": {"name": notebook.stem}})
+
+    if not images:
+        _assert_no_picture(text, notebook)
+    size = len(text.encode())
+    if size > MAX_BYTES:
+        raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Largest outputs: {_largest(nb)}.")
+    return _write(out, text)
+
+
+def index(results: Path, reports: Path) -> Path:
+    """Write `reports`/index.html: every run under `results`/<paper>/<run_id>/run.json, newest first, and return its path.
+
+    A complete run links to `reports`/<paper>-<run_id>.html where that file exists; its claims.csv is counted by verdict.
+    Papers without a run are named as such. Raises ReportError naming the file for a broken run.json or claims.csv.
+    """
+    results, reports = Path(results), Path(reports)
+    runs: dict[str, list[dict]] = {key: [] for key in PAPERS}
+    titles = {key: title for key, (title, _) in PAPERS.items()}
+    for path in sorted(results.glob("*/*/run.json")):
+        key = path.parent.parent.name
+        record = _record(path)
+        titles.setdefault(key, record["title"])
+        runs.setdefault(key, []).append((record["started"], record["run_id"], _row(record, path.parent, reports / f"{key}-{record['run_id']}.html")))
+    papers = [
+        {
+            "key": key,
+            "title": titles[key],
+            "citation": PAPERS[key][1] if key in PAPERS else "",
+            "runs": [row for _, _, row in sorted(found, key=lambda run: run[:2], reverse=True)],
+        }
+        for key, found in runs.items()
+    ]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
+    page = _page("Five face-editing papers, reproduced")
+    page["style"] = Markup(page["style"])
+    return _write(reports / "index.html", environment.get_template("runs.html.j2").render(page=page, papers=papers))
+
+
+# ---- the page ----
+
+
+def _script() -> str:
+    return "\n" + (TEMPLATES / "slider.js").read_text(encoding="utf-8")
+
+
+def _page(title: str) -> dict:
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    csp = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; font-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"title": title, "csp": csp, "style": "\n" + (TEMPLATES / "style.css").read_text(encoding="utf-8")}
+
+
+def _write(out: Path, text: str) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, out)
+    return out
+
+
+def _spelled(value) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_spelled(item)}" for name, item in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(_spelled(item) for item in value) or "–"
+    return str(value)
+
+
+def _largest(nb) -> str:
+    sizes = []
+    for cell in nb.cells:
+        texts = [cell.source, *("".join(output.get("data", {}).values()) or output.get("text", "") for output in cell.get("outputs", []))]
+        sizes += [(len(text), cell.metadata.study_place) for text in texts]
+    return ", ".join(f"{place} with {size / 1e6:.1f} MB" for size, place in sorted(sizes, reverse=True)[:3])
+
+
+# ---- what must not be shown as a result ----
+
+
+def _tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _refuse_failed(nb, notebook: Path) -> None:
+    remedy = "Mend the run and execute it again; no report is made of a failed notebook."
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise ReportError(f"{notebook}: cell {i}: {output.ename}: {output.evalue}. {remedy}")
+        if cell.get("metadata", {}).get("papermill", {}).get("exception"):
+            raise ReportError(f"{notebook}: cell {i} ended in an exception. {remedy}")
+        if cell.execution_count is None:
+            raise ReportError(f"{notebook}: cell {i} was not executed. Run the notebook from top to bottom first.")
+    if nb.metadata.get("papermill", {}).get("exception"):
+        raise ReportError(f"{notebook}: papermill recorded an exception. {remedy}")
+    for model in _widget_state(nb).values():
+        for output in model.get("state", {}).get("outputs", []) or []:
+            if output.get("output_type") == "error":
+                raise ReportError(f"{notebook}: an Output widget swallowed {output.get('ename')}: {output.get('evalue')}. {remedy}")
+
+
+def _widget_state(nb) -> dict:
+    return nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+
+
+# ---- cells -> HTML ----
+
+
+def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, title: str):
+    """The cell with every output reduced to one of text/html, text/plain or a stream, ready for the template."""
+    place = f"cell {i}"
+    cell = copy.deepcopy(cell)
+    cell.metadata.study_place = place
+    cell.metadata.tags = _tags(cell)
+    show = images or "no-faces" in cell.metadata.tags
+    try:
+        if cell.cell_type == "markdown":
+            cell.source = _markdown(cell.source, cell.get("attachments", {}), notebook.parent, contents, title)
+            if not show:
+                cell.source = _without_pictures(cell.source)
+        elif cell.cell_type == "code":
+            tags = cell.metadata.tags
+            injected = "injected-parameters" in tags
+            cell.metadata.study_open = injected or "parameters" in tags
+            cell.metadata.study_summary = "Parameters and their defaults" if "parameters" in tags else "Code"
+            if injected:
+                cell.metadata.study_summary = "Parameters set for this run (they override the defaults)"
+            if not show and _like_pixels(cell.source):
+                cell.source = f"# {WITHHELD}"
+            outputs = [] if "remove_output" in tags else _merged(cell.outputs)
+            heading = contents[-1][2] if contents else title
+            cell.outputs = [new for output in outputs for new in _output(output, nb, notebook.parent, show, f"Figure: {heading}")]
+    except ReportError as err:
+        raise ReportError(f"{notebook}: {place}: {err}") from err
+    return cell
+
+
+def _merged(outputs: list) -> list:
+    """Streams of one kind joined, progress bars reduced to their last state, empty streams dropped."""
+    merged: list = []
+    for output in outputs:
+        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    for output in merged:
+        if output.output_type == "stream":
+            lines = output.text.replace("\r\n", "\n").split("\n")
+            output.text = "\n".join(next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in lines).strip("\n")
+    return [output for output in merged if output.output_type != "stream" or output.text]
+
+
+def _output(output, nb, folder: Path, show: bool, alt: str) -> list:
+    """At most one output in place of `output`, its data a single text/html or text/plain."""
+    if output.output_type == "stream":
+        if not show:
+            output.text = WITHHELD if _like_pixels(output.text) else strip_ansi(output.text)
+        return [output]
+    if WIDGET_VIEW in output.data:
+        if _is_progress(output.data[WIDGET_VIEW].get("model_id"), _widget_state(nb)):
+            return []
+        return [_html_output(output, '<p class="note">Live in JupyterLab: this control asks the model itself and is not part of this page.</p>')]
+    data, metadata = output.data, output.get("metadata", {})
+    pictures = [mime for mime in ("image/svg+xml", "image/png", "image/webp", "image/jpeg", "image/gif") if mime in data]
+    if not show and any(mime not in ("text/html", "text/markdown", "text/latex", "text/plain") for mime in data):
+        return [_html_output(output, f'<p class="note">{WITHHELD}</p>')]
+    if "text/html" in data:
+        body = _clean(data["text/html"], alt)
+    elif "text/markdown" in data:
+        body = _markdown(data["text/markdown"], {}, folder, [], "")
+    elif pictures:
+        body = _picture(pictures[0], data[pictures[0]], metadata, alt)
+    elif "text/latex" in data:
+        body = _markdown(data["text/latex"], {}, folder, [], "")
+    elif "text/plain" in data:
+        text = data["text/plain"]
+        if not show:
+            text = WITHHELD if _like_pixels(text) else strip_ansi(text)
+        output.data = nbformat.from_dict({"text/plain": text})
+        return [output]
+    else:
+        body = f'<p class="note">An output of type {html.escape(", ".join(data) or "unknown")} is shown in JupyterLab only.</p>'
+    return [_html_output(output, body if show else _without_pictures(body, whole=True))]
+
+
+def _html_output(output, body: str):
+    output.data = nbformat.from_dict({"text/html": body})
+    return output
+
+
+def _is_progress(model_id: str | None, state: dict) -> bool:
+    model = state.get(model_id, {})
+    children = [child.removeprefix("IPY_MODEL_") for child in model.get("state", {}).get("children", []) or []]
+    return "Progress" in model.get("model_name", "") or any(_is_progress(child, state) for child in children)
+
+
+def _picture(mime: str, data: str, metadata: dict, alt: str) -> str:
+    own = metadata.get(mime, {}) if isinstance(metadata.get(mime), dict) else {}
+    alt = own.get("alt") or metadata.get("alt") or alt
+    # An SVG shown through <img> can neither run scripts nor clash with the ids of the next one.
+    payload = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else "".join(data.split())
+    size = "".join(f' {name}="{int(own[name])}"' for name in ("width", "height") if own.get(name))
+    return f'<img src="data:{mime};base64,{payload}" alt="{html.escape(alt)}"{size}>'
+
+
+def _clean(text: str, alt: str = "") -> str:
+    """HTML made well-formed, without scripts and frames; raises ReportError if it would load anything from outside the page."""
+    soup = BeautifulSoup(text, "html.parser")
+    for tag in soup.find_all(["script", "iframe", "frame", "object", "embed", "applet", "link", "meta", "base", "form", "template", "portal"]):
+        tag.decompose()
+    for node in soup.find_all(string=lambda s: type(s) is not NavigableString and s.parent.name != "style"):
+        node.extract()  # comments, CDATA, declarations
+    for tag in soup.find_all(True):
+        for name in [name for name in tag.attrs if name.startswith("on")]:
+            del tag[name]
+        loads = [tag.get(name) for name in ("src", "srcset", "poster", "background", "data", "xlink:href") if tag.get(name)]
+        href = tag.get("href") or ""
+        if tag.name != "a" and href:
+            loads.append(href)
+        elif re.match(r"\s*(javascript|data|vbscript):", href, re.IGNORECASE):
+            del tag["href"]
+        style = tag.get("style", "") + (tag.get_text() if tag.name == "style" else "")
+        loads += [url for pair in re.findall(r"""url\(\s*["']?([^"')]*)|@import\s*([^;]*)""", style, re.IGNORECASE) for url in pair if url]
+        for url in loads:
+            if not url.strip().startswith(("data:", "#")):
+                raise ReportError(f"the page would have to load {url[:100]!r}. Show the picture itself, or link a file beside the notebook.")
+        if tag.name == "img" and not tag.get("alt"):
+            tag["alt"] = alt or "Figure"
+    return str(soup)
+
+
+class _Markdown(IPythonRenderer):
+    """Markdown with MathML, unique heading anchors, and the headings noted in `contents` as (level, anchor, text)."""
+
+    def __init__(self, attachments: dict, folder: Path, contents: list, title: str):
+        super().__init__(escape=False, attachments=attachments, embed_images=True, path=str(folder), exclude_anchor_links=True)
+        self.contents, self.title = contents, title
+
+    def heading(self, text: str, level: int, **attrs) -> str:
+        plain = re.sub(r"\s+", " ", BeautifulSoup(text, "html.parser").get_text()).strip()
+        if level == 1 and plain == self.title:
+            return ""  # the page's head shows it
+        taken = {anchor for _, anchor, _ in self.contents}
+        slug = re.sub(r"[^\w]+", "-", plain.lower()).strip("-") or "section"
+        anchor = next(a for a in [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))] if a not in taken)
+        level = min(level + 1, 6)  # the page's title is the only h1
+        self.contents.append((level, anchor, plain))
+        return f'<h{level} id="{html.escape(anchor)}">{text}</h{level}>\n'
+
+    def block_math(self, body: str) -> str:
+        return mathml(body, block=True)
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body, block=False)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", block=True)
+
+
+def _markdown(source: str, attachments: dict, folder: Path, contents: list, title: str) -> str:
+    return _clean(MarkdownWithMath(renderer=_Markdown(attachments, folder, contents, title)).render(source))
+
+
+# ---- no faces ----
+
+TEXT_TAGS = set(
+    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i kbd li mark ol p pre "
+    "q s samp section small span strong sub summary sup table tbody td tfoot th thead tr u ul var "
+    "math mi mn mo mtext mspace mrow mfrac msqrt mroot mstyle msub msup msubsup munder mover munderover mtable mtr mtd mpadded mphantom".split()
+)
+TEXT_ATTRIBUTES = set(
+    "id class href colspan rowspan scope display displaystyle scriptlevel accent accentunder stretchy fence form largeop "
+    "movablelimits minsize maxsize linethickness lspace rspace width height depth mathvariant".split()
+)
+
+
+def _like_pixels(text: str) -> bool:
+    """Whether a text could hold a picture: a data URI, a long base64 or escaped-bytes run, block characters, over 1000 numbers."""
+    return (
+        "data:image" in text.lower()
+        or re.search(r"[A-Za-z0-9+/_=-]{120}|(?:[A-Za-z0-9+/]{70,}\s+){3}", text) is not None
+        or len(re.findall(r"\\x[0-9a-fA-F]{2}", text)) > 30
+        or len(re.findall(r"[\u2580-\u259f\u2800-\u28ff]", text)) > 400
+        or len(re.findall(r"\d+\.?\d*(?:e[+-]?\d+)?", text)) > 1000
+    )
+
+
+def _without_pictures(text: str, whole: bool = False) -> str:
+    """HTML reduced to text elements; what is more gives way to the sentence, each by itself or (whole) all at once.
+
+    A list of what may stay, not of what must go: an unknown element or attribute is as gone as <img>.
+    """
+    note = f'<p class="note">{WITHHELD}</p>'
+    soup = BeautifulSoup(text, "html.parser")
+    for tag in soup.find_all("style"):
+        tag.decompose()
+    for node in soup.find_all(string=lambda s: type(s) is not NavigableString):
+        node.extract()
+    if _like_pixels(soup.get_text(" ")):
+        return note
+    strangers = [tag for tag in soup.find_all(True) if tag.name not in TEXT_TAGS]
+    if strangers and whole:
+        return note
+    for tag in strangers:
+        if not tag.decomposed:
+            tag.insert_before(BeautifulSoup(note, "html.parser"))
+            tag.decompose()
+    for tag in soup.find_all(True):
+        tag.attrs = {name: value for name, value in tag.attrs.items() if name in TEXT_ATTRIBUTES and "data:" not in str(value).lower()}
+    return str(soup)
+
+
+def _assert_no_picture(text: str, notebook: Path) -> None:
+    """The last gate: looks at the finished page itself, whatever the steps before believed."""
+    soup = BeautifulSoup(text, "html.parser")
+    for tag in [*soup.select("main > section.no-faces"), *soup.select("head")]:
+        tag.decompose()
+    script = soup.find_all("script")[-1]
+    if script.string != _script():
+        raise ReportError(f"{notebook}: the page's own script is not where it should be; the page was not written.")
+    script.decompose()
+    known = TEXT_TAGS | {"html", "body", "header", "footer", "main", "nav"}
+    left = soup.find(lambda tag: tag.name not in known or tag.get("src") or tag.get("style"))
+    if left is not None or re.search(r"data:image|;base64,", str(soup), re.IGNORECASE):
+        raise ReportError(f"{notebook}: a picture was left on a page that must not show any ({str(left)[:80]}); the page was not written.")
+
+
+# ---- mathematics ----
+
+ARITY = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
+UNICODE_STYLE = {
+    "double-struck": "DOUBLE-STRUCK",
+    "script": "SCRIPT",
+    "fraktur": "FRAKTUR",
+    "bold": "BOLD",
+    "bold-italic": "BOLD ITALIC",
+    "bold-script": "BOLD SCRIPT",
+    "bold-fraktur": "BOLD FRAKTUR",
+    "sans-serif": "SANS-SERIF",
+    "monospace": "MONOSPACE",
+}
+
+
+def mathml(tex: str, block: bool) -> str:
+    r"""LaTeX (without its dollars) as MathML that browsers show without help; `\tag{n}` stands at the right margin.
+
+    Raises ReportError naming the formula if a command, an argument or a brace is missing or unknown.
+    """
+    source = tex
+    tag = re.search(r"\\tag\{([^{}]*)\}", tex)
+    tex = re.sub(r"\\tag\{[^{}]*\}|\\label\{[^{}]*\}|\\(?:nonumber|notag)\b", "", tex)
+    tex = re.sub(r"\\(begin|end)\{(?:aligned|split|align|eqnarray\*?|alignat\*?)\}", r"\\\1{align*}", tex)
+    tex = re.sub(r"\\(begin|end)\{(?:gathered|gather\*?|multline\*?)\}", r"\\\1{matrix}", tex)
+    tex = re.sub(r"\\(begin|end)\{(?:equation\*?|displaymath|math)\}", "", tex)
+    tex = re.sub(r"\\operatorname\*?\{\s*arg\s*\\?[,;! ]?\s*(max|min)\s*\}", r"\\arg\1", tex)
+    if len(re.findall(r"(?<!\\)\{", tex)) != len(re.findall(r"(?<!\\)\}", tex)):
+        raise ReportError(f"formula with unbalanced braces: {source.strip()}")
+    try:
+        math = convert_to_element(tex.strip(), display="block" if block else "inline")
+        _browser_ready(math)
+    except ReportError as err:
+        raise ReportError(f"formula that cannot be shown ({err}): {source.strip()}") from None
+    except Exception as err:  # the converter's errors share no base class
+        raise ReportError(f"formula that cannot be shown ({type(err).__name__} {err}): {source.strip()}".replace(" )", ")")) from None
+    math.attrib.pop("xmlns", None)
+    text = ElementTree.tostring(math, encoding="unicode", short_empty_elements=False)
+    if block:
+        number = f"<span>({html.escape(tag[1])})</span>" if tag else ""
+        return f'<div class="math">{text}{number}</div>\n'
+    return f'<span class="math long">{text}</span>' if len(text) > 2500 else text
+
+
+def _browser_ready(math: ElementTree.Element) -> None:
+    """What the converter leaves and browsers do not know: letter styles as attributes, aligned columns, split words."""
+    for parent in math.iter():
+        if parent.text:
+            parent.text = html.unescape(parent.text)
+    for parent in math.iter():
+        word: ElementTree.Element | None = None  # \mathrm{BCE}: three upright letters are one name
+        for child in list(parent):
+            upright = child.tag == "mi" and child.get("mathvariant") == "normal" and len(child) == 0
+            if upright and word is not None:
+                word.text += child.text
+                parent.remove(child)
+            else:
+                word = child if upright and parent.tag in ("mrow", "math", "mtd") else None
+    for element in math.iter():
+        text = element.text or ""
+        if element.tag in ("mi", "mo") and (text.startswith("\\") and len(text) > 1 or text == "&"):
+            raise ReportError(f"unknown: {text}")
+        if element.tag in ARITY and len(element) != ARITY[element.tag]:
+            raise ReportError(f"an argument is missing or too many in {element.tag}")
+        style = element.attrib.pop("mathvariant", None)
+        if style == "normal" and element.tag == "mi" and len(text) == 1:
+            element.set("mathvariant", "normal")  # the one value that browsers know
+        elif style in UNICODE_STYLE and text:
+            element.text = "".join(_styled(letter, UNICODE_STYLE[style]) for letter in text)
+        if element.tag == "mi" and text == "~":
+            element.tag, element.text = "mo", "∼"
+        if element.tag == "mo" and len(text) > 1 and text.isalpha() and not element.get("movablelimits"):
+            element.tag = "mi"  # \operatorname{sg}: a name, not an operator with space around
+        if column := element.attrib.pop("columnalign", None):
+            element.set("class", column[0])
+        for name in ("columnspacing", "rowspacing", "columnlines", "rowlines"):
+            element.attrib.pop(name, None)
+
+
+def _styled(letter: str, style: str) -> str:
+    match = re.fullmatch(r"(?:LATIN|GREEK) (CAPITAL|SMALL) LETTER (\w+)|(DIGIT) (\w+)", unicodedata.name(letter, ""))
+    if not match:
+        return letter
+    kind, name = match[1] or match[3], match[2] or match[4]
+    for candidate in (f"MATHEMATICAL {style} {kind} {name}", f"{style} {kind} {name}"):
+        try:
+            return unicodedata.lookup(candidate)
+        except KeyError:
+            continue
+    return letter
+
+
+# ---- the list of runs ----
+
+
+def _record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ReportError(f"{path}: not a readable run record: {err}. Delete the run's folder or run it again.") from err
+    if not isinstance(record, dict):
+        raise ReportError(f"{path}: the run record is no JSON object. Delete the run's folder or run it again.")
+    missing = [name for name in ("status", "title", "run_id", "profile", "data", "seed", "started") if name not in record]
+    if missing:
+        raise ReportError(f"{path}: the run record lacks {', '.join(missing)}. Delete the run's folder or run it again.")
+    if record["status"] not in ("running", "complete", "failed"):
+        raise ReportError(f"{path}: unknown status {record['status']!r}; running, complete or failed was expected.")
+    return record
+
+
+def _row(record: dict, folder: Path, report: Path) -> dict:
+    complete = record["status"] == "complete"
+    linked = complete and report.exists()
+    reason = record.get("reason") or "no reason recorded"
+    state = {"running": "not finished", "failed": f"failed: {reason}", "complete": "no claims recorded"}[record["status"]]
+    share, hardware = record.get("share_of_paper"), record.get("hardware") or {}
+    return {
+        "run_id": record["run_id"],
+        "link": report.name if linked else None,
+        "state": state,
+        "verdicts": _verdicts(folder / "claims.csv") if complete else [],
+        "data": record["data"],
+        "profile": record["profile"],
+        "seed": record["seed"],
+        "share": "–" if share is None else f"{100 * share:.2g} %",
+        "time": _duration(record.get("seconds")),
+        "hardware": _spelled([f"{hardware[name]}{unit}" for name, unit in (("device", ""), ("cpu", ""), ("cores", " cores")) if hardware.get(name)]),
+        "date": _date(record["started"]),
+    }
+
+
+def _verdicts(path: Path) -> list[tuple[str, str, int]]:
+    """(CSS class, verdict, count) for the verdicts that occur; [] without a file."""
+    if not path.exists():
+        return []
+    counts = dict.fromkeys(VERDICTS, 0)
+    with path.open(encoding="utf-8", newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            if row.get("verdict") not in counts:
+                raise ReportError(f"{path}:{line}: verdict {row.get('verdict')!r}; one of {', '.join(counts)} was expected.")
+            counts[row["verdict"]] += 1
+    return [(VERDICTS[name], name, count) for name, count in counts.items() if count]
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _date(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text
