@@ -4,10 +4,32 @@ crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image c
 lfw.py and afhq.py two further sets; `python -m lib.data` writes a synthetic set in CelebA's layout and checks folders.
 """
 
+from lib.data.afhq import DomainSet, load_afhq
 from lib.data.batches import Batch, Batches
 from lib.data.crop import Crop
 from lib.data.errors import DataError
 from lib.data.faceset import FaceSet, load, to_uint8
+from lib.data.lfw import load_lfw
+from lib.data.regions import attribute_box, eye_box, lower_face, mouth_box, region_source
 from lib.data.splits import Split, split_most_images, split_random
 
-__all__ = ["Batch", "Batches", "Crop", "DataError", "FaceSet", "Split", "load", "split_most_images", "split_random", "to_uint8"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Crop",
+    "DataError",
+    "DomainSet",
+    "FaceSet",
+    "Split",
+    "attribute_box",
+    "eye_box",
+    "load",
+    "load_afhq",
+    "load_lfw",
+    "lower_face",
+    "mouth_box",
+    "region_source",
+    "split_most_images",
+    "split_random",
+    "to_uint8",
+]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lib.data.cache import VERSION
 from lib.data.crop import Crop
@@ -110,13 +109,6 @@ def read_folder(root: Path) -> Folder:
     )
 
 
-def to_image_frame(points: np.ndarray, image: Path) -> tuple[np.ndarray, int, int]:
-    """Points of the 178-wide frame -> (points in pixels of this image, its width, its height); integers are pixel centres."""
-    with Image.open(image) as opened:
-        width, height = opened.size
-    return (points + 0.5) * (width / FRAME_WIDTH) - 0.5, width, height
-
-
 def _find(root: Path, stem: str, required: bool = False) -> Path | None:
     for folder in (root, root / "Anno", root / "Eval"):
         for suffix in (".txt", ".csv"):
@@ -200,10 +192,10 @@ def _match_images(attr: _Table, image_dir: Path) -> tuple[tuple[str, ...], tuple
     """Names on disk and sizes of the listed images; DataError if one is missing or one is there that is not listed."""
     is_png = image_dir.name == "img_align_celeba_png"  # its files end in .png although the official lists say .jpg
     with os.scandir(image_dir) as entries:
-        present = {e.name: e.stat().st_size for e in entries if e.is_file() and Path(e.name).suffix.lower() in IMAGE_SUFFIXES}
+        present = {e.name: e.stat().st_size for e in entries if e.is_file() and os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES}
     on_disk = []
     for name, (line, _) in attr.rows.items():
-        actual = Path(name).stem + ".png" if is_png else name
+        actual = os.path.splitext(name)[0] + ".png" if is_png else name
         if actual not in present:
             fail(attr.path, line, f"{actual} is listed but absent from {image_dir}", "Restore the image, or remove its row and lower the count")
         on_disk.append(actual)

@@ -38,9 +38,6 @@ class Crop:
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
     def points(self, points: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Pixel coordinates (..., 2) as (x, y) in a width x height image -> pixel coordinates in the S x S crop.
-
-        An integer coordinate is the centre of its pixel, hence the half pixels: the image transform scales pixel edges.
-        """
+        """Coordinates (..., 2) as (x, y) in a width x height image -> coordinates in the S x S crop; pixel (row i, column j) covers [j,j+1] x [i,i+1]."""
         left, top, right, _ = self.box(width, height)
-        return (np.asarray(points) + 0.5 - (left, top)) * (self.size / (right - left)) - 0.5
+        return (np.asarray(points) - (left, top)) * (self.size / (right - left))

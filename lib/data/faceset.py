@@ -2,10 +2,12 @@
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lib.data import cache, celeba
 from lib.data.crop import Crop
@@ -19,8 +21,8 @@ class FaceSet:
     """Faces with labels; row i of every array is the image files[i].
 
     images (N,3,S,S) uint8, usually a read-only memory map; attributes (N,A) uint8 in {0,1}; identities (N,) int64;
-    landmarks (N,5,2) float32 or None: (x,y) pixels in the S x S crop, integers at pixel centres, order left eye, right eye (as the viewer
-    sees them), nose, left and right mouth corner; landmark_source: file name, "exact" or "none"; fingerprint: sha256 hex of what the set
+    landmarks (N,5,2) float32 or None: (x,y) in the S x S crop, where pixel (row i, column j) covers [j,j+1] x [i,i+1]; order left eye, right
+    eye (the viewer's left and right), nose, left and right mouth corner; landmark_source: file name, "exact" or "none"; fingerprint: sha256 hex of what the set
     was made from; publishable: whether pictures of these faces may be shown in a committed report; skipped: files left out by choice;
     faces: the renderer's parameters of all N faces (synthetic sets only).
     """
@@ -84,12 +86,14 @@ def load(
 def _load_folder(root: Path, crop: Crop, skip: bool, cache_dir: Path, workers: int) -> FaceSet:
     folder = celeba.read_folder(root)
     fingerprint = folder.fingerprint(crop)
-    paths = [folder.image_dir / name for name in folder.on_disk]
+    paths = [os.path.join(folder.image_dir, name) for name in folder.on_disk]
     images, bad = cache.decode_all(paths, crop, folder.name, fingerprint, cache_dir, workers, skip)
     keep = np.delete(np.arange(len(folder.files)), bad)
     landmarks = None
     if folder.landmarks is not None:
-        landmarks = crop.points(*celeba.to_image_frame(folder.landmarks[keep], paths[keep[0]])).astype(np.float32)
+        with Image.open(paths[keep[0]]) as image:  # all have its size
+            width, height = image.size
+        landmarks = crop.points(folder.landmarks[keep] * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(
         name=folder.name,
         images=images,

@@ -1,0 +1,106 @@
+"""`python -m lib.data synthetic --n 20000 --out DIR` writes synthetic faces in CelebA's layout; `python -m lib.data check DIR` checks a folder."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from lib.data import celeba
+from lib.data.errors import DataError, fail
+from lib.data.faceset import load, to_uint8
+
+LANDMARK_COLUMNS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+
+
+def write_synthetic(out: Path, n: int, size: int = 64, seed: int = 0, balanced: bool = False, label_noise: float = 0.0) -> None:
+    """Write n synthetic faces as size x size png files with all five label files of CelebA's layout.
+
+    The attribute list holds the labels with label_noise (share of flipped labels). The partition is identity-disjoint: of the identities in
+    ascending order the first 80 % train, 10 % validate, 10 % test. Landmarks are decimals in the 178-wide frame.
+    DataError if `out` is a file or a folder that is not empty, or n is below 1.
+    """
+    from lib import synthetic
+
+    if n < 1:
+        raise DataError(f"synthetic: n is {n}. Give the number of faces, at least 1.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        fail(out, None, "the folder is not empty" if out.is_dir() else "this is a file", "Give a new or empty folder; nothing was written")
+    images = out / "img_align_celeba"
+    images.mkdir(parents=True)
+    faces = synthetic.sample(seed, range(n), balanced=balanced, label_noise=label_noise)
+    names = [f"{i + 1:06d}.png" for i in range(n)]
+    with tqdm(total=n, desc=str(out), unit="img", mininterval=5) as bar:
+        for start in range(0, n, 256):
+            rows = to_uint8(synthetic.render(faces[start : start + 256], size)).transpose(0, 2, 3, 1)
+            for name, row in zip(names[start : start + 256], rows, strict=True):
+                Image.fromarray(row).save(images / name)
+            bar.update(len(rows))
+    labels = synthetic.labels(faces).numpy().astype(int) * 2 - 1
+    ids = synthetic.identities(faces).numpy()
+    rank = np.unique(ids, return_inverse=True)[1] / len(np.unique(ids))
+    partition = np.digitize(rank, (0.8, 0.9))
+    points = synthetic.landmarks5(faces, size).double().numpy() * (celeba.FRAME_WIDTH / size)  # undone by the reader
+    _write(out / "list_attr_celeba.txt", [str(n), " ".join(synthetic.ATTRIBUTES)], names, labels)
+    _write(out / "list_landmarks_align_celeba.txt", [str(n), LANDMARK_COLUMNS], names, np.char.mod("%.4f", points.reshape(n, 10)))
+    _write(out / "identity_CelebA.txt", [], names, ids[:, None])
+    _write(out / "list_eval_partition.txt", [], names, partition[:, None])
+
+
+def _write(path: Path, header: list[str], names: list[str], values: np.ndarray) -> None:
+    rows = [f"{name} {' '.join(map(str, row))}" for name, row in zip(names, values, strict=True)]
+    path.write_text("\n".join(header + rows) + "\n")
+
+
+def check(root: Path, size: int) -> str:
+    """A summary of a folder after reading it as training would, images included. DataError for a folder that training would refuse."""
+    faces, folder = load(str(root), size), celeba.read_folder(root)
+    with Image.open(os.path.join(folder.image_dir, folder.on_disk[0])) as image:
+        width, height = image.size
+    counts = Counter(Counter(faces.identities.tolist()).values())
+    partition = "none" if folder.partition is None else np.bincount(folder.partition, minlength=3).tolist()
+    lines = [
+        f"{root}: {len(faces)} images of {width}x{height}, all decoded",
+        f"crop: box {faces.crop.box(width, height)}, {faces.crop}",
+        f"identities: {sum(counts.values())} ({', '.join(f'{v} with {k}' for k, v in sorted(counts.items()))} images)",
+        f"partition (train, validation, test): {partition}",
+        f"landmarks: {faces.landmark_source}",
+        f"fingerprint: {faces.fingerprint}",
+        f"attributes: {len(faces.attribute_names)}, share of images that have them:",
+        *(f"  {name:22s} {faces.attributes[:, k].mean():.3f}" for k, name in enumerate(faces.attribute_names)),
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    write = commands.add_parser("synthetic", help="write synthetic faces in CelebA's layout")
+    write.add_argument("--n", type=int, default=20000, help="number of faces (default 20000)")
+    write.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    write.add_argument("--size", type=int, default=64, help="side of the images in pixels (default 64)")
+    write.add_argument("--seed", type=int, default=0)
+    write.add_argument("--balanced", action="store_true", help="attributes drawn independently, each with probability 1/2")
+    write.add_argument("--label-noise", type=float, default=0.0, help="share of labels to flip (default 0)")
+    checked = commands.add_parser("check", help="check a folder in CelebA's layout and print a summary")
+    checked.add_argument("folder", type=Path)
+    checked.add_argument("--size", type=int, default=64, help="output size of the crop (default 64)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "check":
+            print(check(options.folder, options.size))
+        else:
+            write_synthetic(options.out, options.n, options.size, options.seed, options.balanced, options.label_noise)
+            print(f"{options.n} faces written to {options.out}")
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

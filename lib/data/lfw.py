@@ -1,0 +1,66 @@
+"""Labeled Faces in the Wild, deep-funneled: images brought to CelebA's geometry, and the verification pairs of View 2."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lib.data import cache
+from lib.data.celeba import read_lines
+from lib.data.crop import Crop
+from lib.data.errors import fail
+from lib.data.faceset import FaceSet
+
+WINDOW = (29, -7, 221, 228)  # of 250x250: eyes and mouth then lie where CelebA has them, relative to the width
+
+
+def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None, workers: int = 2) -> tuple[FaceSet, tuple[np.ndarray, ...]]:
+    """Read `lfw-deepfunneled/Name/Name_NNNN.jpg` and `pairs.txt` under root.
+
+    Returns (faces, folds): faces has no attributes ((N,0)) and no landmarks, its identities number the people in alphabetical order;
+    folds[k] is (2P,3) int64 with rows (image a, image b, 1 for the same person else 0), first the P same pairs, then the P different ones.
+    Raises DataError with file and line for missing folders, images or people and for malformed pairs.
+    """
+    root, crop = Path(root), Crop(size)
+    folder = root / "lfw-deepfunneled"
+    if not folder.is_dir():
+        fail(folder, None, "no such folder", "Unpack lfw-deepfunneled.tgz here")
+    paths = sorted(folder.glob("*/*.jpg"))
+    if not paths:
+        fail(folder, None, "it holds no Name/Name_NNNN.jpg", "Unpack lfw-deepfunneled.tgz again")
+    files = tuple(path.name for path in paths)
+    folds = _read_pairs(root / "pairs.txt", {name: i for i, name in enumerate(files)})
+    listing = "".join(f"{path.name} {path.stat().st_size}\n" for path in paths)
+    fingerprint = hashlib.sha256(f"lfw {cache.VERSION}\n{WINDOW} {crop}\n{listing}".encode() + (root / "pairs.txt").read_bytes()).hexdigest()
+    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
+    images, _ = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, workers, window=WINDOW)
+    identities = np.unique([path.parent.name for path in paths], return_inverse=True)[1].astype(np.int64)
+    no_attributes = np.zeros((len(files), 0), np.uint8)
+    return FaceSet("lfw", images, no_attributes, (), identities, None, "none", files, crop, fingerprint, publishable=False), folds
+
+
+def _read_pairs(path: Path, row: dict[str, int]) -> tuple[np.ndarray, ...]:
+    lines = [line.split() for line in read_lines(path)]
+    if len(lines[0]) != 2 or not all(field.isascii() and field.isdigit() for field in lines[0]):
+        fail(path, 1, f"the header is {' '.join(lines[0])[:40]!r}", "Line 1 must hold the number of folds and of pairs per fold")
+    folds, pairs = map(int, lines[0])
+    if not folds or not pairs or len(lines) - 1 != folds * 2 * pairs:
+        fail(path, 1, f"{folds} folds of 2 x {pairs} pairs need {folds * 2 * pairs} lines, the file has {len(lines) - 1}", "Download it again")
+
+    def image(line: int, name: str, number: str) -> int:
+        if not number.isascii() or not number.isdigit():
+            fail(path, line, f"the image number is {number!r}", "Write the number of the image, e.g. 1 for Name_0001.jpg")
+        file = f"{name}_{int(number):04d}.jpg"
+        if file not in row:
+            fail(path, line, f"{file} is not under lfw-deepfunneled", "Restore the image")
+        return row[file]
+
+    out = np.zeros((folds, 2 * pairs, 3), np.int64)
+    for i, fields in enumerate(lines[1:]):
+        same = i % (2 * pairs) < pairs
+        if len(fields) != (3 if same else 4):
+            kind = "same-person pair: name, number, number" if same else "different-person pair: name, number, name, number"
+            fail(path, i + 2, f"{len(fields)} fields", f"The line must hold a {kind}")
+        other = [fields[0], fields[2]] if same else fields[2:]
+        out[i // (2 * pairs), i % (2 * pairs)] = image(i + 2, *fields[:2]), image(i + 2, *other), same
+    return tuple(out)
