@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lib.data import celeba
 from lib.data.errors import DataError, fail
-from lib.data.faceset import load, to_uint8
+from lib.data.faceset import load, sample_synthetic, to_uint8
 
 LANDMARK_COLUMNS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 
@@ -22,17 +22,15 @@ def write_synthetic(out: Path, n: int, size: int = 64, seed: int = 0, balanced: 
 
     The attribute list holds the labels with label_noise (share of flipped labels). The partition is identity-disjoint: of the identities in
     ascending order the first 80 % train, 10 % validate, 10 % test. Landmarks are decimals in the 178-wide frame.
-    DataError if `out` is a file or a folder that is not empty, or n is below 1.
+    DataError if `out` is a file or a folder that is not empty, or the renderer does not take n, size or label_noise.
     """
     from lib import synthetic
 
-    if n < 1:
-        raise DataError(f"synthetic: n is {n}. Give the number of faces, at least 1.")
+    faces = sample_synthetic(n, size, seed, balanced, label_noise)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(out, None, "the folder is not empty" if out.is_dir() else "this is a file", "Give a new or empty folder; nothing was written")
     images = out / "img_align_celeba"
     images.mkdir(parents=True)
-    faces = synthetic.sample(seed, range(n), balanced=balanced, label_noise=label_noise)
     names = [f"{i + 1:06d}.png" for i in range(n)]
     with tqdm(total=n, desc=str(out), unit="img", mininterval=5) as bar:
         for start in range(0, n, 256):

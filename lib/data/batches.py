@@ -35,7 +35,7 @@ class Batches:
     """
 
     def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):
-        index = np.asarray(index, np.int64)
+        index = np.array(index, np.int64)
         if sampler not in SAMPLERS:
             raise DataError(f"Batches: sampler is {sampler!r}. Give one of {', '.join(SAMPLERS)}.")
         if isinstance(attributes, str) or not attributes:

@@ -154,7 +154,7 @@ def _open_finished(array: Path, meta: Path, fingerprint: str) -> tuple[np.ndarra
             return "the array and its record do not belong together"
         crcs = [_crc(images[a : a + CHUNK]) for a in range(0, len(images), CHUNK)]
         return (images, record["bad"]) if crcs == record["crc"] else "its content does not match its checksums"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         return f"it is damaged ({type(error).__name__}: {error})"
 
 
@@ -217,7 +217,7 @@ def _resume(partial: Path, journal: Path, shape: tuple[int, ...]) -> dict[int, d
     try:
         images = np.load(partial, mmap_mode="r", allow_pickle=False)
         lines = journal.read_text().splitlines()
-    except (OSError, ValueError):
+    except (OSError, EOFError, ValueError):
         return {}
     if images.shape != shape or images.dtype != np.uint8:
         return {}

@@ -9,7 +9,6 @@
 Label files may instead be csv with a header line that begins with image_id, as published on Kaggle, and may lie in Anno/ and Eval/.
 """
 
-import csv
 import hashlib
 import math
 import os
@@ -136,32 +135,33 @@ def read_lines(path: Path) -> list[str]:
 
 def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
     """Parse one label file. width: values per row, None to take it from the names line; counted: txt begins with count and names."""
-    lines = read_lines(path)
+    is_csv, first = path.suffix == ".csv", 0
+    lines = [[field.strip() for field in line.split(",")] if is_csv else line.split() for line in read_lines(path)]
     names: tuple[str, ...] = ()
-    if path.suffix == ".csv":
-        numbered = [(i, [field.strip() for field in row]) for i, row in enumerate(csv.reader(lines), 1)]
-        if numbered[0][1][0] != "image_id":
-            fail(path, 1, f"the csv has no header (its first field is {numbered[0][1][0]!r})", "Put image_id and the column names in line 1")
-        names, first = tuple(numbered[0][1][1:]), 1
-    else:
-        numbered, first = [(i, line.split()) for i, line in enumerate(lines, 1)], 0
-        if counted:
-            count, first = lines[0].strip(), 2
-            if not count.isascii() or not count.isdigit():
-                fail(path, 1, f"the count line is {count[:40]!r}, not a number", "Line 1 must hold the number of rows, line 2 the names")
-            names = tuple(numbered[1][1]) if len(numbered) > 1 else ()
-            if int(count) != len(numbered) - 2:
-                fail(path, 1, f"the count line says {count}, the file has {max(0, len(numbered) - 2)} rows", "Correct the count or restore the rows")
-    if duplicate := _first_duplicate(names):
+    if is_csv:
+        names, first = tuple(lines[0][1:]), 1
+        if lines[0][0] != "image_id":
+            fail(path, 1, f"the csv has no header (its first field is {lines[0][0]!r})", "Put image_id and the column names in line 1")
+    elif counted:
+        count, first = " ".join(lines[0]), 2
+        if not count.isascii() or not count.isdigit():
+            fail(path, 1, f"the count line is {count[:40]!r}, not a number", "Line 1 must hold the number of rows, line 2 the names")
+        if len(lines) < 2:
+            fail(path, 1, "the file ends before the names line", "Restore the names line and the rows")
+        names = tuple(lines[1])
+        if int(count) != len(lines) - 2:
+            fail(path, 1, f"the count line says {count}, the file has {len(lines) - 2} rows", "Correct the count or restore the rows")
+    if duplicate := next((name for i, name in enumerate(names) if name in names[:i]), None):
         fail(path, first, f"the name {duplicate} occurs twice in the names line", "Every column needs its own name")
-    width = len(names) if width is None else width
+    if width is None:
+        width = len(names) or fail(path, first, "the file names no attribute", "Restore the names line of the official file")
     if names and len(names) != width:
         fail(path, first, f"{len(names)} column names instead of {width}", "Restore the names line of the official file")
     rows: dict[str, tuple[int, list[str]]] = {}
-    for line, fields in numbered[first:]:
-        if not fields or len(fields) == 1 and not fields[0]:
-            fail(path, line, "blank line", "Remove it")
-        name = fields[0]
+    for line, fields in enumerate(lines[first:], first + 1):
+        name = fields[0] if fields else ""
+        if not name:
+            fail(path, line, "the line is blank or begins with an empty name", "Remove it")
         if name in (".", "..") or "/" in name or "\\" in name or ":" in name:
             fail(path, line, f"the name {name!r} leaves the image folder", "Rows must hold plain file names without a path")
         if name in rows:
@@ -174,13 +174,7 @@ def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
     return _Table(path, names, rows)
 
 
-def _first_duplicate(names: tuple[str, ...]) -> str | None:
-    return next((name for i, name in enumerate(names) if name in names[:i]), None)
-
-
 def _attributes(attr: _Table) -> np.ndarray:
-    if not attr.names:
-        fail(attr.path, 2, "the file names no attribute", "Restore the names line of the official file")
     for name, (line, fields) in attr.rows.items():
         if not set(fields) <= {"1", "-1"}:
             column = next(i for i, field in enumerate(fields) if field not in ("1", "-1"))
@@ -219,14 +213,16 @@ def _convert(table: _Table, parse, rule: str) -> np.ndarray:
     out = []
     for name, (line, fields) in table.rows.items():
         try:
+            if any("_" in field for field in fields):  # Python would read 1_0 as 10
+                raise ValueError
             out.append(parse(fields))
-        except ValueError:
+        except (ValueError, OverflowError):
             fail(table.path, line, f"{name} has {' '.join(fields)[:60]!r}, but {rule}", "Correct the row")
     return np.array(out)
 
 
-def _integer(fields: list[str]) -> int:
-    return int(fields[0])
+def _integer(fields: list[str]) -> np.int64:
+    return np.int64(int(fields[0]))
 
 
 def _partition(fields: list[str]) -> int:

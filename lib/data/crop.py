@@ -38,6 +38,6 @@ class Crop:
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
     def points(self, points: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Coordinates (..., 2) as (x, y) in a width x height image -> coordinates in the S x S crop; pixel (row i, column j) covers [j,j+1] x [i,i+1]."""
+        """(x, y) coordinates (..., 2) in a width x height image -> in the S x S crop; the pixel of row i, column j covers [j,j+1] x [i,i+1]."""
         left, top, right, _ = self.box(width, height)
         return (np.asarray(points) - (left, top)) * (self.size / (right - left))

@@ -20,11 +20,11 @@ SYNTHETIC = ("synthetic", "synthetic-balanced")
 class FaceSet:
     """Faces with labels; row i of every array is the image files[i].
 
-    images (N,3,S,S) uint8, usually a read-only memory map; attributes (N,A) uint8 in {0,1}; identities (N,) int64;
-    landmarks (N,5,2) float32 or None: (x,y) in the S x S crop, where pixel (row i, column j) covers [j,j+1] x [i,i+1]; order left eye, right
-    eye (the viewer's left and right), nose, left and right mouth corner; landmark_source: file name, "exact" or "none"; fingerprint: sha256 hex of what the set
-    was made from; publishable: whether pictures of these faces may be shown in a committed report; skipped: files left out by choice;
-    faces: the renderer's parameters of all N faces (synthetic sets only).
+    images (N,3,S,S) uint8, usually a read-only memory map; attributes (N,A) uint8 in {0,1}; identities (N,) int64.
+    landmarks (N,5,2) float32 or None: (x,y) in the S x S crop, where the pixel of row i, column j covers [j,j+1] x [i,i+1]; in the order left
+    eye, right eye (the viewer's left and right), nose, left and right mouth corner. landmark_source: file name, "exact" or "none".
+    fingerprint: sha256 hex of what the set was made from. publishable: whether pictures of these faces may be shown in a committed report.
+    skipped: files left out by choice. faces: the renderer's parameters of all N faces (synthetic sets only).
     """
 
     name: str
@@ -113,9 +113,7 @@ def _load_folder(root: Path, crop: Crop, skip: bool, cache_dir: Path, workers: i
 def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -> FaceSet:
     from lib import synthetic
 
-    if not isinstance(n, int) or n < 1:
-        raise DataError(f"load: n is {n!r}. Give the number of synthetic faces, an integer of at least 1.")
-    faces = synthetic.sample(seed, range(n), balanced=name == "synthetic-balanced")
+    faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
     source = Path(synthetic.__file__).read_bytes()
     fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n".encode() + source).hexdigest()
 
@@ -137,6 +135,20 @@ def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -
         publishable=True,
         faces=faces,
     )
+
+
+def sample_synthetic(n: int, size: int, seed: int, balanced: bool, label_noise: float = 0.0) -> "synthetic.Faces":  # noqa: F821
+    """Parameters of n synthetic faces; DataError for a number, size or noise that the renderer does not take."""
+    from lib import synthetic
+
+    if not isinstance(n, int) or n < 1:
+        raise DataError(f"synthetic faces: n is {n!r}. Give the number of faces, an integer of at least 1.")
+    try:
+        faces = synthetic.sample(seed, range(n), balanced=balanced, label_noise=label_noise)
+        synthetic.render(faces[:1], size)
+    except ValueError as error:
+        raise DataError(f"synthetic faces: {error}. Give a value in that range.") from error
+    return faces
 
 
 def to_uint8(x) -> np.ndarray:
