@@ -70,7 +70,8 @@ def verdicts(claims: tuple[Claim, ...], metrics: pd.DataFrame) -> pd.DataFrame:
             verdict = "not reproduced"
         else:
             verdict = "reproduced" if all(held) and len(found) == len(claim.tests) else "partly"
-        parts = [f"{t.measure.replace(' | ', ', ')}: {row['value']:.3g} {'holds' if ok else 'fails'}" for (t, row), ok in zip(found, held, strict=True)]
+        said = [f"{t.measure.replace(' | ', ', ')}: {row['value']:.3g}" for t, row in found]
+        parts = [f"{text} {'holds' if ok else 'fails'}" for text, ok in zip(said, held, strict=True)]
         missing = len(claim.tests) - len(found)
         if missing:
             parts.append(f"{missing} of {len(claim.tests)} not measured")

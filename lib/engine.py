@@ -1,7 +1,7 @@
 """The one training loop. It knows stages, updates and batches, and nothing of any paper.
 
-A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function of (seed, step)
-or comes from generators whose state is in the checkpoint, so an interrupted run ends with the same numbers as an uninterrupted one.
+A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function of (seed, step),
+so an interrupted run ends with the same numbers as an uninterrupted one.
 """
 
 import json
@@ -19,7 +19,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
+
+from lib.data import Batches, FaceSet, Split
 
 
 @dataclass(frozen=True)
@@ -146,63 +148,63 @@ class History:
         return pd.DataFrame(self.rows)
 
 
-def _fresh_rng(seed: int, device) -> torch.Generator:
-    return torch.Generator(device=device).manual_seed(seed)
+def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, save_every: float = 20.0) -> dict:
+    """Train all of `paper.stages(cfg)` on the training split, or load what `run` has finished before. Returns {model: Nets} on
+    run.device, in eval mode.
 
+    run: a folder to write into (history.csv, resume.pt), a device and a seed; it keeps the final weights and the cost of every stage
+    (cycles, seconds, images seen by each update). `run.folder`/resume.pt, saved every `save_every` seconds (0: every cycle), is
+    where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv; where an update is repeated
+    within a cycle the row holds its last repeat.
 
-def train(paper, cfg, batches: Callable, folder: Path, seed: int, device="cpu", log_every: int = 10, save_every: float = 20.0) -> tuple[dict, dict]:
-    """Train all of `paper.stages(cfg)`; resume from `folder`/resume.pt if it is there.
-
-    batches(stage, seed) -> a function of the step number that returns a Batch. Writes history.csv and resume.pt into `folder`
-    every `save_every` seconds (0: at every cycle) and at the end. Returns ({model: Nets}, {stage: {cycles, seconds,
-    cycles_per_second, images_seen: {update: n}}}).
-
-    Raises TrainingDiverged, or KeyboardInterrupt after a clean save when interrupted.
+    Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """
-    device, resume = torch.device(device), folder / "resume.pt"
-    state = torch.load(resume, map_location=device, weights_only=True) if resume.exists() else None
-    history = History(json.loads(state["rows"]) if state else None)
-    report = state["report"] if state else {}
-    models: dict = {}
-    rng = _fresh_rng(seed, device)
+    device, resume = torch.device(run.device), run.folder / "resume.pt"
+    stages, models = paper.stages(cfg), {}
 
     def nets_of(model: str):
         if model not in models:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)  # every model starts from the seed alone, whatever was trained before it
+                torch.manual_seed(run.seed)  # every model starts from the seed alone, whatever was trained before it
                 models[model] = paper.build(cfg)
             for net in networks(models[model]).values():
                 net.to(device)
         return models[model]
 
-    stage_list = paper.stages(cfg)
+    finished = run.finished_weights()
+    if finished is not None:
+        for stage in stages:
+            nets_of(stage.model)
+        load_weights(models, finished, str(run.folder / "checkpoint.safetensors"))
+        return _for_use(models)
+
+    state = torch.load(resume, map_location=device, weights_only=True) if resume.exists() else None
+    history = History(json.loads(state["rows"]) if state else None)
+    report = state["report"] if state else {}
     if state:
         for model in state["models"]:
             nets_of(model)
         load_weights(models, state["weights"], str(resume))
-        rng.set_state(state["rng"].cpu())
 
-    for number, stage in enumerate(stage_list):
+    for number, stage in enumerate(stages):
         if state and number < state["stage"]:
             continue
         nets = nets_of(stage.model)
         modules = networks(nets)
-        optimisers = {
-            u.name: torch.optim.Adam([p for n in u.trains for p in modules[n].parameters()], lr=u.lr, betas=u.betas, fused=True) for u in stage.updates
-        }
+        optimisers = {u.name: _adam(u, modules) for u in stage.updates}
         done, spent = 0, 0.0
         if state and number == state["stage"]:
             done, spent = state["cycle"], state["seconds"]
             for name, optimiser in optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])
-        source = batches(stage, seed)
+        source = Batches(faces, split.train, stage.attributes, stage.batch, run.seed, stage.sampler, stage.flip, device)
         per_cycle = sum(u.repeats for u in stage.updates)
         constants = {f"{u.name}/lr": u.lr for u in stage.updates}
         began = time.perf_counter() - spent
 
         def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began, constants=constants) -> None:
             history.flush(log_every, constants)
-            write_history(folder, history)
+            write_history(run.folder, history)
             seconds = time.perf_counter() - began
             report[stage.name] = {
                 "cycles": cycle,
@@ -211,10 +213,10 @@ def train(paper, cfg, batches: Callable, folder: Path, seed: int, device="cpu", 
                 "images_seen": {u.name: cycle * u.repeats * stage.batch for u in stage.updates},
             }
             snapshot = {
-                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models), "rng": rng.get_state(),
+                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models),
                 "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
             }  # fmt: skip
-            save_atomically(resume, lambda p: torch.save(snapshot, p))
+            save_atomically(resume, lambda file: torch.save(snapshot, file))
 
         last_save = time.perf_counter()
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
@@ -224,8 +226,7 @@ def train(paper, cfg, batches: Callable, folder: Path, seed: int, device="cpu", 
                     for update in stage.updates:
                         _freeze(modules, update.trains)
                         for _ in range(update.repeats):
-                            batch = source(step)
-                            batch.rng, step = rng, step + 1
+                            batch, step = source(step), step + 1
                             total, parts = update.loss(nets, batch, cfg)
                             optimisers[update.name].zero_grad(set_to_none=True)
                             total.backward()
@@ -240,14 +241,25 @@ def train(paper, cfg, batches: Callable, folder: Path, seed: int, device="cpu", 
                         last_save = time.perf_counter()
                     if asked:
                         raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
-            except TrainingDiverged:
-                write_history(folder, history)
+            except TrainingDiverged as error:
+                write_history(run.folder, history)
+                run.fail(str(error))
                 raise
         state = None
+    run.training_done(weights(models), report)
+    return _for_use(models)
+
+
+def _adam(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Adam:
+    parameters = [p for name in update.trains for p in modules[name].parameters()]
+    return torch.optim.Adam(parameters, lr=update.lr, betas=update.betas, fused=True)
+
+
+def _for_use(models: dict) -> dict:
     for nets in models.values():
         for net in networks(nets).values():
-            net.requires_grad_(True).eval()
-    return models, report
+            net.requires_grad_(False).eval()
+    return models
 
 
 def _freeze(modules: dict[str, nn.Module], trained: tuple[str, ...]) -> None:

@@ -218,7 +218,7 @@ def identity_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: i
         def loss(head, h, batch):
             return F.cross_entropy(16 * F.normalize(h, dim=1) @ F.normalize(head.weight, dim=1).T, label[batch.index.to(device)])
 
-        batches = Batches(faces, index, (), min(64, len(index)), seed, flip=True, device=device)
+        batches = Batches(faces, index, faces.attribute_names[:1], min(64, len(index)), seed, flip=True, device=device)
         _train(body, head, loss, batches, steps, device, "identity judge")
 
     def score(judge):
@@ -228,7 +228,8 @@ def identity_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: i
         same, cosine = who[i] == who[j], (vectors @ vectors.T)[i, j]
         auc = float(roc_auc_score(same, cosine)) if 0 < same.mean() < 1 else float("nan")
         # the cosine that half of the genuine pairs exceed and the one that 1 % of impostor pairs exceed: scales for identity_cosine
-        quantiles = {"genuine_median": float(np.median(cosine[same])) if same.any() else float("nan"), "impostor_99": float(np.quantile(cosine[~same], 0.99))}
+        genuine = float(np.median(cosine[same])) if same.any() else float("nan")
+        quantiles = {"genuine_median": genuine, "impostor_99": float(np.quantile(cosine[~same], 0.99))}
         return pd.DataFrame([{"auc": auc} | quantiles | {"genuine": int(same.sum()), "impostor": int((~same).sum()), "n": len(test)}])
 
     return _cached("identity", key, (), body, head, device, cache, train, score)
@@ -253,8 +254,8 @@ def require_strength(judge: Judge, faces: FaceSet, attributes: tuple[str, ...]) 
             high = binomtest(int(round(row["accuracy"] * row["n"])), int(row["n"])).proportion_ci(method="wilson").high
             if high < reference:
                 raise JudgeTooWeak(
-                    f"attribute judge on {faces.name}: accuracy {row['accuracy']:.3f} (n = {int(row['n'])}) on {name} is below the reference {reference}. "
-                    "Raise judge_steps or judge_width."
+                    f"attribute judge on {faces.name}: accuracy {row['accuracy']:.3f} (n = {int(row['n'])}) on {name} is below the "
+                    f"reference {reference}. Raise judge_steps or judge_width."
                 )
 
 

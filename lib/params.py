@@ -72,6 +72,11 @@ def pick(options: dict, name: str, what: str):
     return options[name]
 
 
+def configure(paper, profile: str, params: dict):
+    """The Config of a paper's profile with `params` put in. Raises ParameterError for an unknown profile, name, type or value."""
+    return from_params(pick(paper.PROFILES, profile, "profile")(), params)
+
+
 def declared(notebook: Path) -> dict[str, tuple[object, object]]:
     """The names a notebook's one cell tagged `parameters` declares: name -> (type, default).
 

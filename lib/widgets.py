@@ -7,12 +7,15 @@ filmstrip (JupyterLab, scripts switched off, print). The report's own script tur
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
+import ipywidgets
 import numpy as np
+import torch
 from IPython.display import HTML
 from PIL import Image
+from torch import Tensor
 
 # The largest first; the first that stays under SPRITE_BYTES is taken, so that a page holds many strips.
 QUALITIES = (92, 85, 75, 60, 45)
@@ -106,3 +109,30 @@ def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: st
         f'<figure class="study-slider" {attributes}><figcaption>{escape(title)}</figcaption>'
         f'<div class="study-strip" style="overflow-x:auto"><table style="border-spacing:0">{"".join(lines)}</table></div></figure>'
     )
+
+
+def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Widget:
+    """Controls for JupyterLab: choose a face and an attribute, move its strength, see input, edit and mask.
+
+    edit: (attribute, x (1,3,S,S) in [-1,1], strength in [0,1]) -> object with .image and .mask (or None). x: (N,3,S,S), the faces to
+    choose from. An error inside an edit raises in the cell: nothing is swallowed.
+    """
+    face = ipywidgets.IntSlider(0, 0, len(x) - 1, description="face")
+    attribute = ipywidgets.Dropdown(options=list(attributes), description="attribute")
+    strength = ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="strength")
+    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="480px"))
+    picture.add_class("study-live")
+
+    def draw(_=None) -> None:
+        one = x[face.value : face.value + 1]
+        result = edit(attribute.value, one, strength.value)
+        shown = [one, result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
+        row = ((torch.cat(shown, dim=3)[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.NEAREST).save(buffer, "png")
+        picture.value = buffer.getvalue()
+
+    for control in (face, attribute, strength):
+        control.observe(draw, "value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([face, attribute, strength]), picture])

@@ -20,6 +20,7 @@ D_src, D_cls     D(x)[0], [1]  (B, 1, h, h) critic scores of h x h patches; (B, 
 lambda_1, lambda_2, lambda_gp  weights of dual and identity reconstruction, and of the gradient penalty
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
 
@@ -133,6 +134,29 @@ class Config:
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         pick(dict.fromkeys(("wgan-gp", "cross-entropy")), self.adversarial, "adversarial")
         pick(dict.fromkeys(("natural", "balanced")), self.sampler, "sampler")
+
+
+def share_of_paper(cfg: Config) -> float:
+    """Images this configuration shows to one model's G, over those of PAPER_STEPS updates (D2)."""
+    return cfg.g_steps * cfg.batch / (PAPER_STEPS * 16)
+
+
+def printed_settings(cfg: Config) -> dict[str, object]:
+    """The settings that the paper prints (rows of results/paper_values.csv) as this configuration has them."""
+    return {
+        "network input, width": cfg.size,
+        "AMN, residual blocks": cfg.blocks,
+        "weight initialisation, standard deviation": cfg.init_std,
+        "Adam, learning rate": cfg.lr,
+        "Adam, beta1": cfg.beta_1,
+        "Adam, beta2": cfg.beta_2,
+        "loss weights, lambda_gp": cfg.lambda_gp,
+        "loss weights, lambda_1": cfg.lambda_1,
+        "loss weights, lambda_2": cfg.lambda_2,
+        "training, batch size": cfg.batch,
+        "training, discriminator updates per cycle": cfg.d_per_g,
+        "editing, attributes": len(attributes_of(cfg)),
+    }
 
 
 def paper() -> Config:
@@ -363,6 +387,11 @@ def edit(nets: Nets, x: Tensor, target: Tensor | float) -> Edit:
     c = torch.as_tensor(target, dtype=x.dtype, device=x.device).expand(len(x), 1)
     I_a, b = nets.G.F_m(x, c), nets.G.F_a(x)
     return Edit(compose(I_a, b, x), b, I_a)
+
+
+def editor(models: dict[str, Nets]) -> Callable:
+    """One function for all attributes: (attribute, x, target) -> Edit, each attribute by its own model."""
+    return lambda attribute, x, target: edit(models[attribute], x, target)
 
 
 # ------------------------------------------------------------------------------------------------ claims (criteria fixed before any run)

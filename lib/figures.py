@@ -1,0 +1,144 @@
+"""Figures: curves, grids of edits, and their display with alternative text. Each takes tensors or frames and returns a Figure."""
+
+import base64
+import io
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib.metrics import DIRECTIONS, Edited
+
+matplotlib.rcParams["svg.hashsalt"] = "study"
+
+
+def pixels(x: Tensor) -> np.ndarray:
+    """(B, C, H, W) in [-1, 1] -> (B, H, W, 3) uint8; one channel becomes grey."""
+    x = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def mask_pixels(b: Tensor) -> np.ndarray:
+    """A mask (B, 1, H, W) in [0, 1] as grey, linear, never stretched: a weak mask must look weak."""
+    return pixels(2 * b - 1)
+
+
+def residual_pixels(x: Tensor, y: Tensor) -> np.ndarray:
+    """The residual y - x as signed grey, 0.5 + 0.25 (y - x) on the [0, 1] scale: mid-grey where nothing changed, the same scale everywhere."""
+    return pixels((y - x) / 2)
+
+
+def montage(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: float = 0.78) -> Figure:
+    """Rows of equally large (H, W, 3) uint8 pictures with a label at the left of each row and above each column."""
+    n = max(len(pictures) for _, pictures in rows)
+    figure = Figure(figsize=(inch * n + 1.25, inch * len(rows) + 0.45), layout="constrained")
+    axes = figure.subplots(len(rows), n, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    for line, (label, pictures) in zip(axes, rows, strict=True):
+        for axis in line:
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+        for axis, picture in zip(line, pictures, strict=False):
+            axis.imshow(picture, interpolation="nearest")
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    for axis, label in zip(axes[0], columns, strict=False):
+        axis.set_title(label, fontsize=8)
+    return figure
+
+
+def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
+    """Input, edited, mask, residual (and, where known, truth) of the first k test faces of one direction."""
+    x, y = e.x[:k], e.y[:k]
+    lines = [pixels(x), pixels(y)] + ([mask_pixels(e.mask[:k])] if e.mask is not None else []) + [residual_pixels(x, y)]
+    return [list(line) for line in lines + ([pixels(e.truth[:k])] if e.truth is not None else [])]
+
+
+def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
+    """Per attribute a block of rows input, edited, mask, residual (and exact counterfactual on synthetic faces), k faces given the
+    attribute and k relieved of it: the first of the seeded test choice, not picked by eye."""
+    rows = []
+    for a in dict.fromkeys(a for a, _ in edits):
+        blocks = [_lines(edits[a, t], k) for t, _ in DIRECTIONS]
+        first = edits[a, 1]
+        names = ["input", "edited"] + (["mask"] if first.mask is not None else []) + ["residual"] + (["truth"] if first.truth is not None else [])
+        short = a.replace("_", " ")
+        for i, name in enumerate(names):
+            rows.append((f"{short}\n{name}" if i == 0 else name, [p for block in blocks for p in block[i]]))
+    return montage(rows, [f"{sign}" for _, sign in DIRECTIONS for _ in range(k)])
+
+
+def residual_comparison(edits: dict[tuple[str, int], Edited], cases: list[tuple[str, int]], k: int = 3) -> Figure:
+    """Rows input, residual, edited for the first k faces of each (attribute, target) that was edited: the layout of SaGAN's Fig. 1."""
+    chosen = [edits[c] for c in cases if c in edits]
+    rows = [("input", [p for e in chosen for p in pixels(e.x[:k])])]
+    rows.append(("residual", [p for e in chosen for p in residual_pixels(e.x[:k], e.y[:k])]))
+    rows.append(("edited", [p for e in chosen for p in pixels(e.y[:k])]))
+    return montage(rows, [e.row.replace("_", " ") if i == 0 else "" for e in chosen for i in range(k)], inch=1.0)
+
+
+def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
+    """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded choice."""
+    out = {}
+    for key, e in edits.items():
+        order = torch.argsort(((e.y - e.x).abs().mean(1, keepdim=True) * ~e.region).flatten(1).sum(1), descending=True)[:k]
+        out[key] = Edited(e.attribute, e.target, e.index, e.x[order], e.y[order], None, e.region[order], e.region_source, None, e.real, e.ms)
+    return edit_grid(out, k)
+
+
+def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
+    """history.csv as small multiples: one panel per group of columns, one line per stage and column (rolling mean over 5 rows)."""
+    figure = Figure(figsize=(4.1 * len(groups), 2.9), layout="constrained")
+    for axis, (title, columns) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups.items(), strict=True):
+        long = history.melt(["stage", "cycle"], [c for c in columns if c in history], "term").dropna()
+        long["value"] = long.groupby(["stage", "term"])["value"].transform(lambda v: v.rolling(5, min_periods=1).mean())
+        sns.lineplot(long, x="cycle", y="value", hue="stage", style="term" if len(columns) > 1 else None, ax=axis, linewidth=1.1)
+        axis.set(title=title, ylabel="")
+        axis.legend(fontsize=6, title=None, frameon=False)
+        sns.despine(ax=axis)
+    return figure
+
+
+def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
+    """Values with their 95 % intervals: one line per metric row, one colour per method (column `column`)."""
+    names, methods = list(dict.fromkeys(rows["row"])), list(dict.fromkeys(rows["column"]))
+    figure = Figure(figsize=(7.2, 0.34 * len(names) + 1.1), layout="constrained")
+    axis = figure.subplots()
+    for i, (method, colour) in enumerate(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True)):
+        part = rows[rows["column"] == method]
+        y = np.array([names.index(r) for r in part["row"]]) + 0.16 * (i - (len(methods) - 1) / 2)
+        spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
+        axis.errorbar(part["value"], y, xerr=spread, fmt="o", ms=4, lw=1.2, color=colour, label=method)
+    axis.set(yticks=range(len(names)), yticklabels=[n.replace("_", " ") for n in names], title=title, xlabel=unit)
+    axis.invert_yaxis()
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    sns.despine(ax=axis)
+    return figure
+
+
+def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
+    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not be published)."""
+    run.figure(figure, name, faces)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    encoded = base64.b64encode(data.getvalue()).decode()
+    display({"image/png": encoded, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def examples(edits: dict[tuple[str, int], Edited], k: int = 8) -> Tensor:
+    """(<= k, 3, S, S): the first test faces of the seeded choice of the first attribute, half without it and half with it."""
+    first = next(iter(edits))[0]
+    half = k // 2
+    return torch.cat([edits[first, 1].x[:half], edits[first, 0].x[:half]])
+
+
+def strip(edit, attribute: str, x: Tensor, steps: int = 9) -> tuple[np.ndarray, list[str]]:
+    """Frames for `widgets.slider`: the faces x (R, 3, S, S) edited at `steps` strengths from 0 to 1. Returns ((R, steps, S, S, 3) uint8, labels)."""
+    strengths = np.linspace(0, 1, steps)
+    frames = np.stack([pixels(edit(attribute, x, float(s)).image.cpu()) for s in strengths], axis=1)
+    return frames, [f"{s:.2f}" for s in strengths]

@@ -1,0 +1,329 @@
+"""What a run leaves in results/<paper>/<run id>/, and the refusal to mix two configurations in one folder."""
+
+import ast
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib.figure
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from lib.claims import deviations_frame, verdicts
+from lib.data import FaceSet, Split
+from lib.engine import peak_memory_mb, save_atomically
+from lib.params import ParameterError
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
+METRIC_COLUMNS = ["table", "row", "column", "metric", "value", "ci_low", "ci_high", "n", "protocol", "paper_value"]
+
+
+class RunError(RuntimeError):
+    """A run folder that cannot be used: another configuration's, in use by another process, or not writable."""
+
+
+def sources(*modules: ModuleType) -> dict[str, str]:
+    """Hash per source file of the modules and of every `lib` module they import, directly or not.
+
+    Comments, docstrings and layout do not count: the hash is over the syntax tree without them.
+    """
+    pending, seen = [m.__name__ for m in modules], {}
+    while pending:
+        name = pending.pop()
+        base = ROOT / name.replace(".", "/")
+        file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        key = str(file.relative_to(ROOT))
+        if key in seen or not file.exists():
+            continue
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lib":
+                pending += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
+            elif isinstance(node, ast.Import):
+                pending += [a.name for a in node.names if a.name.split(".")[0] == "lib"]
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        seen[key] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return dict(sorted(seen.items()))
+
+
+def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int) -> dict:
+    """All that decides a run's numbers: config, seed, data, split, sources. Its hash is part of the run id."""
+    batches = sys.modules["lib.data.batches"]
+    return {
+        "paper": paper.__name__.rpartition(".")[2],
+        "profile": profile,
+        "data": faces.name,
+        "seed": seed,
+        "config": dataclasses.asdict(cfg),
+        "fingerprint": faces.fingerprint,
+        "split": {"rule": split.rule, "tie_rule": split.tie_rule, "checksum": split.checksum},
+        "sources": sources(paper, batches),
+    }
+
+
+def run_id(what: dict) -> str:
+    """<data>-<profile>-s<seed>-<hash8>."""
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{what['data']}-{what['profile']}-s{what['seed']}-{digest}"
+
+
+def _flat(d: dict, prefix: str = "") -> dict[str, object]:
+    out = {}
+    for k, v in d.items():
+        out |= _flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v}
+    return out
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """'name: old -> new' for every entry in which two identities differ."""
+    a, b = _flat(old), _flat(new)
+    return [f"{k}: {a.get(k, 'absent')} -> {b.get(k, 'absent')}" for k in sorted(a | b) if a.get(k, "absent") != b.get(k, "absent")]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git(*args: str) -> str:
+    try:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def hardware(device: str) -> dict:
+    """The machine in the words a table needs: device, processor, cores, threads, memory."""
+    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
+    out = {"device": device, "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "memory_gb": memory}
+    if torch.device(device).type == "cuda":
+        out |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gb": round(torch.cuda.get_device_properties(device).total_memory / 2**30)}
+    return out
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def write_json(path: Path, value: dict) -> None:
+    save_atomically(path, lambda p: p.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"))
+
+
+def fail(folder: Path, reason: str) -> None:
+    """Mark the run in `folder` failed, with the reason, unless it already says how it ended."""
+    file = folder / "run.json"
+    if file.exists():
+        record = json.loads(file.read_text())
+        if record["status"] == "running":
+            write_json(file, record | {"status": "failed", "reason": reason, "finished": _now()})
+
+
+class Run:
+    """One run's folder. `record` is run.json; `metrics` the rows so far."""
+
+    def __init__(self, folder: Path, record: dict, with_images: bool, device: str, seed: int):
+        self.folder, self.record, self.with_images, self.device, self.seed = folder, record, with_images, device, seed
+        self.metrics: list[dict] = []
+        self._lock = _lock(folder)
+
+    @property
+    def id(self) -> str:
+        return self.record["run_id"]
+
+    @property
+    def publishable(self) -> bool:
+        return self.record["publishable"]
+
+    def update(self, **entries) -> None:
+        """Put entries into run.json."""
+        self.record |= entries
+        write_json(self.folder / "run.json", self.record)
+
+    def finished_weights(self) -> dict | None:
+        """The weights of a training that was completed in this folder, if the file is there and its hash is the recorded one."""
+        file = self.folder / "checkpoint.safetensors"
+        if file.exists() and _sha256(file) == self.record.get("checkpoint_sha256"):
+            return load_file(file, device="cpu")
+        return None
+
+    def training_done(self, weights: dict, report: dict) -> None:
+        """Store the final weights and what training cost; the resume file goes."""
+        file = self.folder / "checkpoint.safetensors"
+        save_atomically(file, lambda p: save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, p))
+        seen = pd.DataFrame([stage["images_seen"] for stage in report.values()]).sum()
+        self.update(
+            stages=report,
+            seconds=round(sum(stage["seconds"] for stage in report.values()), 1),
+            images_seen={update: int(n) for update, n in seen.items()},
+            peak_memory_mb=round(peak_memory_mb(self.device)),
+            checkpoint_sha256=_sha256(file),
+        )
+        (self.folder / "resume.pt").unlink(missing_ok=True)
+
+    def add(self, rows: list[dict]) -> pd.DataFrame:
+        """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a frame."""
+        frame = pd.DataFrame(rows, columns=METRIC_COLUMNS)
+        self.metrics += frame.to_dict("records")
+        save_atomically(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))
+        return frame
+
+    def frame(self) -> pd.DataFrame:
+        """All metric rows so far."""
+        return pd.DataFrame(self.metrics, columns=METRIC_COLUMNS)
+
+    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Write tables/<name>.csv and return the frame."""
+        (self.folder / "tables").mkdir(exist_ok=True)
+        save_atomically(self.folder / "tables" / f"{name}.csv", lambda p: frame.to_csv(p, index=False, float_format="%.6g"))
+        return frame
+
+    def figure(self, figure: matplotlib.figure.Figure, name: str, faces: bool) -> None:
+        """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git ignores), and only
+        if the reader asked for images."""
+        folder = self.folder / "figures"
+        if faces and not self.publishable:
+            if not self.with_images:
+                return
+            folder = self.folder / "private"
+        folder.mkdir(exist_ok=True)
+        save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata={"Software": None}))
+
+    def claims(self, claims) -> pd.DataFrame:
+        """Decide the claims from the metrics so far, write claims.csv, and return the frame."""
+        frame = verdicts(claims, self.frame())
+        save_atomically(self.folder / "claims.csv", lambda p: frame.to_csv(p, index=False))
+        return frame
+
+    def fail(self, reason: str) -> None:
+        fail(self.folder, reason)
+
+    def complete(self) -> str:
+        """Mark the run complete and return one sentence about it."""
+        self.update(status="complete", reason="", finished=_now())
+        return f"{self.record['paper']} run {self.id} is complete: {len(self.metrics)} metric rows."
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+_LOCKS: dict[Path, object] = {}
+
+
+def _lock(folder: Path):
+    """Hold folder/lock for the life of this process. Raises RunError if another process holds it."""
+    if folder in _LOCKS:
+        return _LOCKS[folder]
+    handle = open(folder / "lock", "w")  # noqa: SIM115  held open on purpose
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise RunError(f"{folder}: another process is working on this run. Wait for it or stop it.") from None
+    _LOCKS[folder] = handle
+    return handle
+
+
+def folder_of(what: dict, scratch: bool, results: Path = ROOT / "results") -> Path:
+    """results/<paper>/<run id>, or results/scratch/<paper>/<run id> for runs whose numbers mean nothing."""
+    return (results / "scratch" if scratch else results) / what["paper"] / run_id(what)
+
+
+def start(
+    paper: ModuleType, cfg, faces: FaceSet, split: Split, *, profile: str, seed: int, device: str = "cpu",
+    run_dir: str = "", force: bool = False, with_images: bool = False,
+) -> Run:  # fmt: skip
+    """Open a run's folder: a new one, one to resume, or a finished one to evaluate again.
+
+    run_dir: a folder of your choice instead of results/<paper>/<run id>. Raises RunError if that folder holds another configuration
+    (with the list of differences), if it is in use, or if it cannot be written. force: throw away what was trained there.
+    """
+    what = identity(paper, cfg, faces, split, profile, seed)
+    folder = Path(run_dir).resolve() if run_dir else folder_of(what, cfg.scratch)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another with run_dir.") from None
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ParameterError(f"device = {device!r}: PyTorch sees no GPU here. Use device = 'cpu'.")
+    old = folder / "config.json"
+    record: dict = {}
+    run = Run(folder, record, with_images, device, seed)
+    if old.exists() and not force:
+        changed = differences(json.loads(old.read_text()), what)
+        if changed:
+            remedy = "Choose another run_dir, or force = True to replace it."
+            raise RunError(f"{folder}: holds a run of another configuration ({'; '.join(changed)}). {remedy}")
+        if (folder / "run.json").exists():
+            record |= json.loads((folder / "run.json").read_text())
+    if force:
+        for name in ("resume.pt", "checkpoint.safetensors"):
+            (folder / name).unlink(missing_ok=True)
+        record.clear()
+    write_json(old, what)
+    run.update(
+        status="running",
+        reason="",
+        paper=what["paper"],
+        title=paper.TITLE,
+        citation=paper.CITATION,
+        run_id=run_id(what),
+        profile=profile,
+        data=faces.name,
+        seed=seed,
+        publishable=faces.publishable,
+        scratch=cfg.scratch,
+        started=_now(),
+        finished="",
+        commit=_git("rev-parse", "HEAD"),
+        dirty=bool(_git("status", "--porcelain", "--", "lib", "notebooks")),
+        versions={"python": platform.python_version()} | {name: version(name) for name in RECORDED},
+        hardware=hardware(device),
+        fingerprint=faces.fingerprint,
+        images=len(faces),
+        size=faces.size,
+        landmarks=faces.landmark_source,
+        skipped_images=len(faces.skipped),
+        split={"rule": split.rule, "tie_rule": split.tie_rule, "train": len(split.train), "test": len(split.test), "checksum": split.checksum},
+        deviations=[d.id for d in paper.DEVIATIONS],
+        share_of_paper=round(paper.share_of_paper(cfg), 5),
+    )
+    return run
+
+
+def provenance(run: Run) -> pd.DataFrame:
+    """The facts behind a run as a two-column table."""
+    r, commit = run.record, run.record["commit"]
+    rows = {
+        "run": r["run_id"],
+        "commit": (commit[:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else ""),
+        "profile, seed": f"{r['profile']}, {r['seed']}",
+        "data": f"{r['data']}: {r['images']} images at {r['size']} pixels, fingerprint {r['fingerprint'][:12]}, landmarks: {r['landmarks']}",
+        "split": f"{r['split']['rule']}: {r['split']['train']} train, {r['split']['test']} test, checksum {r['split']['checksum'][:12]}",
+        "hardware": ", ".join(f"{k} {v}" for k, v in r["hardware"].items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in r["versions"].items()),
+        "share of the paper's training": f"{100 * r['share_of_paper']:.2g} % of its images",
+    }
+    return pd.DataFrame(rows.items(), columns=["", "value"])
+
+
+def deviations(paper: ModuleType) -> pd.DataFrame:
+    """The paper's DEVIATIONS as a table."""
+    return deviations_frame(paper.DEVIATIONS)
