@@ -9,6 +9,7 @@ import copy
 import csv
 import hashlib
 import html
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from xml.etree import ElementTree
 import jinja2
 import nbformat
 from bs4 import BeautifulSoup, NavigableString
+from fontTools import subset
 from latex2mathml.converter import convert_to_element
 from markupsafe import Markup
 from nbconvert import HTMLExporter
@@ -30,6 +32,7 @@ from traitlets.config import Config
 TEMPLATES = Path(__file__).parent / "report_template"
 MAX_BYTES = 4_000_000
 WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
+NOTE = '<p class="note">{}</p>'
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "not tested": "untested"}  # verdict -> CSS class
@@ -79,13 +82,12 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     nb.cells = [_prepared(cell, i, nb, notebook, images, contents, title) for i, cell in enumerate(nb.cells) if "remove_cell" not in _tags(cell)]
     nb.metadata.pop("widgets", None)
 
-    if sum(level == 2 for level, _, _ in contents) == 1 and contents[0][0] == 2:
-        contents = contents[1:]  # a notebook's single top heading is its title, not a chapter
-    top = min((level for level, _, _ in contents), default=2)
-    page = _page(title) | {
+    page = _page(title)
+    page["style"] += _math_font("".join(_texts(nb)))
+    page |= {
         "script": _script(),
         "provenance": [(name, _spelled(value)) for name, value in provenance.items()],
-        "contents": [(level - top + 2, anchor, text) for level, anchor, text in contents if level - top < 2],
+        "contents": [heading for heading in contents if heading[0] <= 3],
         "withheld": None if images else WITHHELD,
     }
     config = Config()
@@ -144,6 +146,30 @@ def _page(title: str) -> dict:
         "base-uri 'none'; form-action 'none'"
     )
     return {"title": title, "csp": csp, "style": "\n" + (TEMPLATES / "style.css").read_text(encoding="utf-8")}
+
+
+def _texts(nb) -> list[str]:
+    return [text for cell in nb.cells for text in [cell.source, *(output.get("data", {}).get("text/html", "") for output in cell.get("outputs", []))]]
+
+
+def _math_font(text: str) -> str:
+    """@font-face with just the letters and signs of the formulas in `text`: stretched brackets need a font with a MATH table."""
+    formulas = "".join(re.findall(r"<math.*?</math>", text, re.DOTALL))
+    if not formulas:
+        return ""
+    letters = set(html.unescape(re.sub(r"<[^>]*>", "", formulas)))
+    if "<msqrt" in formulas or "<mroot" in formulas:
+        letters.add("√")
+    letters |= {_styled(letter, "ITALIC") for letter in letters} | {"ℎ"}  # browsers show a single-letter name in mathematical italics
+    options = subset.Options(flavor="woff", layout_features=[], name_IDs=[1, 2], notdef_outline=True, recalc_timestamp=False)
+    font = subset.load_font(TEMPLATES / "math.woff", options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=map(ord, letters))
+    subsetter.subset(font)
+    file = io.BytesIO()
+    subset.save_font(font, file, options)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'@font-face{{font-family:"Study Math";src:url(data:font/woff;base64,{data})format("woff")}}\n'
 
 
 def _write(out: Path, text: str) -> Path:
@@ -233,7 +259,8 @@ def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, ti
                 cell.source = f"# {WITHHELD}"
             outputs = [] if "remove_output" in tags else _merged(cell.outputs)
             heading = contents[-1][2] if contents else title
-            cell.outputs = [new for output in outputs for new in _output(output, nb, notebook.parent, show, f"Figure: {heading}")]
+            outputs = [new for output in outputs for new in _output(output, nb, notebook.parent, show, f"Figure: {heading}")]
+            cell.outputs = [new for i, new in enumerate(outputs) if i == 0 or not _is_note(new) or new.data != outputs[i - 1].get("data")]
     except ReportError as err:
         raise ReportError(f"{notebook}: {place}: {err}") from err
     return cell
@@ -263,13 +290,13 @@ def _output(output, nb, folder: Path, show: bool, alt: str) -> list:
     if WIDGET_VIEW in output.data:
         if _is_progress(output.data[WIDGET_VIEW].get("model_id"), _widget_state(nb)):
             return []
-        return [_html_output(output, '<p class="note">Live in JupyterLab: this control asks the model itself and is not part of this page.</p>')]
+        return [_html_output(output, NOTE.format("Live in JupyterLab: this control asks the model itself and is not part of this page."))]
     data, metadata = output.data, output.get("metadata", {})
     pictures = [mime for mime in ("image/svg+xml", "image/png", "image/webp", "image/jpeg", "image/gif") if mime in data]
     if not show and any(mime not in ("text/html", "text/markdown", "text/latex", "text/plain") for mime in data):
-        return [_html_output(output, f'<p class="note">{WITHHELD}</p>')]
+        return [_html_output(output, NOTE.format(WITHHELD))]
     if "text/html" in data:
-        body = _clean(data["text/html"], alt)
+        body = _clean(data["text/html"], alt) if show else data["text/html"]
     elif "text/markdown" in data:
         body = _markdown(data["text/markdown"], {}, folder, [], "")
     elif pictures:
@@ -283,8 +310,12 @@ def _output(output, nb, folder: Path, show: bool, alt: str) -> list:
         output.data = nbformat.from_dict({"text/plain": text})
         return [output]
     else:
-        body = f'<p class="note">An output of type {html.escape(", ".join(data) or "unknown")} is shown in JupyterLab only.</p>'
+        body = NOTE.format(f"An output of type {html.escape(', '.join(data) or 'unknown')} is shown in JupyterLab only.")
     return [_html_output(output, body if show else _without_pictures(body, whole=True))]
+
+
+def _is_note(output) -> bool:
+    return output.get("data", {}).get("text/html", "").startswith(NOTE[:16])
 
 
 def _html_output(output, body: str):
@@ -326,7 +357,7 @@ def _clean(text: str, alt: str = "") -> str:
         style = tag.get("style", "") + (tag.get_text() if tag.name == "style" else "")
         loads += [url for pair in re.findall(r"""url\(\s*["']?([^"')]*)|@import\s*([^;]*)""", style, re.IGNORECASE) for url in pair if url]
         for url in loads:
-            if not url.strip().startswith(("data:", "#")):
+            if not url.strip().lower().startswith(("data:", "#")):
                 raise ReportError(f"the page would have to load {url[:100]!r}. Show the picture itself, or link a file beside the notebook.")
         if tag.name == "img" and not tag.get("alt"):
             tag["alt"] = alt or "Figure"
@@ -347,7 +378,7 @@ class _Markdown(IPythonRenderer):
         taken = {anchor for _, anchor, _ in self.contents}
         slug = re.sub(r"[^\w]+", "-", plain.lower()).strip("-") or "section"
         anchor = next(a for a in [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))] if a not in taken)
-        level = min(level + 1, 6)  # the page's title is the only h1
+        level = max(level, 2)  # the page's title is the only h1
         self.contents.append((level, anchor, plain))
         return f'<h{level} id="{html.escape(anchor)}">{text}</h{level}>\n'
 
@@ -394,7 +425,7 @@ def _without_pictures(text: str, whole: bool = False) -> str:
 
     A list of what may stay, not of what must go: an unknown element or attribute is as gone as <img>.
     """
-    note = f'<p class="note">{WITHHELD}</p>'
+    note = NOTE.format(WITHHELD)
     soup = BeautifulSoup(text, "html.parser")
     for tag in soup.find_all("style"):
         tag.decompose()
@@ -432,6 +463,8 @@ def _assert_no_picture(text: str, notebook: Path) -> None:
 # ---- mathematics ----
 
 ARITY = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
+LIMITS = ("max", "min", "sup", "inf", "lim")
+ACCENTS = {"^": ("ˆ", "false"), "~": ("˜", "false"), "¯": ("¯", "false"), "→": ("→", "false"), "―": ("¯", "true")}
 UNICODE_STYLE = {
     "double-struck": "DOUBLE-STRUCK",
     "script": "SCRIPT",
@@ -451,12 +484,14 @@ def mathml(tex: str, block: bool) -> str:
     Raises ReportError naming the formula if a command, an argument or a brace is missing or unknown.
     """
     source = tex
+    tex = tex.replace("{,}", r"\text{,}")  # 10{,}000
+    tex = re.sub(r"\\mathrm\s*(?:\{([A-Za-z])\}|\s([A-Za-z])(?![A-Za-z]))", r"\\text{\1\2}", tex)  # the converter drops the style of one letter
     tag = re.search(r"\\tag\{([^{}]*)\}", tex)
     tex = re.sub(r"\\tag\{[^{}]*\}|\\label\{[^{}]*\}|\\(?:nonumber|notag)\b", "", tex)
     tex = re.sub(r"\\(begin|end)\{(?:aligned|split|align|eqnarray\*?|alignat\*?)\}", r"\\\1{align*}", tex)
     tex = re.sub(r"\\(begin|end)\{(?:gathered|gather\*?|multline\*?)\}", r"\\\1{matrix}", tex)
     tex = re.sub(r"\\(begin|end)\{(?:equation\*?|displaymath|math)\}", "", tex)
-    tex = re.sub(r"\\operatorname\*?\{\s*arg\s*\\?[,;! ]?\s*(max|min)\s*\}", r"\\arg\1", tex)
+    tex = re.sub(r"\\operatorname\*?\{\s*arg\s*\\?[,;! ]?\s*(max|min)\s*\}|\\arg\s*\\(max|min)(?![a-z])", r"\\arg\1\2 ", tex)
     if len(re.findall(r"(?<!\\)\{", tex)) != len(re.findall(r"(?<!\\)\}", tex)):
         raise ReportError(f"formula with unbalanced braces: {source.strip()}")
     try:
@@ -475,21 +510,20 @@ def mathml(tex: str, block: bool) -> str:
 
 
 def _browser_ready(math: ElementTree.Element) -> None:
-    """What the converter leaves and browsers do not know: letter styles as attributes, aligned columns, split words."""
+    """What the converter leaves and browsers do not know: letter styles as attributes, aligned columns, TeX's spacing."""
+    for element in math.iter():
+        element.text = re.sub(r"\\([_%&#$ ])", r"\1", html.unescape(element.text or ""))
     for parent in math.iter():
-        if parent.text:
-            parent.text = html.unescape(parent.text)
-    for parent in math.iter():
-        word: ElementTree.Element | None = None  # \mathrm{BCE}: three upright letters are one name
+        word = None  # \mathrm{BCE}: three upright letters are one name
         for child in list(parent):
-            upright = child.tag == "mi" and child.get("mathvariant") == "normal" and len(child) == 0
+            upright = child.tag == "mi" and child.get("mathvariant") == "normal"
             if upright and word is not None:
                 word.text += child.text
                 parent.remove(child)
             else:
                 word = child if upright and parent.tag in ("mrow", "math", "mtd") else None
     for element in math.iter():
-        text = element.text or ""
+        text = element.text
         if element.tag in ("mi", "mo") and (text.startswith("\\") and len(text) > 1 or text == "&"):
             raise ReportError(f"unknown: {text}")
         if element.tag in ARITY and len(element) != ARITY[element.tag]:
@@ -497,16 +531,38 @@ def _browser_ready(math: ElementTree.Element) -> None:
         style = element.attrib.pop("mathvariant", None)
         if style == "normal" and element.tag == "mi" and len(text) == 1:
             element.set("mathvariant", "normal")  # the one value that browsers know
-        elif style in UNICODE_STYLE and text:
+        elif style in UNICODE_STYLE:
             element.text = "".join(_styled(letter, UNICODE_STYLE[style]) for letter in text)
         if element.tag == "mi" and text == "~":
             element.tag, element.text = "mo", "∼"
-        if element.tag == "mo" and len(text) > 1 and text.isalpha() and not element.get("movablelimits"):
-            element.tag = "mi"  # \operatorname{sg}: a name, not an operator with space around
+        elif element.tag == "mo" and len(element):
+            element.tag = "mrow"  # \mathop
+        elif element.tag == "mo" and len(text) > 1 and text.isalpha() and text not in LIMITS:
+            element.tag = "mi"  # \operatorname{sg}: a name, not a sign with space around
+        elif element.tag == "msub" and math.get("display") == "block" and element[0].text.split("\u2009")[-1] in LIMITS:
+            element.tag = "munder"
+        elif element.tag == "mover" and element[1].text in ACCENTS:
+            accent = element[1]
+            accent.text, accent.attrib["stretchy"] = ACCENTS[accent.text]
+            element.set("accent", "true")
+        elif element.tag == "mo" and "minsize" in element.attrib:
+            element.attrib.update(lspace="0", rspace="0")  # \big(
         if column := element.attrib.pop("columnalign", None):
             element.set("class", column[0])
         for name in ("columnspacing", "rowspacing", "columnlines", "rowlines"):
             element.attrib.pop(name, None)
+    for parent in [element for element in math.iter() if element.tag in ("math", "mrow", "mtd", "mstyle", "msqrt")]:
+        before = None
+        for child in list(parent):
+            solid = before is not None and before.tag not in ("mo", "mspace")
+            if child.tag == "mo" and child.text in ("−", "+", "±") and before is not None and before.tag == "mo" and before.text not in (*")]}‖|",):
+                child.set("form", "prefix")  # a sign after "=" or "(" belongs to what follows
+            if child.tag == "mi" and len(child.text) > 1 and child.text.isalpha() and solid:
+                parent.insert(list(parent).index(child), ElementTree.Element("mspace", width="0.167em"))
+            name = before is not None and before.tag == "mi" and len(before.text) > 1 and before.text.isalpha()
+            if name and child.tag not in ("mo", "mspace") and not (len(child) and child[0].tag == "mo"):
+                parent.insert(list(parent).index(child), ElementTree.Element("mspace", width="0.167em"))
+            before = child
 
 
 def _styled(letter: str, style: str) -> str:

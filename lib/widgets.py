@@ -98,7 +98,7 @@ def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: st
     named = any(y_labels)
     lines = []
     for row, label in enumerate(y_labels):
-        head = f'<th scope="row">{escape(label)}</th>' if named else ""
+        head = f'<th scope="row" style="vertical-align:middle">{escape(label)}</th>' if named else ""
         lines.append(f"<tr>{head}{picture if row == 0 else ''}</tr>")
     ticks = "".join(f'<td {cell} width="{shown}">{escape(label)}</td>' for label in x_labels)
     lines.append(f"<tr>{'<td></td>' if named else ''}{ticks}</tr>")
