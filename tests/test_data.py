@@ -485,6 +485,17 @@ def test_flips_are_per_image_and_happen_half_the_time():
     assert (flips.mean(0) - 0.5).abs().max() < 0.2
 
 
+def test_resident_images_give_the_same_batches(monkeypatch):
+    faces = face_set(np.arange(5000))
+    index = np.arange(4999, 50, -1)
+    host = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
+    monkeypatch.setattr("lib.data.batches._fits", lambda nbytes, device: nbytes == 4949 * 3 * 8 * 8)
+    resident = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
+    resident._host = None  # from here on only the copy can serve
+    for step in (0, 9, 400):
+        assert torch.equal(resident(step).x, host(step).x) and torch.equal(resident(step).index, host(step).index)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_batches_are_the_same_on_an_accelerator():
     faces = face_set(np.arange(60))

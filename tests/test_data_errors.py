@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,6 +197,15 @@ def test_bad_image(case, number, tmp_path):
 def test_images_wider_than_high(tmp_path):
     with pytest.raises(DataError, match="000001.jpg: the image is 109x89, wider than high"):
         load(str(celeba_folder(tmp_path / "set", size=(109, 89))), 16, cache_dir=tmp_path / "c")
+
+
+def test_no_room_for_the_cache(tmp_path, monkeypatch):
+    root = celeba_folder(tmp_path / "set")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12 * 3 * 16 * 16 - 1))
+    with pytest.raises(DataError, match="0.00 GB are free. Free some or set STUDY_CACHE"):
+        load(str(root), 16, cache_dir=tmp_path / "c")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12 * 3 * 16 * 16))
+    assert len(load(str(root), 16, cache_dir=tmp_path / "c")) == 12
 
 
 def test_skipping_every_image_is_an_error(tmp_path):

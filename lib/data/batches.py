@@ -101,11 +101,14 @@ class Batches:
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped)
 
 
+def _fits(nbytes: int, device: torch.device) -> bool:
+    """Whether images are worth copying: not on the CPU, and not where they would take more than 60 % of the free memory."""
+    return device.type != "cpu" and (device.type != "cuda" or nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0])
+
+
 def _resident(images: np.ndarray, index: np.ndarray, device: torch.device) -> Tensor | None:
-    """The uint8 rows on the accelerator; None on the CPU, and where they would take more than 60 % of the free memory."""
-    if device.type == "cpu":
-        return None
-    if device.type == "cuda" and images[0].nbytes * len(index) > 0.6 * torch.cuda.mem_get_info(device)[0]:
+    """The rows `index` as one uint8 tensor on the device, copied in pieces; None where they stay on the host."""
+    if not _fits(images[0].nbytes * len(index), device):
         return None
     out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, device=device)
     for a in range(0, len(index), 4096):

@@ -8,6 +8,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import warnings
 import zlib
 from collections import Counter
@@ -101,13 +102,7 @@ def decode_all(
 
 
 def build(
-    cache_dir: Path,
-    name: str,
-    fingerprint: str,
-    count: int,
-    size: int,
-    make: Callable[[int, int], tuple[np.ndarray, list[int]]],
-    workers: int,
+    cache_dir: Path, name: str, fingerprint: str, count: int, size: int, make: Callable[[int, int], tuple[np.ndarray, list[int]]], workers: int
 ) -> tuple[np.ndarray, list[int]]:
     """The cached (count - len(bad),3,size,size) uint8 array as a read-only memory map, and the positions `bad` that it leaves out.
 
@@ -163,6 +158,11 @@ def _build(stem: Path, fingerprint: str, count: int, size: int, make, workers: i
     shape = (count, 3, size, size)
     done = _resume(partial, journal, shape)
     if not done:
+        partial.unlink(missing_ok=True)
+        needed, free = count * 3 * size * size, shutil.disk_usage(partial.parent).free
+        if needed > free:  # writing past the end of a full disk through a memory map would kill the process
+            problem = f"the cache needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+            fail(partial, None, problem, "Free some or set STUDY_CACHE to another disk")
         np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape).flush()
     images = np.load(partial, mmap_mode="r+")
     _write(journal, "".join(json.dumps(record) + "\n" for record in done.values()))  # without a line that the kill cut short

@@ -59,14 +59,7 @@ class FaceSet:
 
 
 def load(
-    data: str,
-    size: int,
-    *,
-    n: int = 20000,
-    seed: int = 0,
-    on_bad_image: str = "raise",
-    cache_dir: Path | None = None,
-    workers: int = 2,
+    data: str, size: int, *, n: int = 20000, seed: int = 0, on_bad_image: str = "raise", cache_dir: Path | None = None, workers: int = 2
 ) -> FaceSet:
     """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout.
 
