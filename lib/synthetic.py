@@ -87,7 +87,8 @@ _LOGITS: dict[str, tuple[float, float, str]] = {
     "Goatee": (-0.82, 0.8, "Pale_Skin-0.6 Gray_Hair-0.2 Blond_Hair-0.3 Receding_Hairline+0.6 Bangs-0.6 Wearing_Hat+0.2 Mustache+1.1"),
     "Sideburns": (-1.03, 0.8, "Young-0.2 Pale_Skin-0.6 Blond_Hair-0.9 Brown_Hair+0.3 Receding_Hairline-0.3 Eyeglasses-0.4 Mustache+0.2 Goatee+1.2"),
     "Smiling": (0.41, 0.1, "Male-0.6 Young-0.4 Pale_Skin-0.9 Gray_Hair+0.3 Blond_Hair+0.4 Black_Hair+0.2 Bangs+0.2 Wearing_Hat-0.3 Eyeglasses-0.3"),
-    "Mouth_Slightly_Open": (-1.32, 0.05, "Pale_Skin-0.3 Blond_Hair+0.2 Receding_Hairline+0.2 Wearing_Hat+0.7 Eyeglasses+0.3 Sideburns-0.2 Smiling+2.4"),
+    "Mouth_Slightly_Open": (-1.32, 0.05, "Pale_Skin-0.3 Blond_Hair+0.2 Receding_Hairline+0.2 Wearing_Hat+0.7 Eyeglasses+0.3 Sideburns-0.2 "
+                            "Smiling+2.4"),
     "Wearing_Lipstick": (-1.41, 0.5, "Male-5.0 Young+0.5 Gray_Hair-0.6 Blond_Hair+0.5 Black_Hair+0.5 Brown_Hair+0.2 Receding_Hairline-0.9 Bangs+0.4 "
                          "Wearing_Hat-1.8 Eyeglasses-2.0 No_Beard+1.9 Mustache+1.5 Goatee-1.7 Sideburns-1.7 Smiling+0.7"),
 }  # fmt: skip
@@ -205,13 +206,20 @@ class Faces:
 
     def __getitem__(self, idx) -> "Faces":
         """Faces at `idx`: a slice, or an index or boolean tensor. An integer gives a batch of one."""
-        if isinstance(idx, int):
-            idx = torch.tensor([range(len(self))[idx]])
-        return Faces(**{f.name: getattr(self, f.name)[idx] for f in dataclasses.fields(self)})
+        return _each(self, lambda v: v[_batch_index(idx, len(self))])
 
     def to(self, device) -> "Faces":
         """The same faces with every field on `device`."""
-        return Faces(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+        return _each(self, lambda v: v.to(device))
+
+
+def _each(batch, change):
+    """A dataclass of tensors with `change` applied to every field."""
+    return type(batch)(**{f.name: change(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
+
+
+def _batch_index(idx, length: int):
+    return torch.tensor([range(length)[idx]]) if isinstance(idx, int) else idx
 
 
 def ranges(kind: type = Faces) -> dict[str, tuple[str, float, float, str]]:
@@ -389,20 +397,21 @@ def counterfactual(faces: Faces, attribute: str, value: int | Tensor) -> Faces:
 _CENTRE = (0.4975, 0.515)  # the point between the eyes in the crop, as CelebA aligns it
 
 # Hair styles, the first six for Male = 0, the rest for Male = 1: share among their sex; width of the hair over that of the head; volume on top; lower
-# end; flare below the eyes; half-width of the opening for the face over that of the head; waves; curls (0 strands, 1 curls); a bun.
+# end; flare below the eyes; half-width of the opening for the face over that of the head, and whether it is square (0) or round and parted (1);
+# waves; curls (0 strands, 1 curls); a bun.
 _STYLES = (
-    (0.26, 1.13, 0.045, 0.80, 0.25, 0.90, 0.000, 0.0, 0.0),  # long, straight
-    (0.24, 1.20, 0.052, 0.80, 0.35, 0.89, 0.014, 0.2, 0.0),  # long, wavy
-    (0.17, 1.17, 0.050, 0.27, 0.22, 0.88, 0.000, 0.0, 0.0),  # bob
-    (0.13, 1.36, 0.085, 0.36, 0.20, 0.92, 0.008, 1.0, 0.0),  # curly
-    (0.12, 1.04, 0.035, 0.03, 0.00, 0.95, 0.000, 0.0, 1.0),  # bun
-    (0.08, 1.12, 0.050, 0.12, 0.05, 0.90, 0.006, 0.2, 0.0),  # short
-    (0.34, 1.045, 0.038, 0.00, 0.00, 0.95, 0.000, 0.0, 0.0),  # short
-    (0.20, 1.035, 0.072, -0.01, 0.00, 0.94, 0.000, 0.0, 0.0),  # quiff
-    (0.16, 1.13, 0.072, 0.03, 0.00, 0.95, 0.006, 1.0, 0.0),  # curly
-    (0.12, 1.10, 0.050, 0.13, 0.05, 0.92, 0.006, 0.2, 0.0),  # medium
-    (0.13, 1.01, 0.018, -0.02, 0.00, 0.96, 0.000, 0.5, 0.0),  # crew cut
-    (0.05, 1.13, 0.048, 0.80, 0.20, 0.92, 0.010, 0.2, 0.0),  # long
+    (0.26, 1.13, 0.045, 0.80, 0.25, 0.92, 1.0, 0.000, 0.0, 0.0),  # long, straight
+    (0.24, 1.20, 0.052, 0.80, 0.35, 0.91, 1.0, 0.014, 0.2, 0.0),  # long, wavy
+    (0.17, 1.17, 0.050, 0.27, 0.22, 0.90, 0.9, 0.000, 0.0, 0.0),  # bob
+    (0.13, 1.36, 0.080, 0.36, 0.20, 0.93, 0.5, 0.008, 1.0, 0.0),  # curly
+    (0.12, 1.04, 0.030, 0.03, 0.00, 0.95, 0.6, 0.000, 0.0, 1.0),  # bun
+    (0.08, 1.12, 0.050, 0.12, 0.05, 0.92, 0.8, 0.006, 0.2, 0.0),  # short
+    (0.34, 1.045, 0.038, 0.00, 0.00, 0.95, 0.1, 0.000, 0.0, 0.0),  # short
+    (0.20, 1.035, 0.066, -0.01, 0.00, 0.94, 0.0, 0.000, 0.0, 0.0),  # quiff
+    (0.16, 1.13, 0.066, 0.03, 0.00, 0.95, 0.2, 0.006, 1.0, 0.0),  # curly
+    (0.12, 1.10, 0.050, 0.13, 0.05, 0.92, 0.6, 0.006, 0.2, 0.0),  # medium
+    (0.13, 1.01, 0.018, -0.02, 0.00, 0.96, 0.0, 0.000, 0.5, 0.0),  # crew cut
+    (0.05, 1.13, 0.048, 0.80, 0.20, 0.92, 0.9, 0.010, 0.2, 0.0),  # long
 )
 
 
@@ -423,24 +432,25 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     angle = p.roll * math.radians(5)
     g.cos, g.sin, g.scale = angle.cos(), angle.sin(), 1 + 0.03 * p.zoom
     g.cx, g.cy = _CENTRE[0] + 0.008 * p.shift_x, _CENTRE[1] + 0.008 * p.shift_y
-    # head: (x / width)^2 + (y / top)^2 = 1 above the eyes; below, with s = y / chin, x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
+    # head: (x / width)^2 + .6 t^2 + .4 t^4 = 1 with t = y / top above the eyes; below, with s = y / chin and a the jaw's,
+    # x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
     g.hx = -0.020 * p.yaw  # the eyes stay in place (CelebA's alignment), so the skull moves
-    g.width = 0.222 + 0.011 * p.skull_width + 0.006 * male
-    g.top = 0.300 + 0.014 * p.skull_height - 0.008 * p.pitch
-    g.chin = 0.372 + 0.015 * p.face_length + 0.014 * male + 0.010 * g.gape + 0.006 * p.pitch
+    g.width = 0.226 + 0.011 * p.skull_width + 0.006 * male
+    g.top = 0.296 + 0.014 * p.skull_height - 0.008 * p.pitch
+    g.chin = 0.380 + 0.015 * p.face_length + 0.014 * male + 0.010 * g.gape + 0.006 * p.pitch
     g.taper = 0.06 - 0.05 * p.taper - 0.04 * male + 0.04 * (1 - male)
-    g.jaw = 1.05 - 0.17 * p.jaw - 0.55 * male + 0.16 * (1 - male) - 0.10 * old
+    g.jaw = 1.02 - 0.15 * p.jaw - 0.46 * male + 0.06 * (1 - male) - 0.10 * old
     # eyes
     g.eye_x = 0.1075 + 0.004 * p.eye_spacing
-    g.eye_w = 0.0490 + 0.0045 * p.eye_size - 0.002 * male
-    g.eye_u = (0.0255 + 0.0040 * p.eye_open - 0.0025 * p.squint - 0.0035 * male) * (1 - 0.14 * g.smile - 0.10 * old)
-    g.eye_l = (0.0150 + 0.0020 * p.eye_open - 0.0010 * p.squint) * (1 - 0.28 * g.smile)
+    g.eye_w = 0.0545 + 0.0045 * p.eye_size - 0.002 * male
+    g.eye_u = (0.0285 + 0.0040 * p.eye_open - 0.0025 * p.squint - 0.0035 * male) * (1 - 0.14 * g.smile - 0.10 * old)
+    g.eye_l = (0.0160 + 0.0020 * p.eye_open - 0.0010 * p.squint) * (1 - 0.28 * g.smile)
     g.eye_tilt = 0.05 + 0.09 * p.eye_tilt
-    g.iris = 0.0200 + 0.0010 * p.eye_size
-    g.brow_y = 0.0640 + 0.0065 * p.brow_height + 0.005 * p.brow_raise - 0.009 * male + 0.004 * p.pitch
+    g.iris = 0.0222 + 0.0010 * p.eye_size
+    g.brow_y = 0.0690 + 0.0065 * p.brow_height + 0.005 * p.brow_raise - 0.009 * male + 0.004 * p.pitch
     g.brow_arch = 0.016 + 0.009 * p.brow_arch - 0.007 * male
     g.brow_tilt = 0.04 * p.brow_tilt
-    g.brow_h = 0.0070 + 0.0022 * p.brow_width + 0.0048 * male
+    g.brow_h = 0.0074 + 0.0022 * p.brow_width + 0.0048 * male
     # nose
     g.nose_x = 0.016 * p.yaw
     g.nose_y = 0.137 + 0.010 * p.nose_length - 0.008 * p.pitch
@@ -460,13 +470,13 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     female_style = torch.searchsorted(table[:6, 0].cumsum(0) - 1e-9, p.hair_style).clamp(max=5)
     male_style = torch.searchsorted(table[6:, 0].cumsum(0) - 1e-9, p.hair_style).clamp(max=5) + 6
     style = table[torch.where(male > 0, male_style, female_style)]
-    _, side, volume, g.hair_end, g.flare, inner, g.wave, g.curl, g.bun = style.unbind(1)
+    _, side, volume, g.hair_end, g.flare, inner, g.round, g.wave, g.curl, g.bun = style.unbind(1)
     g.hair_w = g.width * (side + 0.025 * p.hair_volume * (side - 0.9) * 4)
     g.hair_top = g.top + 0.036 + volume * (1 + 0.2 * p.hair_volume)
     g.hair_end = g.hair_end + 0.02 * p.hair_day * (g.hair_end > 0.1)
     g.part = 0.06 * p.hair_part
-    g.open_w = g.width * inner * (1 + 0.05 * g.receding)
-    g.open_h = (0.166 + 0.012 * p.hairline) * (1 + 0.34 * g.receding)
+    g.open_w = g.width * inner * (1 + 0.07 * g.receding)
+    g.open_h = (0.183 + 0.012 * p.hairline + 0.015 * g.round) * (1 + 0.36 * g.receding)
     g.fringe_y = -0.078 + 0.012 * p.fringe
     g.hat_y = -0.135 - 0.006 * p.hairline
     return g
@@ -631,9 +641,9 @@ def _texture(size: int, cells: float, where: tuple[Tensor, Tensor], rows: slice 
 
 # --- colours ---
 
-_SKIN = ((0.965, 0.790, 0.665), (0.930, 0.735, 0.590), (0.880, 0.665, 0.500), (0.790, 0.565, 0.400), (0.670, 0.455, 0.305), (0.540, 0.350, 0.235),
+_SKIN = ((0.945, 0.765, 0.635), (0.915, 0.715, 0.570), (0.870, 0.665, 0.500), (0.790, 0.565, 0.400), (0.670, 0.455, 0.305), (0.540, 0.350, 0.235),
          (0.430, 0.275, 0.190))  # fmt: skip
-_PALE = ((0.985, 0.925, 0.905), (0.955, 0.890, 0.875))
+_PALE = ((1.000, 0.915, 0.870), (0.985, 0.890, 0.845))
 _IRIS = ((0.23, 0.12, 0.06), (0.36, 0.20, 0.09), (0.45, 0.33, 0.14), (0.33, 0.42, 0.22), (0.25, 0.47, 0.62), (0.38, 0.55, 0.70), (0.45, 0.50, 0.54))
 # Dark and light end of each hair colour, each for the darkest and the lightest shade of it.
 _HAIR = {
@@ -642,15 +652,13 @@ _HAIR = {
     "Brown_Hair": (((0.130, 0.070, 0.040), (0.235, 0.140, 0.080)), ((0.440, 0.275, 0.160), (0.580, 0.390, 0.245))),
     "Gray_Hair": (((0.330, 0.335, 0.350), (0.500, 0.505, 0.520)), ((0.720, 0.725, 0.740), (0.930, 0.930, 0.935))),
 }
-_HAIR_OTHER = (  # copper, auburn, burgundy and three dyes
-    ((0.440, 0.150, 0.030), (0.950, 0.500, 0.180)),
-    ((0.330, 0.070, 0.020), (0.780, 0.300, 0.130)),
-    ((0.400, 0.110, 0.030), (0.880, 0.400, 0.170)),
-    ((0.250, 0.020, 0.060), (0.690, 0.130, 0.200)),
-    ((0.330, 0.060, 0.020), (0.820, 0.310, 0.110)),
-    ((0.560, 0.200, 0.330), (0.980, 0.600, 0.700)),
-    ((0.050, 0.220, 0.290), (0.270, 0.640, 0.690)),
-    ((0.210, 0.100, 0.340), (0.580, 0.410, 0.760)),
+_HAIR_RED = (
+    ((0.440, 0.150, 0.030), (0.330, 0.070, 0.020), (0.240, 0.020, 0.050)),
+    ((0.960, 0.520, 0.200), (0.800, 0.310, 0.130), (0.660, 0.130, 0.180)),
+)
+_HAIR_DYED = (
+    ((0.560, 0.200, 0.330), (0.050, 0.220, 0.290), (0.210, 0.100, 0.340)),
+    ((0.980, 0.600, 0.700), (0.270, 0.640, 0.690), (0.580, 0.410, 0.760)),
 )
 _LIPSTICK = ((0.80, 0.05, 0.10), (0.90, 0.16, 0.36), (0.93, 0.24, 0.20), (0.55, 0.06, 0.28), (0.66, 0.04, 0.16))
 _RIMS = ((0.05, 0.05, 0.06), (0.10, 0.07, 0.06), (0.30, 0.16, 0.07), (0.62, 0.48, 0.22), (0.45, 0.07, 0.09), (0.10, 0.16, 0.36), (0.55, 0.56, 0.58))
@@ -664,9 +672,13 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
     shift = _rgb(((0.012, -0.008, -0.004),), device).T[:, :, None, None]
     skin = skin - shift * p.undertone.float()[None, :, None, None]
     c = SimpleNamespace(skin=skin)
-    c.skin_dark = skin * _rgb(((0.46, 0.33, 0.29),), device).T[:, :, None, None]
+    c.skin_dark = skin * torch.where(pale, *(_rgb((v,), device).T[:, :, None, None] for v in ((0.60, 0.46, 0.42), (0.46, 0.33, 0.29))))
     c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
-    dark, light = (_pick(_rgb([pair[end] for pair in _HAIR_OTHER], device), p.hair_other) for end in (0, 1))
+    dyed = (p.hair_other > 0.93)[None, :, None, None]  # the rest runs from copper over auburn to burgundy
+    dark, light = (
+        torch.where(dyed, _pick(_rgb(bright, device), (p.hair_other - 0.93).clamp(min=0) / 0.0701), _ramp(_rgb(red, device), p.hair_other / 0.93))
+        for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
+    )
     for name, (darks, lights) in _HAIR.items():
         mine = (_has(faces, name) > 0)[None, :, None, None]
         shade = 0.5 + 0.5 * p.hair_shade
@@ -674,7 +686,7 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
         light = torch.where(mine, _ramp(_rgb(lights, device), shade), light)
     c.hair_dark, c.hair_light = dark, light
     c.brow = dark * 0.75 + light * 0.12
-    c.beard = dark * 0.85 + light * 0.18
+    c.beard = dark * 0.78 + light * 0.10
     natural = skin * _rgb(((0.84, 0.60, 0.58),), device).T[:, :, None, None] + _rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
     painted = (_has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
     c.lip = torch.where(painted, _pick(_rgb(_LIPSTICK, device), p.lipstick), natural)
@@ -718,26 +730,29 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     below = (y - hy).clamp(min=0)
     # strands run from the parting over the top and down the sides
     flow = (sx - g.part) / (y + (g.hair_top + 0.13)).clamp_(min=0.06)
-    flow = flow + g.wave * 4 * _wave(y * 5.5 + p.hair_day) * below
-    strand = 0.55 * _wave(flow * 9 + p.hair_day) + 0.45 * _wave(flow * 23 + y * 1.5 + p.hair_part * 2)
+    flow = flow + g.wave * 4 * _wave(y * 5.5 + p.hair_day) * below + 0.012 * noise
+    lock = _wave(flow * 3.3 + p.hair_day)
+    strand = 0.35 * lock + 0.40 * _wave(flow * 9 + 1.1 * lock + p.hair_part) + 0.25 * _wave(flow * 26 + 2.3 * lock + y * 1.5)
     strand = strand + g.curl * (1.6 * noise - strand)
     # outline
     wide = g.hair_w * (1 + (g.flare * below).clamp_(max=0.12)) + g.wave * _wave(y * 5.5 + p.hair_day + 0.25)
-    up = (y - hy).clamp_(max=0) / (g.hair_top + hy)
-    rho2 = (sx / wide).square_().add_(up * up)
-    hull = (1 - rho2) * (0.5 * g.hair_w) + strand * (0.004 + 0.012 * g.curl)
+    up = ((y - hy).clamp_(max=0) / (g.hair_top + hy)).square_()
+    rho2 = (sx / wide).square_().add_(up * (0.45 + 0.55 * up))
+    hull = (1 - rho2) * (0.5 * g.hair_w) + strand * (0.0015 + 0.0145 * g.curl)
     hull = torch.minimum(hull, g.hair_end + 0.015 * strand - y)
     bun = (0.075**2 - (sx - 0.4 * g.part) ** 2 - (y + g.hair_top + 0.025) ** 2) / 0.15 - (1 - g.bun) * 9
     # the opening for the face: |q|^4 + |r|^4 = 1; a receding hairline goes up at the temples and leaves a forelock
     q = (sx / g.open_w).square_()
     r = (y + 0.02).clamp_(max=0) / g.open_h * (1 + (0.10 * g.part / 0.06) * sx / g.open_w)
-    r = r * (1 + g.receding * 0.24 * _bump(q * 5))
+    parted = _bump(((sx - g.part) / 0.10).square()) * g.round
+    r = r * (1 + (0.06 + 0.16 * g.receding - 0.06 * g.round) * _bump(q * 4) - 0.16 * parted)
     r = r.square_()
-    outside = (q * q + r * r - 1) * (0.25 * g.open_w)
+    q4, r4 = q * q, r * r
+    outside = (q4 + r4 - 1 + (0.20 + 0.55 * g.round) * (q + r - q4 - r4)) * (0.25 * g.open_w) + 0.004 * strand
     outside = outside - (0.06 * p.hair_day * below).clamp_(-0.02, 0.02)
     front = torch.minimum(hull, outside)
     # bangs
-    fy = g.fringe_y + 0.010 * strand + 0.10 * p.fringe_side * sx - 0.020 * q
+    fy = g.fringe_y + 0.014 * strand + 0.10 * p.fringe_side * sx - 0.020 * q
     fringe = torch.minimum(torch.minimum(fy - y, 0.90 * g.width - sx.abs()), hull) - (1 - g.bangs) * 9
     front = torch.maximum(front, fringe)
     hull = torch.maximum(hull, bun)
@@ -745,8 +760,8 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     cut = y - g.hat_y + 0.012 + (1 - g.hat) * 9
     hull, front = torch.minimum(hull, cut), torch.minimum(front, cut)
     shine = _bump(((rho2 - 0.66) / 0.30) ** 2) * (0.16 + 0.10 * p.light_x * sx / g.width)
-    shade = 0.40 + 0.24 * strand + shine * (1 + 0.8 * strand) * (y < 0.02) - 0.10 * below
-    shade = shade - 0.22 * _bump((outside / 0.05).square()) * (1 - g.bangs * (y < -0.02))
+    shade = 0.40 + 0.24 * strand + shine * (1 + 0.8 * strand) * (1 - 12 * below).clamp_(min=0) - 0.10 * below
+    shade = shade - (0.22 * _bump((outside / 0.05).square()) + 0.25 * _bump(((sx - g.part) / 0.012).square()) * g.round) * (1 - g.bangs * (y < -0.02))
     return hull, front, shade.clamp_(0, 1)
 
 
@@ -762,8 +777,9 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     sy = (y - 0.02) * 2.7
     r2 = sx * sx + sy * sy
     hard = 0.8 + 0.25 * p.contrast
-    t = 0.84 - hard * 0.22 * r2 + hard * (0.17 * p.light_x * sx - (0.07 - 0.04 * p.light_y) * sy)
-    t = t + 0.03 * spots
+    t = 0.88 - hard * 0.27 * r2 + hard * (0.20 * p.light_x * sx - (0.08 - 0.05 * p.light_y) * sy)
+    t = t + 0.10 * hard * _bump(((sx - 0.25 * p.light_x) / 0.55).square() + ((y + 0.12) / 0.085).square())  # light on the forehead
+    t = t + (0.012 + 0.02 * g.old) * spots
     t = t - 0.26 * _bump(((front - 0.004).clamp_(max=0) / 0.05).square_())  # shadow under the hair
     t = t - g.hat * 0.30 * _bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
@@ -780,12 +796,12 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     v += 0.13 * _bump(((xn - 0.004 * p.light_x) / 0.022).square() + (dy / 0.022).square())
     v -= 0.20 * _bump((xn / (s * 1.15)).square() + ((dy - 0.030) / 0.018).square())
     wing = ((xn.abs() - s * 0.62) / (s * 0.42)).square() + ((dy - 0.008) / 0.021).square()
-    v -= 0.34 * _bump(((wing - 1.0) / 0.75).square()) * (xn.abs() > s * 0.62)
-    v -= 0.62 * _cover((1 - ((xn.abs() - s * 0.40) / (s * 0.25)).square() - ((dy - 0.0155) / 0.0065).square()) * 0.004, bw * 0.7)
+    v -= 0.26 * _bump(((wing - 1.0) / 0.95).square()) * (xn.abs() > s * 0.62) * _bump(((dy - 0.012) / 0.030).square())
+    v -= 0.50 * _cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, bw * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
     rows, cols = _box(size, 0.22, 0.50, 0.78, 0.90)
-    v, ax, yy = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x), y[:, rows, cols]
+    v, ax, yy, spots_here = t[:, rows, cols], x[:, rows, cols] - g.mouth_x, y[:, rows, cols], spots[:, rows, cols]
     ax = ax.abs()
     v += (0.06 * g.smile + 0.03 + 0.03 * p.cheek) * _bump(((ax - 0.128) / 0.065).square() + ((yy - 0.105 + 0.015 * g.smile) / 0.055).square())
     v -= (0.08 * g.smile + 0.05) * _bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
@@ -793,6 +809,8 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     fold = g.nose_w + 0.018 + depth * (0.034 + 0.016 * g.smile) + 0.012 * g.smile
     v -= (0.17 * g.smile + 0.34 * g.old) * _bump(((ax - fold) / (0.013 + 0.003 * g.old)).square()) * _bump(((depth - 0.5) / 0.55).square())
     v -= g.smile * 0.16 * _bump(((ax - g.mouth_w - 0.008) / 0.012).square() + ((yy - g.mouth_y + g.lift) / 0.020).square())
+    freckled = _bump((ax / 0.17).square() + ((yy - 0.085) / 0.065).square())
+    v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots_here * 4 - 1.2).clamp_(0, 1) * freckled
     # chin and below the lip
     v -= 0.16 * _bump((ax / 0.055).square() + ((yy - g.mouth_y - g.lip_l - g.open_l - 0.016) / 0.014).square())
     v += 0.06 * _bump((ax / 0.06).square() + ((yy - g.chin + 0.055) / 0.035).square())
@@ -858,8 +876,9 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         # brow
         v = (ex - _BROW_X) / _BROW_W
         by = y[:, rows, cols] - _brow_line(g.brow_y, g.brow_arch, g.brow_tilt, v)
-        thick = g.brow_h * (1 - 0.30 * (v + 0.2).clamp(min=0) - 0.28 * (v + 0.2).clamp(min=0) ** 2)
-        hairs = 0.88 + 0.12 * _wave(v * 9 + by * 60)
+        v2 = v * v
+        thick = g.brow_h * (1.02 - 0.30 * v - 0.55 * v2 * v2)
+        hairs = 0.92 + 0.08 * _wave(v * 9 + by * 60)
         _paint(view, _line(by, thick, w * 1.3) * _cover((1 - v.abs()) * _BROW_W, w * 2.5) * hairs * g.brow_alpha, c.brow)
 
 
@@ -904,9 +923,9 @@ def _beard(img: Tensor, faces: Faces, g: SimpleNamespace, c: SimpleNamespace, x:
     # jaw: below a line from the ear to the corner of the mouth, not on the lip; sideburns: from the temple to that line
     cheek = 0.245 - 0.135 * q * q - 0.02 * shape
     lip = _bump((mx / 0.085).square() + ((by - 0.185) / 0.05).square()).mul_(1.4).clamp_(max=1)
-    alpha = g.jaw_beard * _cover(by - cheek, soft * 2.2) * (0.52 + 0.12 * g.p.beard) * (1 - lip)
-    side = _cover((hx - 0.76 + 0.05 * shape) * g.width, soft) * _slab(by + 0.045, 0.145 + 0.012 * shape - by, soft)
-    alpha = torch.maximum(alpha, g.sideburns * dense * side)
+    alpha = g.jaw_beard * _cover(by - cheek, soft * 2.2) * (0.66 + 0.12 * g.p.beard) * (1 - lip)
+    side = _cover((hx - 0.74 + 0.04 * shape - 0.50 * by.clamp(min=0)) * g.width, soft * 0.7) * _slab(by + 0.06, 0.145 + 0.012 * shape - by, soft)
+    alpha = torch.maximum(alpha, g.sideburns * (dense + 0.12) * side) * _cover(inside + 0.004, soft)
     # mustache: two wings from the groove under the nose to beyond the corners of the mouth
     v = mx / (g.mouth_w * (1.04 + 0.10 * shape))
     middle = g.mouth_y - g.lip_u - g.open_u - 0.018 + (0.022 + 0.010 * shape) * v * v
@@ -917,8 +936,7 @@ def _beard(img: Tensor, faces: Faces, g: SimpleNamespace, c: SimpleNamespace, x:
     chin = (1 - (mx / (0.078 + 0.010 * shape)).square() - (gy / (0.060 + 0.008 * shape)).square()) * 0.035
     patch = torch.minimum(0.018 - mx, 0.05 - (by - g.chin + 0.085).abs())
     alpha = torch.maximum(alpha, g.goatee * (dense + 0.06) * _cover(torch.maximum(chin, patch), soft))
-    limit = torch.maximum(_cover(inside + 0.004, soft), g.goatee * (mx < 0.09))
-    _paint(view, (alpha * limit * (1 + 0.28 * grain)).clamp_(0, 1), (c.beard * (1 + 0.35 * grain)).clamp_(0, 1))
+    _paint(view, (alpha * (1 + 0.22 * grain)).clamp_(0, 1), (c.beard * (1 + 0.45 * grain)).clamp_(0, 1))
 
 
 def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
@@ -972,7 +990,8 @@ def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tens
     vx = hx - 0.035 * p.yaw * cap
     reach_w, reach_h = 0.205 * cap + 0.375 * brim + 0.1 * beanie, 0.036 * cap + 0.030 * brim + 0.01 * beanie
     vy = hy - g.hat_y + 0.004 - (0.35 * cap - 0.25 * brim) * vx * vx
-    visor = (1 - (vx / reach_w).square() - (vy / reach_h).square()) * reach_h * 0.5 - beanie * 9
+    steep = vx.abs() / reach_w.square() + vy.abs() / reach_h.square()
+    visor = (1 - (vx / reach_w).square() - (vy / reach_h).square()) / (2 * steep).clamp_(min=9.0) - beanie * 9
     lit = 0.80 - 0.30 * (vy / reach_h).clamp(-1, 1)
     _paint(view, _cover(visor, w), (c.hat * lit).clamp_(0, 1))
 
@@ -988,7 +1007,7 @@ def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Te
     neck = half + 2.2 * flare * flare * 4 - ax
     below = (ny - g.chin) / 0.12
     shade = 0.52 + 0.22 * below.clamp(0, 1) + 0.12 * p.light_x * nx / half - 0.12 * (nx / half).square().clamp_(max=1)
-    apple = g.male * 0.12 * _bump((nx / 0.022).square() + ((ny - g.chin - 0.07) / 0.03).square())
+    apple = g.male * 0.06 * _bump((nx / 0.022).square() + ((ny - g.chin - 0.07) / 0.03).square())
     shoulder = ny - 0.395 - 0.01 * p.neck - 0.42 * (ax - 0.13) + 0.015 * g.male
     body = torch.maximum(torch.minimum(neck, ny - 0.15), torch.minimum(shoulder, ny - 0.38))
     _paint(view, _cover(body, w), c.skin_dark + (c.skin_light - c.skin_dark) * (shade + apple))
@@ -996,7 +1015,8 @@ def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Te
     crew, vee, shirt, low = ((kind == k).float() for k in range(4))
     neckline = 0.455 - 0.055 * crew - 0.020 * shirt + 0.03 * low - (crew * 1.5 - low * 0.2) * (0.02 - ax * ax) - (vee + shirt) * (0.55 * ax - 0.055)
     cloth = torch.minimum(torch.minimum(shoulder + 0.008, ny - neckline), ny - 0.36)
-    fall = 0.92 + 0.16 * p.light_x * nx + 0.10 * _wave(nx * 5 + ny * 3) * (ax > 0.15) - 0.22 * _bump(((ny - neckline) / 0.02).square())
+    folds = _wave(nx * 5 + ny * 3) * ((ax - 0.1) * 8).clamp_(0, 1)
+    fall = 0.92 + 0.16 * p.light_x * nx + 0.10 * folds - 0.22 * _bump(((ny - neckline) / 0.02).square())
     _paint(view, _cover(cloth, w), (c.clothes * fall).clamp_(0, 1))
     collar = _slab(ny - neckline + 0.012, neckline + 0.045 - ny, w) * shirt * (ax < 0.2)
     _paint(view, collar, (c.clothes * 0.7 + 0.28).clamp_(0, 1))
@@ -1061,18 +1081,19 @@ def _draw(faces: Faces, size: int) -> Tensor:
     img = _background(p, px, py, w)
     blobs = _texture(size, 34, where)
     fine = _texture(size, 90, where)
+    stubble = _texture(size, 150, where)
     hull, front, strands = _hair(g, x, y, w, blobs)
     hair = c.hair_dark + (c.hair_light - c.hair_dark) * strands
     _paint(img, _cover(hull, w * 1.3), hair * 0.80)
 
     # outline of the head: an implicit curve divided by the length of its gradient
     s = (y / g.chin).clamp_(min=0)
-    up = (y / g.top).clamp_(max=0)
+    up = (y / g.top).clamp_(max=0).square_()
     half = g.width * (1 - g.taper * s)
     sx = (x - g.hx) / half
     s2 = s * s
-    value = 1 - sx * sx - up * up - s2 * (g.jaw + (1 - g.jaw) * s2)
-    slope = (sx / half).abs() + (up / g.top).abs() + s * (g.jaw + 2 * (1 - g.jaw) * s2) / g.chin
+    value = 1 - sx * sx - up * (0.6 + 0.4 * up) - s2 * (g.jaw + (1 - g.jaw) * s2)
+    slope = (sx / half).abs() + up / g.top + s * (g.jaw + 2 * (1 - g.jaw) * s2) / g.chin
     head = value / (2 * slope).clamp_(min=2.0)
     _neck_and_clothes(img, g, c, x, y, head, size, w)
     _ears(img, g, c, x, y, size, w)
@@ -1095,7 +1116,7 @@ def _draw(faces: Faces, size: int) -> Tensor:
 
     if len(bearded):
         sub = img[:, bearded]
-        _beard(sub, faces, part(g, bearded), hue_part(bearded), *only(bearded, x, y, head, fine), size)
+        _beard(sub, faces, part(g, bearded), hue_part(bearded), *only(bearded, x, y, head, stubble), size)
         img[:, bearded] = sub
     _eyes(img, g, c, x, y, size, w)
     _mouth(img, g, c, x, y, size, w)
@@ -1114,13 +1135,17 @@ _CHUNK = 1 << 17  # pixels drawn at once: the temporaries of one chunk stay in t
 
 def render(faces: Faces, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
+    return _render(_draw, faces, size, device)
+
+
+def _render(draw, batch: "Faces | Animals", size: int, device) -> Tensor:
     if not 32 <= size <= 512:
-        raise ValueError(f"faces are drawn at 32 to 512 pixels, got {size}")
-    out = torch.empty(len(faces), 3, size, size, device=device)
+        raise ValueError(f"pictures are drawn at 32 to 512 pixels, got {size}")
+    out = torch.empty(len(batch), 3, size, size, device=device)
     step = max(1, _CHUNK // size**2)
-    for start in range(0, len(faces), step):
-        chunk = faces[start : start + step].to(device)
-        _finish(_draw(chunk, size), chunk, out[start : start + step])
+    for start in range(0, len(batch), step):
+        chunk = batch[start : start + step].to(device)
+        _finish(draw(chunk, size), chunk, out[start : start + step])
     return out
 
 
@@ -1141,3 +1166,191 @@ def region(faces: Faces, attribute: str, size: int) -> Tensor:
     """
     flipped = counterfactual(faces, attribute, 1 - faces.state[:, _attribute(attribute)])
     return (render(faces, size) != render(flipped, size)).any(1, keepdim=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------------- animals
+
+ANIMALS: tuple[str, ...] = ("cat", "dog", "wild")
+
+
+@dataclass
+class Animals:
+    """Parameters of B animal faces in AFHQ's framing (the head fills the picture); every field a tensor (B,), ranges in `ranges(Animals)`."""
+
+    seed: Tensor  # (B,) int64
+    index: Tensor  # (B,) int64
+    domain: Tensor  # (B,) int64: place in ANIMALS
+    breed: Tensor = _own("image", 0, 1, "coat: colours and markings of the domain (wild: tiger, lion or leopard)")
+    shade: Tensor = _own("image", -1, 1, "dark to light fur")
+    markings: Tensor = _own("image", 0, 1, "strength of stripes, patches or spots")
+    head: Tensor = _own("image", -1, 1, "narrow to broad head")
+    ears: Tensor = _own("image", -1, 1, "small to large ears")
+    eyes: Tensor = _own("image", 0, 1, "colour of the eyes")
+    pupil: Tensor = _own("image", -1, 1, "narrow to wide pupils")
+    muzzle: Tensor = _own("image", -1, 1, "small to large muzzle")
+    tongue: Tensor = _own("image", 0, 1, "tongue out, on a dog, above .6")
+    yaw: Tensor = _own("image", -1, 1, "head turned to the left or right")
+    pitch: Tensor = _own("image", -1, 1, "head up or down")
+    roll: Tensor = _own("image", -1, 1, "head tilted, at most 8 degrees")
+    zoom: Tensor = _own("image", -1, 1, "scale, within 6 percent")
+    light_x: Tensor = _own("image", -1, 1, "light from the left or right")
+    warmth: Tensor = _own("image", -1, 1, "cool to warm light")
+    exposure: Tensor = _own("image", -1, 1, "darker to brighter picture")
+    grain: Tensor = _own("image", 0, 1, "sensor noise")
+    texture: Tensor = _own("image", 0, 1, "which part of the noise pattern is used")
+    background: Tensor = _own("image", 0, 1, "kind of background, as for faces")
+    background_hue: Tensor = _own("image", 0, 1, "hue of the background")
+    background_tone: Tensor = _own("image", -1, 1, "dark to light background")
+    background_x: Tensor = _own("image", -1, 1, "layout of the background")
+    background_y: Tensor = _own("image", -1, 1, "layout of the background")
+
+    def __len__(self) -> int:
+        return self.index.shape[0]
+
+    def __getitem__(self, idx) -> "Animals":
+        """Animals at `idx`: a slice, or an index or boolean tensor. An integer gives a batch of one."""
+        return _each(self, lambda v: v[_batch_index(idx, len(self))])
+
+    def to(self, device) -> "Animals":
+        """The same animals with every field on `device`."""
+        return _each(self, lambda v: v.to(device))
+
+
+def sample_animals(seed: int, index: Tensor | range, domain: str | None = None) -> Animals:
+    """Animals (seed, index), each independent of the batch it is drawn in; the domain by a hash, or `domain` for all of them.
+
+    With another domain the same (seed, index) keeps pose, light and background. ValueError: an unknown domain or a negative index.
+    """
+    if domain is not None and domain not in ANIMALS:
+        raise ValueError(f"unknown domain {domain!r}; choose from {', '.join(ANIMALS)}")
+    index = _index(index)
+    seeds = torch.full_like(index, seed)
+    own = ranges(Animals)
+    u = _uniform(seeds, index, [f"animal {name}" for name in ["domain", *own]])
+    place = (u[:, 0] * len(ANIMALS)).long() if domain is None else torch.full_like(index, ANIMALS.index(domain))
+    columns = {name: (low + (high - low) * u[:, k + 1]).float() for k, (name, (_, low, high, _)) in enumerate(own.items())}
+    return Animals(seed=seeds, index=index, domain=place, **columns)
+
+
+# Per domain (cat, dog, wild): half-width and half-height of the head, x and y of the ears, of the eyes, radius of the eyes, y of the nose, its
+# half-width, half-width and half-height of the muzzle.
+_ANIMAL = (
+    (0.340, 0.300, 0.215, -0.235, 0.150, -0.045, 0.066, 0.105, 0.036, 0.120, 0.090),
+    (0.265, 0.320, 0.265, -0.170, 0.125, -0.085, 0.046, 0.080, 0.075, 0.165, 0.165),
+    (0.330, 0.330, 0.255, -0.265, 0.140, -0.080, 0.044, 0.105, 0.068, 0.165, 0.130),
+)
+# Four coats per domain: fur, light parts, markings.
+_COATS = (
+    (((0.55, 0.53, 0.52), (0.93, 0.92, 0.90), (0.26, 0.25, 0.25)), ((0.87, 0.58, 0.30), (0.98, 0.91, 0.80), (0.62, 0.34, 0.13)),
+     ((0.16, 0.15, 0.16), (0.26, 0.25, 0.26), (0.08, 0.08, 0.09)), ((0.90, 0.87, 0.82), (0.99, 0.98, 0.96), (0.66, 0.58, 0.50))),
+    (((0.72, 0.50, 0.28), (0.93, 0.82, 0.64), (0.42, 0.25, 0.12)), ((0.36, 0.23, 0.15), (0.76, 0.56, 0.38), (0.17, 0.10, 0.07)),
+     ((0.93, 0.91, 0.87), (0.99, 0.98, 0.96), (0.45, 0.27, 0.15)), ((0.19, 0.18, 0.19), (0.92, 0.90, 0.87), (0.10, 0.10, 0.11))),
+    (((0.90, 0.52, 0.17), (0.99, 0.95, 0.88), (0.10, 0.07, 0.06)), ((0.82, 0.62, 0.34), (0.95, 0.88, 0.74), (0.42, 0.22, 0.09)),
+     ((0.88, 0.68, 0.36), (0.98, 0.93, 0.82), (0.20, 0.12, 0.07)), ((0.86, 0.46, 0.15), (0.97, 0.93, 0.85), (0.12, 0.08, 0.06))),
+)  # fmt: skip
+_ANIMAL_EYES = (
+    ((0.55, 0.72, 0.25), (0.88, 0.72, 0.20), (0.35, 0.65, 0.82), (0.75, 0.55, 0.18)),
+    ((0.20, 0.11, 0.06), (0.28, 0.16, 0.08), (0.16, 0.09, 0.05), (0.36, 0.22, 0.10)),
+    ((0.86, 0.62, 0.15), (0.70, 0.50, 0.14), (0.80, 0.66, 0.26), (0.62, 0.60, 0.22)),
+)
+_ANIMAL_NOSE = ((0.80, 0.47, 0.46), (0.07, 0.06, 0.07), (0.52, 0.27, 0.23))
+
+
+def _draw_animals(animals: Animals, size: int) -> Tensor:
+    """(3, B, size, size) in [0, 1], before exposure and noise."""
+    device, domain = animals.index.device, animals.domain
+    p = SimpleNamespace(**{f.name: getattr(animals, f.name)[:, None, None] for f in dataclasses.fields(Animals)})
+    cat, dog, wild = ((p.domain == k).float() for k in range(3))
+    coat = (animals.breed * 4).long().clamp(max=3)
+    lion = wild * (coat == 1).float()[:, None, None]
+    leopard = wild * (coat == 2).float()[:, None, None]
+    tiger = wild - lion - leopard
+    coats = torch.tensor(_COATS, device=device)[domain, coat] * (1 + 0.10 * animals.shade)[:, None, None]
+    fur, pale, mark = (coats[:, k].T[:, :, None, None].clamp(0, 1) for k in range(3))
+    iris = torch.tensor(_ANIMAL_EYES, device=device)[domain, (animals.eyes * 4).long().clamp(max=3)].T[:, :, None, None]
+    nose_colour = torch.tensor(_ANIMAL_NOSE, device=device)[domain].T[:, :, None, None]
+    hw, hh, ear_x, ear_y, eye_x, eye_y, eye_r, nose_y, nose_w, muz_w, muz_h = torch.tensor(_ANIMAL, device=device)[domain].T[:, :, None, None]
+
+    centre = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
+    px, py = centre[None, None, :], centre[None, :, None]
+    angle, scale = animals.roll.double() * math.radians(8), 1 + 0.06 * p.zoom
+    cos, sin = angle.cos().float()[:, None, None] / scale, angle.sin().float()[:, None, None] / scale
+    x, y = (px - 0.5) * cos + (py - 0.54) * sin, (py - 0.54) * cos - (px - 0.5) * sin
+    w = 1 / size / scale
+    img = _background(p, px, py, w)
+    where = (animals.texture.double(), (animals.texture.double() * 7.77) % 1)
+    hair, blobs = _texture(size, 70, where), _texture(size, 13, where)
+    hw = hw * (1 + 0.07 * p.head)
+    ax, fuzz = x.abs(), 0.008 * hair
+
+    def rgb(*values):
+        return torch.tensor(values, device=device).view(3, 1, 1, 1)
+
+    def paint(inside, colour, shade=1.0, strength=1.0, edge=1.0):
+        _paint(img, _cover(inside, w * edge) * strength, (colour * shade).clamp(0, 1))
+
+    def blob(dx, dy, rx, ry):
+        """Inside measure of an ellipse at offset (dx, dy) from its centre."""
+        return (1 - (dx / rx).square() - (dy / ry).square()) * (0.5 * ry)
+
+    fine = 1 + 0.13 * hair
+    # mane, shoulders, then upright ears behind the head
+    mane = blob(x, y - 0.02, hw * 1.42 + 0.03 * blobs, hh * 1.42 + 0.03 * blobs) - (1 - lion) * 9
+    paint(torch.maximum(blob(x, y - 0.52, hw * 1.25, hh * 0.8), mane) + fuzz, fur * (1 - lion) + mark * lion, (0.78 + 0.25 * blobs * lion) * fine)
+    size_e = 1 + 0.15 * p.ears
+    wedge = (y - ear_y + 0.185 * size_e) * 0.52 - (ax - ear_x - 0.12 * (ear_y - y)).abs()
+    wedge = torch.minimum(wedge, 0.12 + ear_y - y)
+    disc = blob(ax - ear_x, y - ear_y, 0.105 * size_e, 0.105 * size_e)
+    upright = torch.where(cat > 0, wedge, disc) - dog * 9
+    paint(upright + fuzz, fur, 0.92 * fine)
+    paint(upright - 0.032, torch.where(cat > 0, fur * 0.5 + rgb(0.42, 0.24, 0.24), mark * 0.6), 1.0, 0.8, 3.0)
+    # head: round form, markings, lighter muzzle and cheeks
+    tx, ty = x + 0.03 * p.yaw, y + 0.02 * p.pitch  # the features turn with the head
+    shape = blob(x, y, hw * (1 + 0.10 * (y > 0.1) * wild), hh) + fuzz
+    lit = 1.08 - 0.42 * ((x / hw).square() + (y / hh).square()) * 0.6 + 0.16 * p.light_x * x / hw - 0.06 * y / hh
+    stripes = (_wave(tx * 9 + 0.25 * _wave(ty * 4)) * (ty < -0.10) + _wave(ty * 8 - ax * 4 + 0.6 * blobs) * (ax > 0.17)).clamp_(min=0)
+    patch = _cover(blob(tx - 0.13, ty + 0.08, 0.15 + 0.02 * blobs, 0.17 + 0.02 * blobs), w * 4)
+    spots = ((blobs.abs() - 0.30) * 6).clamp_(0, 1) * (ax + (ty < -0.08) * 0.2 > 0.16)
+    marks = tiger * (stripes * 1.7).clamp_(max=1) * 0.95 + leopard * spots * 0.9 + cat * stripes * p.markings * 0.7 + dog * patch * p.markings.round()
+    skin = fur.lerp(mark, marks.clamp_(0, 1))
+    skin = skin.lerp(pale, (_bump((ax / 0.24).square() + ((ty - 0.20) / 0.22).square()) * 1.5 * (1 - 0.5 * cat)).clamp_(max=0.85))
+    skin = skin.lerp(pale, 0.8 * wild * _bump(((ax - 0.14) / 0.10).square() + ((ty + 0.155) / 0.06).square()))
+    paint(shape, skin * lit, fine)
+    # hanging ears lie over the sides of the head
+    hang = blob(ax - ear_x - 0.02 - 0.10 * (y - ear_y).clamp(min=0), y - ear_y - 0.19, 0.088 * size_e, 0.235 * size_e) - (1 - dog) * 9
+    paint(hang + fuzz, mark, (1.05 - 0.30 * _bump((hang / 0.02).square())) * fine)
+    # muzzle, mouth, tongue, whiskers
+    mw, mh, my = muz_w * (1 + 0.10 * p.muzzle), muz_h * (1 + 0.10 * p.muzzle), ty - nose_y
+    pads = blob(tx.abs() - mw * 0.48, my - mh * 0.55, mw * 0.55, mh * 0.50)
+    tongue = blob(tx, my - mh * 1.15, 0.048, 0.085) - (1 - dog * (p.tongue > 0.6)) * 9
+    paint(tongue, rgb(0.90, 0.42, 0.46), 1 - 0.2 * _bump((tx / 0.008).square()))
+    chin = blob(tx, my - mh * 0.9, mw * 0.5, mh * 0.35)
+    paint(torch.maximum(pads, chin), pale, (0.86 + 0.35 * _bump((my / mh - 0.3).square() * 1.6)) * fine, 0.9, 3.0)
+    line = torch.minimum(0.0045 - tx.abs(), torch.minimum(my, mh * 0.62 - my))
+    smile = torch.minimum(0.0050 - (my - mh * 0.62 - 0.30 * mw * (1 - (tx.abs() / (mw * 0.45) - 1).square())).abs() * 0.7, mw * 0.85 - tx.abs())
+    paint(torch.maximum(line, smile), mark, 0.35, 0.9)
+    dots = _bump(((tx.abs() - mw * 0.55) / (mw * 0.3)).square() + ((my - mh * 0.55) / (mh * 0.3)).square())
+    paint((_wave(tx * 26) + _wave(my * 26) - 1.45) * 0.02, mark, 0.5, dots * (1 - dog))
+    for slope, drop in ((0.10, 0.02), (-0.06, 0.035), (-0.22, 0.05)):
+        hairs = _line(my - drop + slope * (tx.abs() - 0.05), 0.0022, w) * (tx.abs() > mw * 0.55) * (tx.abs() < 0.36) * (cat * 0.85 + wild * 0.4)
+        _paint(img, hairs, rgb(0.97, 0.97, 0.96))
+    # nose: a rounded triangle with a light
+    nose = torch.minimum(blob(tx, my, nose_w, nose_w * 0.72), nose_w * 0.78 - tx.abs() - (my - nose_w * 0.1).clamp(min=0) * 1.1)
+    gleam = _bump(((tx - 0.01 * p.light_x) / (nose_w * 0.6)).square() + ((my + nose_w * 0.32) / (nose_w * 0.28)).square())
+    paint(nose, nose_colour, 0.85 + 0.55 * gleam)
+    paint(blob(tx.abs() - nose_w * 0.42, my - nose_w * 0.12, nose_w * 0.2, nose_w * 0.16), mark, 0.15, 0.8)
+    # eyes: dark rim, iris, pupil (a slit in cats), catch-light
+    ex, ey = tx.abs() - eye_x, ty - eye_y
+    ey = ey + (0.22 * cat + 0.15 * wild) * ex
+    almond = blob(ex, ey, eye_r * 1.12, eye_r * (0.92 - 0.12 * wild))
+    paint(almond + 0.010, mark, 0.28)
+    paint(almond, iris, 1.10 - 0.45 * (0.5 - ey / eye_r * 0.8).clamp(0, 1) - 0.3 * _bump((almond / 0.012).square()))
+    wide, high = (0.24 + 0.10 * p.pupil) * cat + 0.62 * dog + 0.42 * wild, 0.8 * cat + 0.62 * dog + 0.42 * wild
+    paint(blob(ex, ey, eye_r * wide, eye_r * high), mark, 0.12)
+    paint(blob(tx - tx.sign() * eye_x - 0.014 * p.light_x, ey + eye_r * 0.36, eye_r * 0.22, eye_r * 0.22), pale * 0 + 1)
+    return img
+
+
+def render_animals(animals: Animals, size: int, device="cpu") -> Tensor:
+    """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
+    return _render(_draw_animals, animals, size, device)
