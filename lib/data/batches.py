@@ -91,12 +91,13 @@ class Batches:
         rows = self.rows(step)
         picked = torch.from_numpy(rows).to(self.device)
         images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device) if self._resident is None else self._resident[picked]
-        x = images.to(torch.float32) / 127.5 - 1
         flipped = torch.zeros(self.batch, dtype=torch.bool)
         if self.flip:
             flipped = torch.from_numpy(np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5)
         flipped = flipped.to(self.device)
-        x = torch.where(flipped[:, None, None, None], x.flip(-1), x) if self.flip else x
+        if self.flip:  # while it is a quarter of the bytes
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        x = images.to(torch.float32).div_(127.5).sub_(1)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped)
 
