@@ -571,7 +571,8 @@ def test_synthetic_fingerprints(tmp_path):
     assert len(different) == 5 and fingerprint() in different
 
 
-def test_written_synthetic_set_reads_back_identically(tmp_path, capsys):
+def test_written_synthetic_set_reads_back_identically(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "c"))
     assert main(["synthetic", "--n", "30", "--out", str(tmp_path / "out"), "--size", "32", "--seed", "7"]) == 0
     written = load(str(tmp_path / "out"), 32, cache_dir=tmp_path / "c")
     drawn = load("synthetic", 32, n=30, seed=7, cache_dir=tmp_path / "c")
