@@ -580,7 +580,7 @@ def _line(d: Tensor, half: Tensor | float, w: Tensor) -> Tensor:
 
 def _bump(q: Tensor) -> Tensor:
     """Smooth hill of squared radius q: 1 at q = 0, exactly 0 from q = 1 on (so that shades end somewhere)."""
-    return (1 - q).clamp_(min=0).square_()
+    return torch.rsub(q, 1).clamp_(min=0).square_()
 
 
 def _wave(t: Tensor) -> Tensor:
@@ -636,7 +636,7 @@ def _texture(size: int, cells: float, where: tuple[Tensor, Tensor], rows: slice 
     """(B, h, w) windows of the noise, each face at its own place `where` (two (B,) tensors in [0, 1])."""
     tile = _noise(size, cells, str(where[0].device))
     windows = tile.unfold(0, size, 1).unfold(1, size, 1)[:, :, rows, cols]
-    return windows[(where[0] * size).long(), (where[1] * size).long()]
+    return windows[(where[0] * size).long().clamp_(max=size - 1), (where[1] * size).long().clamp_(max=size - 1)]
 
 
 # --- colours ---
@@ -690,9 +690,14 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
     natural = skin * _rgb(((0.84, 0.60, 0.58),), device).T[:, :, None, None] + _rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
     painted = (_has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
     c.lip = torch.where(painted, _pick(_rgb(_LIPSTICK, device), p.lipstick), natural)
-    c.painted = painted[0].float()
     c.iris = _ramp(_rgb(_IRIS, device), p.eye_colour)
     return c
+
+
+_FIXED = {
+    "white": (0.97, 0.96, 0.95), "black": (0.02, 0.02, 0.025), "glint": (1.0, 1.0, 1.0), "lash": (0.07, 0.045, 0.04), "mouth": (0.20, 0.045, 0.055),
+    "tongue": (0.72, 0.33, 0.35), "teeth": (0.97, 0.955, 0.925), "lens": (0.16, 0.20, 0.24), "blush": (0.38, 0.10, 0.12),
+}  # fmt: skip
 
 
 # --- layers ---
@@ -700,26 +705,30 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
 
 def _background(p: SimpleNamespace, px: Tensor, py: Tensor, w: Tensor) -> Tensor:
     """(3, B, S, S): a studio gradient, lights out of focus, a wall, a horizon or stripes. p: (B, 1, 1) parameters; px (1, 1, S), py (1, S, 1)."""
-    kind = (p.background * 5).long().clamp(max=4)
-    studio, lights, wall, outdoors, stripes = ((kind == k).float() for k in range(5))
+    kind = (p.background[:, 0, 0] * 5).long().clamp(max=4)
+    _, lights, wall, outdoors, stripes = ((kind == k).nonzero()[:, 0] for k in range(5))
     bx, by = p.background_x, p.background_y
-    t = 0.5 + 0.30 * bx * (px - 0.5) + (0.35 * by - 0.25 * studio) * (py - 0.5)
-    centre = (px - 0.5 - 0.2 * bx) ** 2 + (py - 0.4) ** 2
-    t = t - (0.75 * studio + 0.2) * centre
+    studio = (kind == 0).float()[:, None, None]
+    # a plane and a vignette: sums of a row and a column
+    t = 0.5 + 0.30 * bx * (px - 0.5) - (0.75 * studio + 0.2) * (px - 0.5 - 0.2 * bx) ** 2
+    t = t + ((0.35 * by - 0.25 * studio) * (py - 0.5) - (0.75 * studio + 0.2) * (py - 0.4) ** 2)
+    u, v = bx[lights], by[lights]
     for k, (x, y, r) in enumerate(((0.12, 0.2, 0.11), (0.86, 0.12, 0.15), (0.9, 0.55, 0.09), (0.1, 0.62, 0.13), (0.3, 0.04, 0.08))):
-        q = ((px - x - 0.08 * (bx if k % 2 else by)) ** 2 + (py - y - 0.08 * (by if k % 2 else bx)) ** 2) / (r * (1 + 0.3 * bx)) ** 2
-        t = t + lights * 0.22 * ((1 - q) * 4).clamp_(0, 1)
-    edge = px - 0.5 - 0.42 * bx
-    t = t + wall * (0.16 * _cover(edge, w * 2) - 0.12 * _bump((edge / 0.02) ** 2))
-    t = t + stripes * 0.09 * _wave(px * (5 + 2 * bx) + py * 3 * by)
-    horizon = _cover(py - 0.45 - 0.2 * by - 0.02 * _wave(px * 1.3 + bx), w * 8) * outdoors
-    tone = p.background_tone[:, 0, 0]
-    hue, far = p.background_hue[:, 0, 0], outdoors[:, 0, 0] > 0
-    value = 0.62 + 0.30 * tone
-    base = _hue(torch.where(far, 0.55 + 0.05 * hue, hue), torch.where(far, 0.35, 0.10 + 0.35 * (1 - tone.abs())), torch.where(far, 0.90, value))
+        q = (px - x - 0.08 * (u if k % 2 else v)) ** 2 + (py - y - 0.08 * (v if k % 2 else u)) ** 2
+        t[lights] += ((1 - q / (r * (1 + 0.3 * u)) ** 2) * 4).clamp_(0, 1) * 0.22
+    edge = px - 0.5 - 0.42 * bx[wall]
+    t[wall] += 0.16 * _cover(edge, w[wall] * 2) - 0.12 * _bump((edge / 0.02) ** 2)
+    t[stripes] += 0.09 * _wave(px * (5 + 2 * bx[stripes]) + py * 3 * by[stripes])
+    tone, hue = p.background_tone[:, 0, 0], p.background_hue[:, 0, 0]
+    far = kind == 3
+    saturation = torch.where(far, 0.35, 0.10 + 0.35 * (1 - tone.abs()))
+    base = _hue(torch.where(far, 0.55 + 0.05 * hue, hue), saturation, torch.where(far, 0.90, 0.62 + 0.30 * tone))
     img = base * (0.55 + 0.9 * t)
-    ground = _hue(0.2 + 0.2 * hue, 0.45 + 0 * hue, 0.42 + 0.18 * tone)
-    img.lerp_(ground * (0.7 + 0.6 * t), horizon)
+    if len(outdoors):
+        u, v, tone, hue = bx[outdoors], by[outdoors], tone[outdoors], hue[outdoors]
+        horizon = _cover(py - 0.45 - 0.2 * v - 0.02 * _wave(px * 1.3 + u), w[outdoors] * 8)
+        ground = _hue(0.2 + 0.2 * hue, 0.45, 0.42 + 0.18 * tone)
+        img[:, outdoors] = img[:, outdoors].lerp(ground * (0.7 + 0.6 * t[outdoors]), horizon)
     return img
 
 
@@ -765,13 +774,35 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     return hull, front, shade.clamp_(0, 1)
 
 
+_FACE_BOX = (0.18, 0.15, 0.82, 0.98)  # left, top, right, bottom: holds every head
+
+
 def _box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
     """Rows and columns of the pixels of a box given in the crop."""
-    return slice(max(int(top * size), 0), min(math.ceil(bottom * size), size)), slice(max(int(left * size), 0), min(math.ceil(right * size), size))
+    return slice(int(top * size), math.ceil(bottom * size)), slice(int(left * size), math.ceil(right * size))
 
 
-def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: Tensor, size: int, w: Tensor, spots: Tensor) -> Tensor:
-    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
+def _face_box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
+    """The same, counted from the corner of _FACE_BOX."""
+    rows, cols = _box(size, left, top, right, bottom)
+    down, along = int(_FACE_BOX[1] * size), int(_FACE_BOX[0] * size)
+    return slice(rows.start - down, rows.stop - down), slice(cols.start - along, cols.stop - along)
+
+
+def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
+    """Inside measure of the head: an implicit curve divided by the length of its gradient."""
+    s = (y / g.chin).clamp_(min=0)
+    up = (y / g.top).clamp_(max=0)
+    half = g.width * (1 - g.taper * s)
+    sx = (x - g.hx) / half
+    s2, up2 = s * s, up * up
+    value = 1 - sx * sx - up2 * (0.6 + 0.4 * up2) - s2 * (g.jaw + (1 - g.jaw) * s2)
+    slope = (sx / half).abs_() + (up / g.top).abs_() * (0.6 + 0.8 * up2) + s * (g.jaw + 2 * (1 - g.jaw) * s2) / g.chin
+    return value / slope.mul_(2).clamp_(min=2.0)
+
+
+def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: int, w: Tensor, spots: Tensor) -> Tensor:
+    """(B, h, w) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
     p = g.p
     sx = (x - g.hx) / g.width
     sy = (y - 0.02) * 2.7
@@ -784,7 +815,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     t = t - g.hat * 0.30 * _bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
     # nose: dark flank away from the light, ridge, ball, wings, nostrils, shadow below
-    rows, cols = _box(size, 0.33, 0.44, 0.67, 0.72)
+    rows, cols = _face_box(size, 0.33, 0.44, 0.67, 0.72)
     v, bw, s = t[:, rows, cols], w, g.nose_w
     yy, t01 = y[:, rows, cols], ((y[:, rows, cols] + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
     xn = x[:, rows, cols] - g.nose_x * t01
@@ -800,7 +831,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     v -= 0.50 * _cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, bw * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    rows, cols = _box(size, 0.22, 0.50, 0.78, 0.90)
+    rows, cols = _face_box(size, 0.22, 0.50, 0.78, 0.90)
     v, ax, yy, spots_here = t[:, rows, cols], x[:, rows, cols] - g.mouth_x, y[:, rows, cols], spots[:, rows, cols]
     ax = ax.abs()
     v += (0.06 * g.smile + 0.03 + 0.03 * p.cheek) * _bump(((ax - 0.128) / 0.065).square() + ((yy - 0.105 + 0.015 * g.smile) / 0.055).square())
@@ -817,7 +848,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     v -= g.old * 0.16 * _bump(((ax - 0.105 + 0.25 * (yy - 0.30)) / 0.012).square()) * _bump(((yy - 0.285) / 0.05).square())
 
     # sockets, bags under the eyes, crow's feet
-    rows, cols = _box(size, 0.22, 0.38, 0.78, 0.64)
+    rows, cols = _face_box(size, 0.22, 0.38, 0.78, 0.64)
     v, ex, yy = t[:, rows, cols], x[:, rows, cols].abs() - g.eye_x, y[:, rows, cols]
     v -= 0.13 * _bump((ex / 0.085).square() + ((yy + 0.028) / 0.042).square())
     v -= 0.10 * _bump(((ex + 0.062) / 0.028).square() + ((yy + 0.01) / 0.045).square())
@@ -825,7 +856,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, front: T
     fan = _line(_wave((yy + 0.10 * (ex - g.eye_w)) / 0.020 + 0.5) - 1.0, 0.45, 0.5)
     v -= g.old * 0.28 * fan * _bump(((ex - g.eye_w - 0.026) / 0.022).square()) * _bump(((yy - 0.002) / 0.034).square())
     # lines on the forehead
-    rows, cols = _box(size, 0.25, 0.26, 0.75, 0.46)
+    rows, cols = _face_box(size, 0.25, 0.26, 0.75, 0.46)
     v, xx, yy = t[:, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
     lines = _wave((yy + 0.018 * _wave(xx * 3.2)) / 0.032)
     v -= g.old * 0.20 * (lines - 0.3).clamp_(min=0) * _bump((xx / 0.15).square()) * _bump(((yy + 0.135) / 0.052).square())
@@ -895,7 +926,7 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     within = (a > -0.05).float()
     lips = _slab(my - upper, lower - my, w) * within
     gloss = _bump(((u - 0.1 * g.p.light_x) / 0.42).square() + ((my - g.open_l * a - 0.46 * g.lip_l) / 0.0075).square())
-    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * c.painted) * gloss - 0.10 * u * u
+    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * g.painted) * gloss - 0.10 * u * u
     _paint(view, lips * g.lip_alpha, (c.lip * shade).clamp_(max=1))
     # the line where the lips meet, reaching a little beyond the corners
     top, bottom = -g.open_u * a, g.open_l * a
@@ -910,11 +941,15 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     _paint(view, opening, inner)
 
 
-def _beard(img: Tensor, faces: Faces, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, fine: Tensor, size: int) -> None:
-    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it."""
-    rows, cols = _box(size, 0.20, 0.42, 0.80, 1.0)
-    view, bx, by = img[:, :, rows, cols], x[:, rows, cols], y[:, rows, cols]
-    inside, grain, hx = head[:, rows, cols], fine[:, rows, cols], (x[:, rows, cols] - g.hx).abs() / g.width
+def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor) -> None:
+    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it. x, y, head: of _FACE_BOX."""
+    size = img.shape[-1]
+    rows, cols = _box(size, 0.20, 0.42, 0.80, 0.98)
+    view, where = img[:, :, rows, cols], (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1)
+    grain = _texture(size, 150, where, rows, cols)
+    rows, cols = _face_box(size, 0.20, 0.42, 0.80, 0.98)
+    bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
+    hx = (bx - g.hx).abs() / g.width
     mx = (bx - g.mouth_x).abs()
     shape = g.p.beard_shape
     dense = 0.72 + 0.10 * g.p.beard
@@ -939,10 +974,10 @@ def _beard(img: Tensor, faces: Faces, g: SimpleNamespace, c: SimpleNamespace, x:
     _paint(view, (alpha * (1 + 0.22 * grain)).clamp_(0, 1), (c.beard * (1 + 0.45 * grain)).clamp_(0, 1))
 
 
-def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Rims, bridge, temples, tinted lenses with a reflection, and their shadow on the skin."""
     p = g.p
-    rows, cols = _box(size, 0.20, 0.38, 0.80, 0.66)
+    rows, cols = _box(img.shape[-1], 0.20, 0.38, 0.80, 0.66)
     view, gx, gy = img[:, :, rows, cols], x[:, rows, cols] - 0.3 * g.nose_x, y[:, rows, cols] - 0.010
     ax = gx.abs() - g.eye_x - 0.004
     half_w, half_h = 0.080 + 0.006 * p.glasses_size, 0.058 + 0.007 * p.glasses_size - 0.009 * p.glasses_shape
@@ -965,10 +1000,10 @@ def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: 
     _paint(view, rim, (c.rim * (1 + 0.5 * _bump(((d - thick * 0.4) / (thick * 0.7)).square()) * (gy < 0))).clamp_(max=1))
 
 
-def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """A knitted beanie with a fold, a cap with a visor, or a hat with a ribbon and a brim."""
     p = g.p
-    rows, cols = _box(size, 0.0, 0.0, 1.0, 0.52)
+    rows, cols = _box(img.shape[-1], 0.0, 0.0, 1.0, 0.52)
     view, hx, hy = img[:, :, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
     kind = (p.hat * 3).long().clamp(max=2)
     beanie, cap, brim = ((kind == k).float() for k in range(3))
@@ -996,7 +1031,7 @@ def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tens
     _paint(view, _cover(visor, w), (c.hat * lit).clamp_(0, 1))
 
 
-def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor, size: int, w: Tensor) -> None:
+def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
     """Neck with the shadow of the chin, shoulders, and one of four necklines."""
     p = g.p
     rows, cols = _box(size, 0.0, 0.70, 1.0, 1.0)
@@ -1037,115 +1072,115 @@ def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         _paint(view, _cover((1 - q) * wide * 0.5, w), c.skin_dark + (c.skin_light - c.skin_dark) * shade)
 
 
-def _draw(faces: Faces, size: int) -> Tensor:
-    """(3, B, size, size) in [0, 1], before exposure and noise."""
-    device = faces.index.device
-    g64 = _geometry(faces)
-    c = _colours(faces, g64)
-    hues = g64.p
+@dataclass
+class _Scene:
+    """Everything per face that a layer needs, packed so that selecting faces is three operations instead of two hundred."""
 
-    def cast(ns):
-        return SimpleNamespace(**{k: v.float()[:, None, None] for k, v in vars(ns).items() if isinstance(v, Tensor)})
+    names: tuple[str, ...]
+    values: Tensor  # (len(names), B, 1, 1) float32: geometry and strengths, then the raw parameters under "p."
+    colour_names: tuple[str, ...]
+    colours: Tensor  # (len(colour_names), 3, B, 1, 1) float32
 
-    g = cast(g64)
-    g.p = p = cast(g64.p)
-    g.agape = (g.gape > 0).float()
-    g.lash = 1 - 0.9 * g.male
+    def __getitem__(self, idx) -> "_Scene":
+        return _Scene(self.names, self.values[:, idx], self.colour_names, self.colours[:, :, idx])
+
+    def open(self) -> tuple[SimpleNamespace, SimpleNamespace]:
+        """Namespaces of (B, 1, 1) numbers (with the raw parameters in `.p`) and of (3, B, 1, 1) colours."""
+        g = SimpleNamespace(p=SimpleNamespace())
+        for name, value in zip(self.names, self.values.unbind(0), strict=True):
+            setattr(g.p if name[:2] == "p." else g, name.removeprefix("p."), value)
+        return g, SimpleNamespace(**dict(zip(self.colour_names, self.colours.unbind(0), strict=True)))
+
+
+def _scene(faces: Faces) -> _Scene:
+    """Geometry and colours of the faces, computed in float64 where they pass through functions that are not exactly rounded."""
+    g = _geometry(faces)
+    p, c = g.p, _colours(faces, g)
+    g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
     g.eyeshadow = (0.16 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
-    g.brow_alpha = 0.80 + 0.12 * g.male
-    g.lip_alpha = 0.72 + 0.28 * c.painted
-    g.jaw_beard = faces.jaw_beard.float()[:, None, None]
+    g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
+    g.painted = _has(faces, "Wearing_Lipstick")
+    g.lip_alpha = 0.72 + 0.28 * g.painted
+    g.jaw_beard = faces.jaw_beard.double()
     for name in BEARD_PARTS:
-        setattr(g, name.lower(), _has(faces, name).float()[:, None, None])
+        setattr(g, name.lower(), _has(faces, name))
+    for name, rgb in _FIXED.items():
+        setattr(c, name, _rgb((rgb,), p.yaw.device).T[:, :, None, None].expand_as(c.skin))
+    c.rim = _pick(_rgb(_RIMS, p.yaw.device), p.glasses_colour)
+    c.eyeshadow = c.skin_dark * 0.8 + _hue((p.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
+    c.blush = c.skin * 0.55 + c.blush
+    c.hat = _hue(p.hat_hue, 0.30 + 0.35 * (1 - p.hat_tone.abs()), 0.52 + 0.34 * p.hat_tone)
+    c.hat_band = c.hat * 0.62 + _hue((p.hat_hue + 0.45) % 1, 0.4, 0.26 + 0.10 * p.hat_tone)
+    c.clothes = _hue(p.clothes_hue, 0.25 + 0.35 * (1 - p.clothes_tone.abs()), 0.52 + 0.38 * p.clothes_tone)
+    values = {k: v for k, v in vars(g).items() if isinstance(v, Tensor)} | {f"p.{k}": v for k, v in vars(p).items()}
+    packed = torch.stack(list(values.values())).float()[:, :, None, None]
+    return _Scene(tuple(values), packed, tuple(vars(c)), torch.stack(list(vars(c).values())))
 
-    def fixed(r, gr, b):
-        return torch.tensor([r, gr, b], device=device).view(3, 1, 1, 1)
 
-    c.white, c.black, c.glint, c.lash = fixed(0.97, 0.96, 0.95), fixed(0.02, 0.02, 0.025), fixed(1.0, 1.0, 1.0), fixed(0.07, 0.045, 0.04)
-    c.mouth, c.tongue, c.teeth = fixed(0.20, 0.045, 0.055), fixed(0.72, 0.33, 0.35), fixed(0.97, 0.955, 0.925)
-    c.lens, c.rim = fixed(0.16, 0.20, 0.24), _pick(_rgb(_RIMS, device), hues.glasses_colour)
-    c.eyeshadow = c.skin_dark * 0.8 + _hue((hues.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
-    c.hat = _hue(hues.hat_hue, 0.30 + 0.35 * (1 - hues.hat_tone.abs()), 0.52 + 0.34 * hues.hat_tone)
-    c.hat_band = c.hat * 0.62 + _hue((hues.hat_hue + 0.45) % 1, 0.4, 0.26 + 0.10 * hues.hat_tone)
-    c.clothes = _hue(hues.clothes_hue, 0.25 + 0.35 * (1 - hues.clothes_tone.abs()), 0.52 + 0.38 * hues.clothes_tone)
-
+def _draw(scene: _Scene, size: int) -> Tensor:
+    """(3, B, size, size) in [0, 1], before exposure and noise."""
+    g, c = scene.open()
+    p = g.p
     # frames; the edge width is the pixel's, or the blur's where that is wider
-    centre = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
+    centre = (torch.arange(size, dtype=torch.float32, device=g.cx.device) + 0.5) / size
     px, py = centre[None, None, :], centre[None, :, None]
     cos, sin = g.cos / g.scale, g.sin / g.scale
     x = (px - g.cx) * cos + (py - g.cy) * sin
     y = (py - g.cy) * cos - (px - g.cx) * sin
     w = torch.maximum(torch.full_like(g.scale, 1 / size), p.blur / 90) / g.scale
-    where = (hues.texture, (hues.texture * 7.77) % 1)
+    where = (p.texture[:, 0, 0], (p.texture[:, 0, 0] * 7.77) % 1)
 
     img = _background(p, px, py, w)
-    blobs = _texture(size, 34, where)
-    fine = _texture(size, 90, where)
-    stubble = _texture(size, 150, where)
-    hull, front, strands = _hair(g, x, y, w, blobs)
+    hull, front, strands = _hair(g, x, y, w, _texture(size, 34, where))
     hair = c.hair_dark + (c.hair_light - c.hair_dark) * strands
     _paint(img, _cover(hull, w * 1.3), hair * 0.80)
-
-    # outline of the head: an implicit curve divided by the length of its gradient
-    s = (y / g.chin).clamp_(min=0)
-    up = (y / g.top).clamp_(max=0).square_()
-    half = g.width * (1 - g.taper * s)
-    sx = (x - g.hx) / half
-    s2 = s * s
-    value = 1 - sx * sx - up * (0.6 + 0.4 * up) - s2 * (g.jaw + (1 - g.jaw) * s2)
-    slope = (sx / half).abs() + up / g.top + s * (g.jaw + 2 * (1 - g.jaw) * s2) / g.chin
-    head = value / (2 * slope).clamp_(min=2.0)
-    _neck_and_clothes(img, g, c, x, y, head, size, w)
+    _neck_and_clothes(img, g, c, x, y, size, w)
     _ears(img, g, c, x, y, size, w)
-    shade = _skin_shade(g, x, y, head, front, size, w, fine)
-    alpha = _cover(head, w)
-    _paint(img, alpha, (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
+    box = _box(size, *_FACE_BOX)
+    head = _head(g, x[:, *box], y[:, *box])
+    shade = _skin_shade(g, x[:, *box], y[:, *box], front[:, *box], size, w, _texture(size, 90, where, *box))
+    _paint(img[:, :, *box], _cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
     rows, cols = _box(size, 0.22, 0.50, 0.78, 0.78)
     spots = _bump(((x[:, rows, cols].abs() - 0.125) / 0.075).square() + ((y[:, rows, cols] - 0.105) / 0.060).square())
-    _paint(img[:, :, rows, cols], spots * (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male), c.skin * 0.55 + fixed(0.38, 0.10, 0.12))
-    bearded = ((faces.jaw_beard + faces.state[:, [_COLUMN[n] for n in BEARD_PARTS]].sum(1)) > 0).nonzero()[:, 0]
+    _paint(img[:, :, rows, cols], spots * g.blush, c.blush)
 
-    def only(rows_, *tensors):
-        return [t[rows_] for t in tensors]
+    def on_some(flag, layer, *frames):
+        """A layer that few faces have, on those that have it."""
+        on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
+        if len(on):
+            some = img[:, on]
+            layer(some, *scene[on].open(), *(frame[on] for frame in frames))
+            img[:, on] = some
 
-    def part(ns, rows_):
-        return SimpleNamespace(**{k: (part(v, rows_) if isinstance(v, SimpleNamespace) else v[rows_]) for k, v in vars(ns).items()})
-
-    def hue_part(rows_):
-        return SimpleNamespace(**{k: (v if v.shape[1] == 1 and len(faces) != 1 else v[:, rows_]) for k, v in vars(c).items() if v.dim() == 4})
-
-    if len(bearded):
-        sub = img[:, bearded]
-        _beard(sub, faces, part(g, bearded), hue_part(bearded), *only(bearded, x, y, head, stubble), size)
-        img[:, bearded] = sub
+    on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x[:, *box], y[:, *box], head)
     _eyes(img, g, c, x, y, size, w)
     _mouth(img, g, c, x, y, size, w)
     _paint(img, _cover(front, w * 1.2), hair)
-    for flag, layer in ((g.glasses, _glasses), (g.hat, _hat)):
-        on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
-        if len(on):
-            sub = img[:, on]
-            layer(sub, part(g, on), hue_part(on), *only(on, x, y), size, w[on])
-            img[:, on] = sub
+    on_some(g.glasses, _glasses, x, y, w)
+    on_some(g.hat, _hat, x, y, w)
     return img
 
 
-_CHUNK = 1 << 17  # pixels drawn at once: the temporaries of one chunk stay in the cache
+_FACES_AT_ONCE = 1024  # faces whose geometry is computed together
+_CHUNK = 1 << 18  # pixels drawn together: small enough for the cache, large enough to hide the cost of a call
 
 
 def render(faces: Faces, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
-    return _render(_draw, faces, size, device)
+    return _render(_scene, _draw, faces, size, device)
 
 
-def _render(draw, batch: "Faces | Animals", size: int, device) -> Tensor:
+def _render(scene, draw, batch: "Faces | Animals", size: int, device) -> Tensor:
     if not 32 <= size <= 512:
         raise ValueError(f"pictures are drawn at 32 to 512 pixels, got {size}")
     out = torch.empty(len(batch), 3, size, size, device=device)
     step = max(1, _CHUNK // size**2)
-    for start in range(0, len(batch), step):
-        chunk = batch[start : start + step].to(device)
-        _finish(draw(chunk, size), chunk, out[start : start + step])
+    for first in range(0, len(batch), _FACES_AT_ONCE):
+        some = batch[first : first + _FACES_AT_ONCE].to(device)
+        parts = scene(some)
+        for start in range(0, len(some), step):
+            chunk = slice(start, start + step)
+            _finish(draw(parts[chunk], size), some[chunk], out[first : first + _FACES_AT_ONCE][chunk])
     return out
 
 
@@ -1353,4 +1388,4 @@ def _draw_animals(animals: Animals, size: int) -> Tensor:
 
 def render_animals(animals: Animals, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
-    return _render(_draw_animals, animals, size, device)
+    return _render(lambda some: some, _draw_animals, animals, size, device)
