@@ -32,6 +32,7 @@ from traitlets.config import Config
 TEMPLATES = Path(__file__).parent / "report_template"
 MAX_BYTES = 4_000_000
 WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
+NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*(%|±|\[|\(|$)", re.IGNORECASE)
 NOTE = '<p class="note">{}</p>'
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -53,7 +54,7 @@ PAPERS = {  # in the order of the notebooks; key -> (title, citation)
     ),
     "bridgegan": (
         "BridgeGAN: Bridging the Gap between Label- and Reference-based Synthesis in Multi-attribute Image-to-Image Translation",
-        "Q. Huang et al. ICCV 2021, arXiv:2110.05055 (the supplement).",
+        "Q. Huang, Z. Zheng, X. Hu, L. Sun, Q. Li. ICCV 2021, arXiv:2110.05055 (the supplement).",
     ),
 }
 
@@ -62,12 +63,13 @@ class ReportError(RuntimeError):
     """A notebook or record from which no honest page can be made; the message names file, place and remedy."""
 
 
-def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: bool = True) -> Path:
+def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: bool = True, home: str = "index.html") -> Path:
     """Write `notebook` (executed, .ipynb) as one self-contained HTML page to `out` and return `out`.
 
     provenance: name -> value, shown in this order in the page's head; dicts and lists are spelled out, None is a dash.
     images=False keeps no pixel of any picture except in cells tagged `no-faces` (curves, tables, drawings): pictures, HTML
     and markdown with pictures, attachments and text that looks like pixels give way to one sentence.
+    home: where the list of runs stands, seen from `out` ("../index.html" for a page in a folder below it).
     Cell tags honoured besides: remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes.
     Raises ReportError for an unreadable, unexecuted or failed notebook (also for an error swallowed by an Output widget), a
     formula that cannot be typeset, anything that would be loaded from outside the page, and a page over 4 MB.
@@ -86,6 +88,7 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     page["style"] += _math_font("".join(_texts(nb)))
     page |= {
         "script": _script(),
+        "home": home,
         "provenance": [(name, _spelled(value)) for name, value in provenance.items()],
         "contents": [heading for heading in contents if heading[0] <= 3],
         "withheld": None if images else WITHHELD,
@@ -216,7 +219,7 @@ def _refuse_failed(nb, notebook: Path) -> None:
             continue
         for output in cell.outputs:
             if output.output_type == "error":
-                raise ReportError(f"{notebook}: cell {i}: {output.ename}: {output.evalue}. {remedy}")
+                raise ReportError(f"{notebook}: cell {i}: {output.ename}: {output.evalue.rstrip('.')}. {remedy}")
         if cell.get("metadata", {}).get("papermill", {}).get("exception"):
             raise ReportError(f"{notebook}: cell {i} ended in an exception. {remedy}")
         if cell.execution_count is None:
@@ -226,7 +229,7 @@ def _refuse_failed(nb, notebook: Path) -> None:
     for model in _widget_state(nb).values():
         for output in model.get("state", {}).get("outputs", []) or []:
             if output.get("output_type") == "error":
-                raise ReportError(f"{notebook}: an Output widget swallowed {output.get('ename')}: {output.get('evalue')}. {remedy}")
+                raise ReportError(f"{notebook}: an Output widget swallowed {output.get('ename')}: {str(output.get('evalue')).rstrip('.')}. {remedy}")
 
 
 def _widget_state(nb) -> dict:
@@ -267,11 +270,14 @@ def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, ti
 
 
 def _merged(outputs: list) -> list:
-    """Streams of one kind joined, progress bars reduced to their last state, empty streams dropped."""
+    """Neighbouring prints joined, all messages (stderr) of the cell in one, progress bars reduced to their last state."""
     merged: list = []
     for output in outputs:
-        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
-            merged[-1].text += output.text
+        name = output.get("name")
+        earlier = merged if name == "stderr" else merged[-1:]
+        same = next((other for other in earlier if name and other.get("name") == name), None)
+        if same is not None:
+            same.text += output.text
         else:
             merged.append(output)
     for output in merged:
@@ -361,7 +367,25 @@ def _clean(text: str, alt: str = "") -> str:
                 raise ReportError(f"the page would have to load {url[:100]!r}. Show the picture itself, or link a file beside the notebook.")
         if tag.name == "img" and not tag.get("alt"):
             tag["alt"] = alt or "Figure"
+    for table in soup.find_all("table"):
+        _align_numbers(table)
+    for tag in soup.find_all("style", string=re.compile(r"\.dataframe")):
+        tag.decompose()  # pandas' own sheet sets every heading to the right
     return str(soup)
+
+
+def _align_numbers(table) -> None:
+    """Numbers and their headings to the right (class "num"), words to the left."""
+    rows = [row.find_all(["td", "th"], recursive=False) for row in table.find_all("tr")]
+    for cells in rows:
+        for cell in cells:
+            if cell.name == "td" and NUMBER.match(cell.get_text().strip()):
+                cell["class"] = [*cell.get("class", []), "num"]
+    for cells in rows:
+        for column, cell in enumerate(cells):
+            below = [row[column] for row in rows if len(row) == len(cells) and row[column].name == "td"]
+            if cell.name == "th" and any("num" in cell.get("class", []) for cell in below):
+                cell["class"] = [*cell.get("class", []), "num"]
 
 
 class _Markdown(IPythonRenderer):
@@ -612,7 +636,9 @@ def _row(record: dict, folder: Path, report: Path) -> dict:
         "seed": record["seed"],
         "share": "–" if share is None else f"{100 * share:.2g} %",
         "time": _duration(record.get("seconds")),
-        "hardware": _spelled([f"{hardware[name]}{unit}" for name, unit in (("device", ""), ("cpu", ""), ("cores", " cores")) if hardware.get(name)]),
+        "hardware": _spelled(
+            [f"{hardware[name]}{unit}" for name, unit in (("device", ""), ("gpu", ""), ("cpu", ""), ("cores", " cores")) if hardware.get(name)]
+        ),
         "date": _date(record["started"]),
     }
 

@@ -295,6 +295,31 @@ def test_phone_width_never_scrolls_sideways(page_file, chromium, scripts):
         assert page.locator("main img").first.bounding_box()["width"] <= 390
 
 
+def test_numbers_stand_right_and_words_left(tmp_path, chromium):
+    frame = pd.DataFrame({"method": ["SaGAN", "unedited"], "success": ["93.1 % [90, 95]", "unavailable"], "n": [100, 8]})
+    out = render(saved(tmp_path / "n.ipynb", code("t", shown({"text/html": frame._repr_html_()}))), tmp_path / "n.html", title="t", provenance={})
+    with open_page(out, chromium=chromium) as opened:
+        ask = "[...document.querySelectorAll('.out th, .out td')].map(c => [c.innerText, getComputedStyle(c).textAlign])"
+        cells = opened.page.evaluate(ask)
+    assert dict(cells) == {"": "left", "method": "left", "success": "right", "n": "right", "0": "left", "1": "left", "SaGAN": "left"} | {
+        "93.1 % [90, 95]": "right", "100": "right", "unedited": "left", "unavailable": "left", "8": "right"
+    }  # fmt: skip
+
+
+def test_messages_of_a_cell_stand_together(tmp_path):
+    outputs = [stream("a\n", "stderr"), stream("one\n"), stream("b\n", "stderr"), stream("two\n"), shown({"text/plain": "x"}), stream("three\n")]
+    page = text_of(render(saved(tmp_path / "n.ipynb", code("t", *outputs)), tmp_path / "n.html", title="t", provenance={}))
+    texts = [pre.get_text() for pre in BeautifulSoup(page, "html.parser").select("pre.out")]
+    assert texts == ["a\nb", "one\ntwo", "x", "three"]
+
+
+def test_a_page_in_a_folder_below_points_back(tmp_path):
+    page = text_of(
+        render(saved(tmp_path / "n.ipynb", v4.new_markdown_cell("x")), tmp_path / "b" / "n.html", title="t", provenance={}, home="../index.html")
+    )
+    assert page.count('href="../index.html"') == 2 and 'href="index.html"' not in page
+
+
 # ---- nothing foreign runs or loads ----
 
 
