@@ -78,8 +78,3 @@ def verdicts(claims: tuple[Claim, ...], metrics: pd.DataFrame) -> pd.DataFrame:
         n = min((int(row["n"]) for _, row in found), default=0)
         out.append((claim.id, claim.claim, claim.source, claim.criterion, "; ".join(parts), n, verdict))
     return pd.DataFrame(out, columns=["id", "claim", "source", "criterion", "measured", "n", "verdict"])
-
-
-def deviations_frame(deviations: tuple[Deviation, ...]) -> pd.DataFrame:
-    """The deviations as a table."""
-    return pd.DataFrame([(d.id, d.paper, d.ours, d.why, d.effect) for d in deviations], columns=["id", "the paper", "here", "why", "effect"])

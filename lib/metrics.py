@@ -3,9 +3,12 @@
 Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale. Every value carries n, a 95 % interval and its protocol.
 """
 
+import io
 import socket
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -23,7 +26,7 @@ from torchmetrics.image.inception import InceptionScore
 
 from lib import synthetic
 from lib.data import FaceSet, Split
-from lib.data.regions import attribute_box
+from lib.data.regions import attribute_box, region_source
 from lib.judges import Judge, as_images
 
 SEED = 20_260_101  # of every bootstrap and every choice of test images
@@ -117,6 +120,19 @@ def iou(mask: Tensor, region: Tensor) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- networks that need weights from elsewhere
 
 
+@contextmanager
+def _quick_and_quiet():
+    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this machine."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(5)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _unavailable(error: Exception) -> str:
     return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
 
@@ -124,28 +140,22 @@ def _unavailable(error: Exception) -> str:
 @cache
 def lpips_network() -> lpips.LPIPS | str:
     """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(5)
     try:
-        return lpips.LPIPS(net="alex", verbose=False).eval()
+        with _quick_and_quiet():
+            return lpips.LPIPS(net="alex", verbose=False).eval()
     except OSError as error:
         return _unavailable(error)
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 @cache
 def inception() -> str:
     """'' if the Inception weights of FID and IS are at hand, else 'unavailable: why'."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(5)
     try:
-        FrechetInceptionDistance(normalize=True)
+        with _quick_and_quiet():
+            FrechetInceptionDistance(normalize=True)
         return ""
     except (OSError, RuntimeError, ModuleNotFoundError) as error:
         return _unavailable(error)
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
@@ -222,8 +232,7 @@ def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor
     if faces.faces is not None:
         parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
         return torch.cat(parts), "exact region of the counterfactual"
-    box, source = attribute_box(faces, index, attribute)
-    return torch.as_tensor(box), source
+    return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
 
 
 def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: int) -> Tensor | None:

@@ -17,7 +17,7 @@ import papermill as pm
 from traitlets.config import Config as KernelConfig
 
 from lib import report, runs
-from lib.data import DataError, load, split_most_images
+from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
 PAPERS = tuple(sorted(p.stem for p in (runs.ROOT / "lib" / "papers").glob("*.py") if p.stem != "__init__"))
@@ -59,7 +59,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
     module = importlib.import_module(f"lib.papers.{paper}")
     cfg = configure(module, values["profile"], {k: v for k, v in values.items() if k in module.Config.__annotations__} | values["overrides"])
     faces = load(values["data"], cfg.size, n=cfg.faces)
-    what = runs.identity(module, cfg, faces, split_most_images(faces), values["profile"], values["seed"])
+    what = runs.identity(module, cfg, faces, make_split(faces, cfg.split), values["profile"], values["seed"])
     folder = Path(values["run_dir"]).resolve() if values["run_dir"] else runs.folder_of(what, cfg.scratch)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{paper}: {folder}", flush=True)
@@ -94,20 +94,11 @@ def execute(paper: str, values: dict, reports: Path) -> int:
 def make_report(folder: Path, record: dict, with_images: bool, reports: Path) -> Path:
     """Render the executed notebook of a complete run. Scratch runs and pages with faces that may not be published go to folders git ignores."""
     show = record["publishable"] or with_images
-    place = reports / ("scratch" if record["scratch"] else "" if record["publishable"] or not with_images else "private")
+    private = with_images and not record["publishable"]
+    place = reports / "scratch" if record["scratch"] else reports / "private" if private else reports
     out = place / f"{record['paper']}-{record['run_id']}.html"
-    facts = {
-        "run": record["run_id"],
-        "commit": record["commit"][:12] + (" with uncommitted changes" if record["dirty"] else ""),
-        "profile": record["profile"],
-        "data": record["data"],
-        "seed": record["seed"],
-        "hardware": record["hardware"],
-        "date": record["finished"],
-        "share of the paper's training": f"{100 * record['share_of_paper']:.2g} %",
-        "training": f"{record['seconds']:.0f} s",
-    }
-    report.render(folder / "notebook.ipynb", out, title=record["title"], provenance=facts, images=show)
+    home = "index.html" if place == reports else "../index.html"
+    report.render(folder / "notebook.ipynb", out, title=record["title"], provenance=runs.facts(record), images=show, home=home)
     report.index(runs.ROOT / "results", reports)
     return out
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.claims import deviations_frame, verdicts
+from lib.claims import verdicts
 from lib.data import FaceSet, Split
 from lib.engine import peak_memory_mb, save_atomically
 from lib.params import ParameterError
@@ -240,6 +240,13 @@ def _lock(folder: Path):
     return handle
 
 
+def release(folder: Path) -> None:
+    """Give up this process's hold on a run folder, so that another may take it."""
+    handle = _LOCKS.pop(folder, None)
+    if handle:
+        handle.close()
+
+
 def folder_of(what: dict, scratch: bool, results: Path = ROOT / "results") -> Path:
     """results/<paper>/<run id>, or results/scratch/<paper>/<run id> for runs whose numbers mean nothing."""
     return (results / "scratch" if scratch else results) / what["paper"] / run_id(what)
@@ -308,22 +315,19 @@ def start(
     return run
 
 
-def provenance(run: Run) -> pd.DataFrame:
-    """The facts behind a run as a two-column table."""
-    r, commit = run.record, run.record["commit"]
-    rows = {
+def facts(record: dict) -> dict[str, str]:
+    """The facts behind a run, from its run.json, in words."""
+    r, commit = record, record["commit"]
+    out = {
         "run": r["run_id"],
         "commit": (commit[:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else ""),
         "profile, seed": f"{r['profile']}, {r['seed']}",
         "data": f"{r['data']}: {r['images']} images at {r['size']} pixels, fingerprint {r['fingerprint'][:12]}, landmarks: {r['landmarks']}",
-        "split": f"{r['split']['rule']}: {r['split']['train']} train, {r['split']['test']} test, checksum {r['split']['checksum'][:12]}",
-        "hardware": ", ".join(f"{k} {v}" for k, v in r["hardware"].items()),
+        "split": f"{r['split']['rule']}: {r['split']['train']} train, {r['split']['test']} test images, checksum {r['split']['checksum'][:12]}",
+        "hardware": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["hardware"].items()),
         "versions": ", ".join(f"{k} {v}" for k, v in r["versions"].items()),
-        "share of the paper's training": f"{100 * r['share_of_paper']:.2g} % of its images",
+        "share of the paper's training": f"{100 * r['share_of_paper']:.2g} % of its images, per model",
     }
-    return pd.DataFrame(rows.items(), columns=["", "value"])
-
-
-def deviations(paper: ModuleType) -> pd.DataFrame:
-    """The paper's DEVIATIONS as a table."""
-    return deviations_frame(paper.DEVIATIONS)
+    if r["finished"]:
+        out |= {"training": f"{r['seconds']:.0f} s, peak memory {r['peak_memory_mb']} MB", "date": r["finished"]}
+    return out

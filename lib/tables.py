@@ -3,9 +3,26 @@
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import HTML
 
 PAPER_VALUES = Path(__file__).resolve().parent.parent / "results" / "paper_values.csv"
 PERCENT = {"edit_success", "unedited_floor", "unrelated_kept", "judge_accuracy", "judge_balanced_accuracy", "judge_majority_rate"}
+
+
+def show(frame: pd.DataFrame) -> HTML:
+    """A frame as an HTML table without row numbers, no text cut short."""
+    with pd.option_context("display.max_colwidth", None):
+        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
+
+
+def deviations(paper) -> pd.DataFrame:
+    """A paper file's DEVIATIONS."""
+    return pd.DataFrame([(d.id, d.paper, d.ours, d.why, d.effect) for d in paper.DEVIATIONS], columns=["id", "the paper", "here", "why", "effect"])
+
+
+def facts(entries: dict) -> pd.DataFrame:
+    """Names and values, one line each."""
+    return pd.DataFrame(entries.items(), columns=["fact", "value"])
 
 
 def number(metric: str, value: float) -> str:

@@ -11,7 +11,7 @@ from lib.data.errors import DataError
 from lib.data.faceset import FaceSet, load, to_uint8
 from lib.data.lfw import load_lfw
 from lib.data.regions import attribute_box, eye_box, lower_face, mouth_box, region_source
-from lib.data.splits import Split, split_most_images, split_random
+from lib.data.splits import Split, make_split, split_most_images, split_random
 
 __all__ = [
     "Batch",
@@ -24,6 +24,7 @@ __all__ = [
     "attribute_box",
     "eye_box",
     "load",
+    "make_split",
     "load_afhq",
     "load_lfw",
     "lower_face",

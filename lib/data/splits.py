@@ -14,6 +14,8 @@ from lib.data.faceset import FaceSet
 CELEBA_IMAGES, CELEBA_IDENTITIES = 202_599, 10_177
 CELEBA_TRAIN_IDENTITIES, CELEBA_TRAIN_IMAGES = 8_177, 191_649
 
+RULES = ("most_images", "random")
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -97,6 +99,13 @@ def split_random(faces: FaceSet, seed: int, test_fraction: float = 0.2) -> Split
     chosen = np.isin(faces.identities, np.random.default_rng([seed, 1]).permutation(ids)[:k])
     rule = f"{k} of {len(ids)} identities test, drawn with seed {seed}"
     return _split(faces, np.flatnonzero(~chosen), np.flatnonzero(chosen), rule, "none")
+
+
+def make_split(faces: FaceSet, rule: str) -> Split:
+    """The split of a name: "most_images" (`split_most_images`) or "random" (`split_random` with seed 0, a fifth of the identities)."""
+    if rule not in RULES:
+        raise DataError(f"make_split: rule is {rule!r}. Give one of {', '.join(RULES)}.")
+    return split_most_images(faces) if rule == "most_images" else split_random(faces, 0)
 
 
 def _split(faces: FaceSet, train: np.ndarray, test: np.ndarray, rule: str, tie_rule: str) -> Split:
