@@ -1,0 +1,75 @@
+"""Parameters are refused before anything runs, with the name, the remedy and the valid names."""
+
+import nbformat
+import pytest
+
+from lib import run
+from lib.papers import sagan
+from lib.params import ParameterError, configure, declared, from_text
+
+
+def notebook(tmp_path, *sources):
+    cells = [nbformat.v4.new_code_cell(s, metadata={"tags": ["parameters"]}) for s in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "x.ipynb")
+    return tmp_path / "x.ipynb"
+
+
+def test_configure_is_strict():
+    assert configure(sagan, "smoke", {"g_steps": 7, "lr": 1}).lr == 1.0
+    for params, message in (
+        ({"g_step": 7}, "unknown parameter 'g_step'. Did you mean 'g_steps'"),
+        ({"g_steps": "7"}, "g_steps = '7' is a str; it must be int"),
+        ({"g_steps": True}, "it must be int"),
+        ({"g_steps": 2.5}, "it must be int"),
+        ({"g_steps": 0}, "at least 1"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            configure(sagan, "smoke", params)
+    with pytest.raises(ParameterError, match="profile = 'tiny': it must be one of smoke, cpu, gpu, paper"):
+        configure(sagan, "tiny", {})
+
+
+def test_profiles_are_what_they_say():
+    paper, cpu = sagan.PROFILES["paper"](), sagan.PROFILES["cpu"]()
+    assert (paper.size, paper.width, paper.batch, paper.d_per_g, paper.lr, paper.sampler, paper.split) == (128, 32, 16, 3, 2e-4, "natural", "most_images")
+    assert sagan.share_of_paper(paper) == 1 and 0 < sagan.share_of_paper(cpu) < 0.1
+    assert sagan.PROFILES["smoke"]().scratch and not cpu.scratch
+
+
+def test_declared_reads_only_literals(tmp_path):
+    assert declared(notebook(tmp_path, "a: int = 1  # help\nb: str = 'x'\nc: dict = {}")) == {"a": (int, 1), "b": (str, "x"), "c": (dict, {})}
+    for sources, message in ((("a = 1",), "line 1: only"), (("a: int = 1\nb: int = a * 2",), "malformed"), ((), "found 0"), (("a: int = 1",) * 2, "found 2")):
+        with pytest.raises((ParameterError, ValueError), match=message):
+            declared(notebook(tmp_path, *sources))
+
+
+def test_text_becomes_what_the_type_wants():
+    assert from_text("3", int) == 3 and from_text("1e-3", float) == 1e-3 and from_text("007", str) == "007"
+    assert from_text("true", bool) is True and from_text("False", bool) is False and from_text("abc", int) == "abc"
+    assert from_text('{"a": 1}', dict) == {"a": 1}
+
+
+def test_the_command_line_refuses_and_places_values():
+    values = run.parameters("sagan", [("seed", "3"), ("g_steps", "9"), ("attribute", "Smiling")])
+    assert values["seed"] == 3 and values["overrides"] == {"g_steps": 9} and values["attribute"] == "Smiling"
+    for given, message in (
+        ([("sed", "3")], "unknown parameter 'sed'. Did you mean 'seed'"),
+        ([("seed", "x")], "seed = 'x' is a str; it must be int"),
+        ([("force", "1")], "it must be bool"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            run.parameters("sagan", given)
+    with pytest.raises(ParameterError, match="unknown paper 'sagen'. Did you mean 'sagan'"):
+        run.notebook_of("sagen")
+
+
+def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
+    for argv, message in (
+        (["sagan", "-p", "sead", "1"], "Did you mean 'seed'"),
+        (["sagan", "-p", "attribute", "Glasses"], "Eyeglasses, Mouth_Slightly_Open"),
+        (["sagan", "-p", "data", str(tmp_path / "none")], "none"),
+        (["sagan", "-p", "g_steps", "many"], "it must be int"),
+    ):
+        assert run.main(argv) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ") and message in err and err.count("\n") == 1, err
