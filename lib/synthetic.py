@@ -407,11 +407,11 @@ _STYLES = (
     (0.13, 1.36, 0.080, 0.36, 0.20, 0.93, 0.5, 0.008, 1.0, 0.0),  # curly
     (0.12, 1.04, 0.030, 0.03, 0.00, 0.95, 0.6, 0.000, 0.0, 1.0),  # bun
     (0.08, 1.12, 0.050, 0.12, 0.05, 0.92, 0.8, 0.006, 0.2, 0.0),  # short
-    (0.34, 1.035, 0.034, 0.00, 0.00, 0.97, 0.1, 0.000, 0.0, 0.0),  # short
-    (0.20, 1.030, 0.062, -0.01, 0.00, 0.97, 0.0, 0.000, 0.0, 0.0),  # quiff
+    (0.34, 1.045, 0.034, 0.02, 0.00, 0.96, 0.1, 0.000, 0.0, 0.0),  # short
+    (0.20, 1.040, 0.062, 0.015, 0.00, 0.96, 0.0, 0.000, 0.0, 0.0),  # quiff
     (0.16, 1.13, 0.066, 0.03, 0.00, 0.95, 0.2, 0.006, 1.0, 0.0),  # curly
     (0.12, 1.10, 0.050, 0.13, 0.05, 0.92, 0.6, 0.006, 0.2, 0.0),  # medium
-    (0.13, 1.01, 0.018, -0.02, 0.00, 0.96, 0.0, 0.000, 0.5, 0.0),  # crew cut
+    (0.13, 1.015, 0.018, 0.010, 0.00, 0.96, 0.0, 0.000, 0.5, 0.0),  # crew cut
     (0.05, 1.13, 0.048, 0.80, 0.20, 0.92, 0.9, 0.010, 0.2, 0.0),  # long
 )
 
@@ -424,7 +424,7 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     """Where everything is, in head coordinates: namespace of (B,) float64 tensors, from which both the pictures and the landmarks are made."""
     p = SimpleNamespace(**{f.name: getattr(faces, f.name).double() for f in dataclasses.fields(Faces) if f.metadata})
     male, old, smiling, gaping = _has(faces, "Male"), 1 - _has(faces, "Young"), _has(faces, "Smiling"), _has(faces, "Mouth_Slightly_Open")
-    g = SimpleNamespace(p=p, male=male, old=old)
+    g = SimpleNamespace(p=p, male=male, old=old * (1 + 0.15 * p.age))
     g.smile = smiling * (0.85 + 0.15 * p.smile)
     g.gape = gaping * (0.85 + 0.15 * p.gape)
     for name, key in (("bangs", "Bangs"), ("receding", "Receding_Hairline"), ("hat", "Wearing_Hat"), ("glasses", "Eyeglasses")):
@@ -436,11 +436,11 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     # head: (x / width)^2 + .6 t^2 + .4 t^4 = 1 with t = y / top above the eyes; below, with s = y / chin and a the jaw's,
     # x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
     g.hx = -0.020 * p.yaw  # the eyes stay in place (CelebA's alignment), so the skull moves
-    g.width = 0.226 + 0.011 * p.skull_width + 0.006 * male
+    g.width = 0.226 + 0.014 * p.skull_width + 0.006 * male
     g.top = 0.296 + 0.014 * p.skull_height - 0.008 * p.pitch
-    g.chin = 0.384 + 0.015 * p.face_length + 0.014 * male + 0.006 * p.pitch
-    g.taper = 0.06 - 0.05 * p.taper - 0.04 * male + 0.04 * (1 - male)
-    g.jaw = 1.02 - 0.15 * p.jaw - 0.46 * male + 0.06 * (1 - male) - 0.10 * old
+    g.chin = 0.384 + 0.020 * p.face_length + 0.014 * male + 0.006 * p.pitch
+    g.taper = 0.06 - 0.06 * p.taper - 0.04 * male + 0.04 * (1 - male)
+    g.jaw = 1.02 - 0.21 * p.jaw - 0.46 * male + 0.06 * (1 - male) - 0.10 * old
     # eyes
     g.eye_x = 0.1075 + 0.004 * p.eye_spacing
     g.eye_w = 0.0545 + 0.0045 * p.eye_size - 0.002 * male
@@ -448,18 +448,18 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     g.eye_l = (0.0160 + 0.0020 * p.eye_open - 0.0010 * p.squint) * (1 - 0.28 * g.smile)
     g.eye_tilt = 0.05 + 0.09 * p.eye_tilt
     g.iris = 0.0222 + 0.0010 * p.eye_size
-    g.brow_y = 0.0690 + 0.0065 * p.brow_height + 0.005 * p.brow_raise - 0.009 * male + 0.004 * p.pitch
-    g.brow_arch = 0.016 + 0.009 * p.brow_arch - 0.007 * male
+    g.brow_y = 0.0690 + 0.0080 * p.brow_height + 0.005 * p.brow_raise - 0.009 * male + 0.004 * p.pitch
+    g.brow_arch = 0.016 + 0.012 * p.brow_arch - 0.007 * male
     g.brow_tilt = 0.04 * p.brow_tilt
     g.brow_h = 0.0074 + 0.0022 * p.brow_width + 0.0048 * male
     # nose
     g.nose_x = 0.016 * p.yaw
     g.nose_y = 0.137 + 0.010 * p.nose_length - 0.008 * p.pitch
-    g.nose_w = 0.0430 + 0.0065 * p.nose_width + 0.0035 * male
+    g.nose_w = 0.0430 + 0.0080 * p.nose_width + 0.0035 * male
     # mouth: the line between the lips is mouth_y + drop - (drop + lift) u^2, u = x / mouth_w
     g.mouth_x = 0.007 * p.yaw
     g.mouth_y = 0.229 + 0.007 * p.mouth_height + 0.004 * male - 0.004 * p.pitch
-    g.mouth_w = (0.0790 + 0.0065 * p.mouth_width + 0.003 * male) * (1 + 0.22 * g.smile - 0.10 * g.gape * (1 - smiling))
+    g.mouth_w = (0.0790 + 0.0080 * p.mouth_width + 0.003 * male) * (1 + 0.22 * g.smile - 0.10 * g.gape * (1 - smiling))
     g.lift = -0.004 + 0.022 * g.smile
     g.drop = 0.002 + 0.006 * g.smile
     g.lip_u = (0.0160 + 0.0045 * p.lips - 0.003 * male - 0.002 * old) * (1 - 0.22 * g.smile)
@@ -475,12 +475,13 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     g.hair_w = g.width * (side + 0.025 * p.hair_volume * (side - 0.9) * 4)
     g.hair_top = g.top + 0.036 + volume * (1 + 0.2 * p.hair_volume)
     g.hair_end = g.hair_end + 0.02 * p.hair_day * (g.hair_end > 0.1)
-    g.cut = torch.where(g.hair_end < 0.02, 0.3, 1.0).double()
+    g.cut = torch.where(g.hair_end < 0.025, 0.45, 1.0).double()
     g.part = 0.06 * p.hair_part
     g.open_w = g.width * inner * (1 + 0.07 * g.receding)
     g.open_h = (0.183 + 0.012 * p.hairline + 0.015 * g.round) * (1 + 0.36 * g.receding)
+    g.temple = 0.26 * g.receding - (0.06 + 0.11 * g.hat) * (1 - g.receding)
     g.fringe_y = -0.078 + 0.012 * p.fringe
-    g.hat_y = -0.135 - 0.006 * p.hairline
+    g.hat_y = -0.160 - 0.006 * p.hairline
     return g
 
 
@@ -686,9 +687,9 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
         shade = 0.5 + 0.5 * p.hair_shade
         dark = torch.where(mine, _ramp(_rgb(darks, device), shade), dark)
         light = torch.where(mine, _ramp(_rgb(lights, device), shade), light)
-    c.hair_dark, c.hair_light = dark, light
-    c.brow = dark * 0.75 + light * 0.12
-    c.beard = dark * 0.78 + light * 0.10
+    c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
+    c.brow = dark * 0.72 + light * 0.17
+    c.beard = dark * 0.70 + light * 0.08
     natural = skin * _rgb(((0.84, 0.60, 0.58),), device).T[:, :, None, None] + _rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
     painted = (_has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
     c.lip = torch.where(painted, _pick(_rgb(_LIPSTICK, device), p.lipstick), natural)
@@ -749,12 +750,12 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     wide = g.hair_w * (1 + (g.flare * below).clamp_(max=0.12)) + g.wave * _wave(y * 5.5 + p.hair_day + 0.25)
     up = ((y - hy).clamp_(max=0) / (g.hair_top + hy)).square_()
     rho2 = (sx / wide).square_().add_(up * (0.45 + 0.55 * up))
-    hull = (1 - rho2) * (0.5 * g.hair_w) + strand * (0.0015 + 0.0145 * g.curl)
+    hull = (1 - rho2) * (0.5 * g.hair_w) + strand * (0.0015 + 0.0110 * g.curl)
     hull = torch.minimum(hull, (g.hair_end + 0.015 * strand - y) * g.cut)  # short hair fades out
     bun = (0.075**2 - (sx - 0.4 * g.part) ** 2 - (y + g.hair_top + 0.025) ** 2) / 0.15 - (1 - g.bun) * 9
     # the opening for the face: |q|^4 + |r|^4 = 1; a receding hairline goes up at the temples and leaves a forelock
-    temple = _bump(((y + 0.085) / 0.090).square())  # also seen under a hat
-    q = (sx / (g.open_w * (1 + (0.20 * g.receding - 0.05) * temple))).square_()
+    temple = _bump(((y + 0.108) / 0.078).square())  # seen under a hat too, which presses the hair there forward
+    q = (sx / (g.open_w * (1 + g.temple * temple))).square_()
     r = (y + 0.02).clamp_(max=0) / g.open_h * (1 + (0.10 * g.part / 0.06) * sx / g.open_w)
     parted = _bump(((sx - g.part) / 0.10).square()) * g.round
     r = r * (1 + (0.09 + 0.13 * g.receding - 0.09 * g.round) * _bump(q * 4) - 0.16 * parted)
@@ -813,7 +814,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     hard = 0.8 + 0.25 * p.contrast
     t = 0.88 - hard * 0.27 * r2 + hard * (0.20 * p.light_x * sx - (0.08 - 0.05 * p.light_y) * sy)
     t = t + 0.10 * hard * _bump(((sx - 0.25 * p.light_x) / 0.55).square() + ((y + 0.12) / 0.085).square())  # light on the forehead
-    t = t + (0.012 + 0.03 * g.old) * spots
+    t = t + (0.012 + 0.02 * g.old) * spots
     t = t - 0.26 * _bump(((front - 0.004).clamp_(max=0) / 0.05).square_())  # shadow under the hair
     t = t - g.hat * 0.30 * _bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
@@ -838,7 +839,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v, ax, yy, spots_here = t[:, rows, cols], x[:, rows, cols] - g.mouth_x, y[:, rows, cols], spots[:, rows, cols]
     ax = ax.abs()
     v += (0.06 * g.smile + 0.03 + 0.03 * p.cheek) * _bump(((ax - 0.128) / 0.065).square() + ((yy - 0.105 + 0.015 * g.smile) / 0.055).square())
-    v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * _bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
+    v -= (0.08 * g.smile + 0.05 + 0.07 * g.old) * _bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
     depth = (yy - g.nose_y + 0.012) / 0.125
     fold = g.nose_w + 0.018 + depth * (0.034 + 0.016 * g.smile) + 0.012 * g.smile
     v -= (0.17 * g.smile + 0.40 * g.old) * _bump(((ax - fold) / (0.013 + 0.003 * g.old)).square()) * _bump(((depth - 0.5) / 0.55).square())
@@ -890,7 +891,7 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         # the eye itself
         inside = _slab(ey - upper, lower - ey, w) * (a > 0)
         white = c.white * (0.98 - 0.30 * _bump(((ey - upper) / 0.014).square()) - 0.14 * u * u)
-        gx = ex - side * 0.011 * p.gaze
+        gx = ex - 0.0025 - side * 0.011 * p.gaze
         gy = ey + 0.0045
         d2 = gx * gx + gy * gy
         radius = g.iris

@@ -13,6 +13,15 @@ from lib import synthetic as S
 SEEDS = st.integers(0, 2**62)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Short operations on several threads wait for each other where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def luminance(images):
     """(B, S, S) brightness in [-1, 1]."""
     return images.mean(1)
@@ -62,12 +71,14 @@ def test_a_face_is_the_same_in_any_batch(seed, start, cut, size):
     assert not torch.equal(S.sample(seed + 1, index).yaw, faces.yaw)
 
 
-def test_rendering_crosses_chunks_without_a_trace(monkeypatch):
+def test_chunks_and_threads_leave_no_trace(monkeypatch):
     faces = S.sample(3, range(40))
     whole = S.render(faces, 32)
     monkeypatch.setattr(S, "_CHUNK", 7 * 32 * 32)
     monkeypatch.setattr(S, "_FACES_AT_ONCE", 17)
     assert torch.equal(S.render(faces, 32), whole)
+    torch.set_num_threads(3)
+    assert torch.equal(S.render(faces, 32), whole) and torch.get_num_threads() == 3
 
 
 def test_resolutions_agree():
