@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lib.data import Batches, FaceSet, Split
+from lib.data.cache import default_dir
 from lib.engine import save_atomically
 
 # Attributes that any of the papers edits or that an edit can spoil; a judge learns those that the data set has.
@@ -140,8 +141,10 @@ def _train(body, head, loss, batches, steps: int, device, what: str) -> None:
     net.eval()
 
 
-def _cached(kind: str, key: str, names, body, head, device, cache: Path, train, score) -> Judge:
-    """Load the judge of that key, or train, score and store it; a half-written one is never left behind."""
+def _cached(kind: str, key: str, names, body, head, device, cache: Path | None, train, score) -> Judge:
+    """Load the judge of that key from `cache` (default: judges/ in the data cache), or train, score and store it; a half-written one is
+    never left behind."""
+    cache = default_dir() / "judges" if cache is None else cache
     weights, record = cache / f"{kind}-{key}.safetensors", cache / f"{kind}-{key}.json"
     both = nn.ModuleDict({"body": body, "head": head})
     if weights.exists() and record.exists():
@@ -158,7 +161,7 @@ def _cached(kind: str, key: str, names, body, head, device, cache: Path, train, 
     return judge
 
 
-def attribute_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path = Path(".cache/judges")) -> Judge:
+def attribute_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path | None = None) -> Judge:
     """The attribute classifier of a data set: ResNet-18, one logit per attribute of JUDGED that the set has.
 
     Binary cross-entropy, rarer values weighted by the square root of their rarity; batch 64, random flips. Scored on the test
@@ -202,7 +205,7 @@ def attribute_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: 
     return _cached("attribute", key, names, body, head, device, cache, train, score)
 
 
-def identity_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path = Path(".cache/judges")) -> Judge:
+def identity_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path | None = None) -> Judge:
     """The identity network: ResNet-18, softmax over the training identities that have two images or more, on unit vectors (scale 16).
 
     Scored by verification among up to 2,000 test images, whose identities it never saw: AUC over all pairs, with their numbers.

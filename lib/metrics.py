@@ -17,7 +17,6 @@ import lpips
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import sqrtm
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -75,7 +74,9 @@ def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _frechet(a: np.ndarray, b: np.ndarray) -> float:
     (m1, c1), (m2, c2) = _gaussian(a), _gaussian(b)
-    return float(np.sum((m1 - m2) ** 2) + np.trace(c1 + c2 - 2 * np.real(sqrtm(c1 @ c2))))
+    # tr sqrt(C1 C2) as the sum of the root eigenvalues of C1 C2, which are real and not negative but for rounding
+    cross = np.sqrt(np.linalg.eigvals(c1 @ c2).real.clip(0)).sum()
+    return float(np.sum((m1 - m2) ** 2) + np.trace(c1) + np.trace(c2) - 2 * cross)
 
 
 def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:

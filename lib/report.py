@@ -257,6 +257,7 @@ def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, ti
             cell.metadata.study_open = injected or "parameters" in tags
             cell.metadata.study_summary = "Parameters and their defaults" if "parameters" in tags else "Code"
             if injected:
+                cell.source = _without_folders(cell.source)
                 cell.metadata.study_summary = "Parameters set for this run (they override the defaults)"
             if not show and _like_pixels(cell.source):
                 cell.source = f"# {WITHHELD}"
@@ -267,6 +268,12 @@ def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, ti
     except ReportError as err:
         raise ReportError(f"{notebook}: {place}: {err}") from err
     return cell
+
+
+def _without_folders(source: str) -> str:
+    """Injected parameters as a page shows them: of a path only its last part, and not where the results went."""
+    kept = [line for line in source.split("\n") if not line.startswith("run_dir =")]
+    return "\n".join(re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", line) for line in kept)
 
 
 def _merged(outputs: list) -> list:
@@ -282,6 +289,7 @@ def _merged(outputs: list) -> list:
             merged.append(output)
     for output in merged:
         if output.output_type == "stream":
+            output.text = output.text.replace(str(TEMPLATES.parent.parent), ".").replace(str(Path.home()), "~")  # no folders of this machine
             lines = output.text.replace("\r\n", "\n").split("\n")
             output.text = "\n".join(next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in lines).strip("\n")
     return [output for output in merged if output.output_type != "stream" or output.text]

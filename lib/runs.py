@@ -201,7 +201,8 @@ class Run:
                 return
             folder = self.folder / "private"
         folder.mkdir(exist_ok=True)
-        save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata={"Software": None}))
+        about = {"Software": None, "Faces": "yes" if faces else "no"}
+        save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
 
     def claims(self, claims) -> pd.DataFrame:
         """Decide the claims from the metrics so far, write claims.csv, and return the frame."""

@@ -36,7 +36,8 @@ print(run.record["checkpoint_sha256"], flush=True)
 
 
 def child(cache, folder, save_every="0"):
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(cache), str(folder), save_every], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", CHILD, str(cache), str(folder), save_every]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_three_times_it_ends_as_if_never_stopped(tmp_path):

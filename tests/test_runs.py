@@ -45,7 +45,7 @@ def test_a_changed_config_is_refused_with_the_differences(tmp_path, open_run):
 
 def test_two_processes_cannot_hold_one_run(tmp_path):
     (tmp_path / "run").mkdir()
-    hold = "import sys, time; from pathlib import Path; from lib import runs; runs._lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    hold = "import sys, time, pathlib; from lib import runs; runs._lock(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, cwd=runs.ROOT)
     try:
         assert other.stdout.readline().strip() == "held"

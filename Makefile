@@ -1,0 +1,31 @@
+# make reproduce   the study on the built-in faces: results/ and reports/
+# make test        lint and tests
+# make lab         JupyterLab on the notebooks
+# A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+.PHONY: reproduce test lab clean
+
+reproduce: $(VENV)/ready
+	$(RUN) -m lib.run sagan -p data synthetic -p profile cpu
+	@echo "Open reports/index.html"
+
+test: $(VENV)/ready
+	$(VENV)/bin/ruff check lib tests notebooks benchmarks
+	$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(RUN) -m pytest
+
+lab: $(VENV)/ready
+	$(VENV)/bin/jupyter lab notebooks
+
+clean:
+	rm -rf $(VENV) .cache
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $$($(PYTHON) -c 'import torch, torchvision' 2>/dev/null && echo --system-site-packages) $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@

@@ -1,0 +1,136 @@
+"""The committed notebooks keep their rules, run under papermill, and leave reports that open with no network and no face that may not be shown."""
+
+import ast
+import json
+import shutil
+import subprocess
+
+import nbformat
+import papermill as pm
+import pytest
+from browser import open_page
+from PIL import Image
+
+from lib import run, runs
+from lib.data import __main__ as data_command
+from lib.papers import sagan
+from lib.params import declared
+
+NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
+COMMON = {"data", "profile", "seed", "device", "run_dir", "force", "with_images", "overrides"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_only_calls(path):
+    nb = nbformat.read(path, 4)
+    nbformat.validate(nb)
+    code = [c for c in nb.cells if c.cell_type == "code"]
+    assert 5 <= len(code) <= 25
+    ids = [c.id for c in nb.cells]
+    assert len(set(ids)) == len(ids) and all(not i.isdigit() for i in ids), "give every cell a fixed, telling id"
+    for cell in code:
+        where = f"{path.name}, cell {cell.id}"
+        assert not cell.outputs and cell.execution_count is None, f"{where}: strip it with nbstripout --keep-id"
+        assert len(cell.source.splitlines()) <= 12, where
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While), f"{where}: calls only"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(("/", "../", "~")), f"{where}: a path literal"
+    assert "papermill" not in nb.metadata
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_parameters_agree_with_the_config(path):
+    names = declared(path)
+    paper = path.stem[3:]
+    if paper != "sagan":
+        pytest.skip(f"{paper} is no paper's notebook")
+    assert COMMON <= names.keys()
+    fields = sagan.Config.__annotations__
+    for name in names.keys() - COMMON:
+        kind, default = names[name]
+        assert fields[name] is kind and getattr(sagan.Config(), name) == default, name
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+def check_run(folder):
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "complete" and record["judges"].keys() == {"attribute", "identity"}
+    for name in ("config.json", "history.csv", "metrics.csv", "claims.csv", "tables/edit_success.csv", "figures/curves.png"):
+        assert (folder / name).stat().st_size > 0, name
+    return record
+
+
+def check_page(page, faces: bool):
+    text = page.read_text()
+    for sign in ("Traceback", "/tmp/", str(runs.ROOT), "http://", "The verdicts stand here when"):
+        assert sign not in text.replace("http://www.w3.org", ""), sign
+    with open_page(page) as opened:
+        assert not opened.blocked and not opened.errors
+        assert opened.page.locator("math").count() >= 5
+        widths = opened.page.locator("img").evaluate_all("all => all.map(i => i.naturalWidth)")
+        described = "all => all.map(i => i.alt || i.closest('.study-slider')?.querySelector('img')?.alt || '')"  # a slider's first frame speaks for all
+        alts = opened.page.locator("img").evaluate_all(described)
+        assert all(w > 0 for w in widths) and all(len(a) > 10 for a in alts)
+        sliders = opened.page.locator("input[type=range]")
+        assert (len(widths) >= 5 and sliders.count() == 1) if faces else (len(widths) == 2 and sliders.count() == 0)
+        for word in ("not tested", "D11", "edit_success", "Eyeglasses +", "unavailable"):
+            assert opened.page.get_by_text(word).count() > 0, word
+
+
+def test_the_command_line_runs_a_folder_of_faces_and_shows_none(cache, tmp_path, capsys):
+    """Synthetic faces written as a folder in CelebA's layout stand for real ones: such a set may not be published."""
+    folder = tmp_path / "celeba"
+    assert data_command.main(["synthetic", "--n", "400", "--out", str(folder), "--size", "32", "--balanced"]) in (0, None)
+    options = [v for p in (("profile", "smoke"), ("data", str(folder)), ("run_dir", str(tmp_path / "run"))) for v in ("-p", *p)]
+    assert run.main(["sagan", *options, "--reports", str(tmp_path / "reports")]) == 0
+    record = check_run(tmp_path / "run")
+    assert not record["publishable"] and record["images"] == 400 and record["data"] == "celeba"
+    shown = {p.name: Image.open(p).text["Faces"] for p in (tmp_path / "run").rglob("*.png")}
+    assert shown == {"curves.png": "no", "edit_success.png": "no"}
+    (page,) = (tmp_path / "reports" / "scratch").glob("sagan-*.html")
+    check_page(page, faces=False)
+    assert "data:image/webp" not in page.read_text() and "may not be published" in page.read_text()
+
+
+def test_plain_papermill_runs_the_notebook_from_its_own_folder(cache, tmp_path):
+    notebook = next(p for p in NOTEBOOKS if p.stem == "30_sagan")
+    parameters = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": str(tmp_path / "run")}
+    out = tmp_path / "out.ipynb"
+    pm.execute_notebook(str(notebook), str(out), parameters=parameters, cwd=str(notebook.parent), progress_bar=False, shutdown_kernel="immediate")
+    record = check_run(tmp_path / "run")
+    assert record["publishable"] and {p.name for p in (tmp_path / "run" / "figures").iterdir()} >= {"fig_1.png", "fig_3.png", "fig_3_worst.png"}
+    state = nbformat.read(out, 4).metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    assert state and not [o for m in state.values() for o in m["state"].get("outputs", []) if o["output_type"] == "error"]
+    shutil.copy(out, tmp_path / "run" / "notebook.ipynb")
+    check_page(run.make_report(tmp_path / "run", record, False, tmp_path / "reports"), faces=True)
+
+
+def test_a_failed_run_keeps_its_curves_says_why_and_has_no_report(cache, tmp_path, capfd):
+    given = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": tmp_path / "run", "lr": "1e30", "g_steps": 40, "attribute": "Eyeglasses"}
+    options = [text for name, value in given.items() for text in ("-p", name, str(value))]
+    assert run.main(["sagan", *options, "--reports", str(tmp_path / "reports")]) == 1
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "failed" and "in stage Eyeglasses, cycle" in record["reason"]
+    assert (tmp_path / "run" / "history.csv").exists() and (tmp_path / "run" / "notebook.ipynb").exists()
+    assert not list((tmp_path / "reports").rglob("sagan-*.html"))
+    assert "failed: TrainingDiverged" in capfd.readouterr().err
+
+
+def test_committed_runs_of_sets_that_may_not_be_published_show_no_face():
+    tracked = subprocess.run(["git", "ls-files", "results", "reports"], cwd=runs.ROOT, capture_output=True, text=True).stdout.split("\n")
+    records = [runs.ROOT / p for p in tracked if p.endswith("run.json")]
+    for record in records:
+        kept = json.loads(record.read_text())
+        pictures = [runs.ROOT / p for p in tracked if p.endswith((".png", ".webp", ".jpg")) and (runs.ROOT / p).is_relative_to(record.parent)]
+        if not kept["publishable"]:
+            assert all(Image.open(p).text["Faces"] == "no" for p in pictures), record
+        assert kept["status"] == "complete" and not kept["scratch"], record
+    assert not [p for p in tracked if p.endswith((".ipynb", ".safetensors", ".pt")) and p.startswith("results")]
