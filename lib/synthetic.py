@@ -407,11 +407,11 @@ _STYLES = (
     (0.13, 1.36, 0.080, 0.36, 0.20, 0.93, 0.5, 0.008, 1.0, 0.0),  # curly
     (0.12, 1.04, 0.030, 0.03, 0.00, 0.95, 0.6, 0.000, 0.0, 1.0),  # bun
     (0.08, 1.12, 0.050, 0.12, 0.05, 0.92, 0.8, 0.006, 0.2, 0.0),  # short
-    (0.34, 1.045, 0.034, 0.02, 0.00, 0.96, 0.1, 0.000, 0.0, 0.0),  # short
-    (0.20, 1.040, 0.062, 0.015, 0.00, 0.96, 0.0, 0.000, 0.0, 0.0),  # quiff
+    (0.34, 1.045, 0.034, 0.030, 0.00, 0.96, 0.1, 0.000, 0.0, 0.0),  # short
+    (0.20, 1.040, 0.062, 0.025, 0.00, 0.96, 0.0, 0.000, 0.0, 0.0),  # quiff
     (0.16, 1.13, 0.066, 0.03, 0.00, 0.95, 0.2, 0.006, 1.0, 0.0),  # curly
     (0.12, 1.10, 0.050, 0.13, 0.05, 0.92, 0.6, 0.006, 0.2, 0.0),  # medium
-    (0.13, 1.015, 0.018, 0.010, 0.00, 0.96, 0.0, 0.000, 0.5, 0.0),  # crew cut
+    (0.13, 1.015, 0.018, 0.020, 0.00, 0.96, 0.0, 0.000, 0.5, 0.0),  # crew cut
     (0.05, 1.13, 0.048, 0.80, 0.20, 0.92, 0.9, 0.010, 0.2, 0.0),  # long
 )
 
@@ -475,7 +475,7 @@ def _geometry(faces: Faces) -> SimpleNamespace:
     g.hair_w = g.width * (side + 0.025 * p.hair_volume * (side - 0.9) * 4)
     g.hair_top = g.top + 0.036 + volume * (1 + 0.2 * p.hair_volume)
     g.hair_end = g.hair_end + 0.02 * p.hair_day * (g.hair_end > 0.1)
-    g.cut = torch.where(g.hair_end < 0.025, 0.45, 1.0).double()
+    g.cut = torch.where(g.hair_end < 0.035, 0.45, 1.0).double()
     g.part = 0.06 * p.hair_part
     g.open_w = g.width * inner * (1 + 0.07 * g.receding)
     g.open_h = (0.183 + 0.012 * p.hairline + 0.015 * g.round) * (1 + 0.36 * g.receding)
@@ -689,7 +689,7 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
         light = torch.where(mine, _ramp(_rgb(lights, device), shade), light)
     c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
     c.brow = dark * 0.72 + light * 0.17
-    c.beard = dark * 0.70 + light * 0.08
+    c.beard = dark * 0.64 + light * 0.07
     natural = skin * _rgb(((0.84, 0.60, 0.58),), device).T[:, :, None, None] + _rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
     painted = (_has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
     c.lip = torch.where(painted, _pick(_rgb(_LIPSTICK, device), p.lipstick), natural)
@@ -735,7 +735,7 @@ def _background(p: SimpleNamespace, px: Tensor, py: Tensor, w: Tensor) -> Tensor
     return img
 
 
-def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Inside measures of the whole head of hair and of what of it lies before the face, and the shade of its strands. g: (B, 1, 1) float32."""
     p = g.p
     sx, hy = x - g.hx, -0.04
@@ -755,7 +755,8 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     bun = (0.075**2 - (sx - 0.4 * g.part) ** 2 - (y + g.hair_top + 0.025) ** 2) / 0.15 - (1 - g.bun) * 9
     # the opening for the face: |q|^4 + |r|^4 = 1; a receding hairline goes up at the temples and leaves a forelock
     temple = _bump(((y + 0.108) / 0.078).square())  # seen under a hat too, which presses the hair there forward
-    q = (sx / (g.open_w * (1 + g.temple * temple))).square_()
+    tuft = _bump(((y - 0.002) / 0.045).square())  # before the ears
+    q = (sx / (g.open_w * (1 + g.temple * temple - 0.09 * tuft))).square_()
     r = (y + 0.02).clamp_(max=0) / g.open_h * (1 + (0.10 * g.part / 0.06) * sx / g.open_w)
     parted = _bump(((sx - g.part) / 0.10).square()) * g.round
     r = r * (1 + (0.09 + 0.13 * g.receding - 0.09 * g.round) * _bump(q * 4) - 0.16 * parted)
@@ -766,7 +767,7 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor, noise: Tensor) ->
     front = torch.minimum(hull, outside)
     # bangs
     fy = g.fringe_y + 0.014 * strand + 0.10 * p.fringe_side * sx - 0.020 * q
-    fringe = torch.minimum(torch.minimum(fy - y, (0.90 - 0.26 * g.receding) * g.width - sx.abs()), hull) - (1 - g.bangs) * 9
+    fringe = torch.minimum(torch.minimum(fy - y, (0.90 - 0.26 * g.receding) * g.width + 0.008 * strand - sx.abs()), hull) - (1 - g.bangs) * 9
     front = torch.maximum(front, fringe)
     hull = torch.maximum(hull, bun)
     # under a hat only what hangs below it is left
@@ -820,7 +821,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
 
     # nose: dark flank away from the light, ridge, ball, wings, nostrils, shadow below
     rows, cols = _face_box(size, 0.33, 0.44, 0.67, 0.72)
-    v, bw, s = t[:, rows, cols], w, g.nose_w
+    v, s = t[:, rows, cols], g.nose_w
     yy, t01 = y[:, rows, cols], ((y[:, rows, cols] + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
     xn = x[:, rows, cols] - g.nose_x * t01
     ridge = _bump(((t01 - 0.6) / 0.62).square())
@@ -832,12 +833,11 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= 0.20 * _bump((xn / (s * 1.15)).square() + ((dy - 0.030) / 0.018).square())
     wing = ((xn.abs() - s * 0.62) / (s * 0.42)).square() + ((dy - 0.008) / 0.021).square()
     v -= 0.26 * _bump(((wing - 1.0) / 0.95).square()) * (xn.abs() > s * 0.62) * _bump(((dy - 0.012) / 0.030).square())
-    v -= 0.50 * _cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, bw * 0.7)
+    v -= 0.50 * _cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
     rows, cols = _face_box(size, 0.22, 0.50, 0.78, 0.90)
-    v, ax, yy, spots_here = t[:, rows, cols], x[:, rows, cols] - g.mouth_x, y[:, rows, cols], spots[:, rows, cols]
-    ax = ax.abs()
+    v, ax, yy, spots_here = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x).abs(), y[:, rows, cols], spots[:, rows, cols]
     v += (0.06 * g.smile + 0.03 + 0.03 * p.cheek) * _bump(((ax - 0.128) / 0.065).square() + ((yy - 0.105 + 0.015 * g.smile) / 0.055).square())
     v -= (0.08 * g.smile + 0.05 + 0.07 * g.old) * _bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
     depth = (yy - g.nose_y + 0.012) / 0.125
@@ -960,11 +960,11 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     soft = 0.016
     q = hx * hx
     # jaw: below a line from the ear to the corner of the mouth, not on the lip; sideburns: from the temple to that line
-    cheek = 0.245 - 0.135 * q * q - 0.02 * shape
+    cheek = 0.245 - 0.120 * q * q - 0.02 * shape
     lip = _bump((mx / 0.085).square() + ((by - 0.185) / 0.05).square()).mul_(1.4).clamp_(max=1)
     alpha = g.jaw_beard * _cover(by - cheek, soft * 2.2) * (0.66 + 0.12 * g.p.beard) * (1 - lip)
-    side = _cover((hx - 0.71 + 0.04 * shape - 0.50 * by.clamp(min=0)) * g.width, soft * 0.7) * _slab(by + 0.06, 0.145 + 0.012 * shape - by, soft)
-    alpha = torch.maximum(alpha, g.sideburns * (dense + 0.12) * side) * _cover(inside + 0.004, soft)
+    side = _cover((hx - 0.68 + 0.04 * shape - 0.50 * by.clamp(min=0)) * g.width, soft * 0.7) * _slab(by + 0.05, 0.145 + 0.012 * shape - by, soft)
+    alpha = torch.maximum(alpha, g.sideburns * (dense + 0.20) * side) * _cover(inside + 0.004, soft)
     # mustache: two wings from the groove under the nose to beyond the corners of the mouth
     v = mx / (g.mouth_w * (1.04 + 0.10 * shape))
     middle = g.mouth_y - g.lip_u - g.open_u - 0.018 + (0.022 + 0.010 * shape) * v * v
@@ -975,7 +975,7 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     chin = (1 - (mx / ((0.080 + 0.010 * shape) * (1 - 3 * gy.clamp(min=0)))).square() - (gy / (0.068 + 0.006 * shape)).square()) * 0.035
     patch = torch.minimum(0.018 - mx, 0.05 - (by - g.chin + 0.085).abs())
     alpha = torch.maximum(alpha, g.goatee * (dense + 0.16) * _cover(torch.maximum(chin, patch), soft))
-    _paint(view, (alpha * (1 + 0.22 * grain)).clamp_(0, 1), (c.beard * (1 + 0.45 * grain)).clamp_(0, 1))
+    _paint(view, (alpha * (1 + 0.22 * grain)).clamp_(0, 1), (c.beard * (1 + 0.32 * grain)).clamp_(0, 1))
 
 
 def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
@@ -1135,7 +1135,7 @@ def _draw(scene: _Scene, size: int) -> Tensor:
     where = (p.texture[:, 0, 0], (p.texture[:, 0, 0] * 7.77) % 1)
 
     img = _background(p, px, py, w)
-    hull, front, strands = _hair(g, x, y, w, _texture(size, 34, where))
+    hull, front, strands = _hair(g, x, y, _texture(size, 34, where))
     hair = c.hair_dark + (c.hair_light - c.hair_dark) * strands
     _paint(img, _cover(hull, w * 1.3), hair * 0.80)
     _neck_and_clothes(img, g, c, x, y, size, w)
