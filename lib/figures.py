@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import product
 
 import matplotlib
 import numpy as np
@@ -10,6 +11,7 @@ import seaborn as sns
 import torch
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from lib.metrics import DIRECTIONS, Edited
@@ -70,7 +72,7 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
         short = a.replace("_", " ")
         for i, name in enumerate(names):
             rows.append((f"{short}\n{name}" if i == 0 else name, [p for block in blocks for p in block[i]]))
-    return montage(rows, [f"{sign}" for _, sign in DIRECTIONS for _ in range(k)])
+    return montage(rows, [word for word in ("add", "remove") for _ in range(k)])
 
 
 def residual_comparison(edits: dict[tuple[str, int], Edited], cases: list[tuple[str, int]], k: int = 3) -> Figure:
@@ -92,15 +94,20 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 
 
 def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
-    """history.csv as small multiples: one panel per group of columns, one line per stage and column (rolling mean over 5 rows)."""
-    figure = Figure(figsize=(4.1 * len(groups), 2.9), layout="constrained")
-    for axis, (title, columns) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups.items(), strict=True):
-        long = history.melt(["stage", "cycle"], [c for c in columns if c in history], "term").dropna()
-        long["value"] = long.groupby(["stage", "term"])["value"].transform(lambda v: v.rolling(5, min_periods=1).mean())
-        sns.lineplot(long, x="cycle", y="value", hue="stage", style="term" if len(columns) > 1 else None, ax=axis, linewidth=1.1)
-        axis.set(title=title, ylabel="")
-        axis.legend(fontsize=6, title=None, frameon=False)
+    """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged rows)."""
+    stages = list(dict.fromkeys(history["stage"]))
+    colours = dict(zip(stages, sns.color_palette("colorblind", len(stages)), strict=True))
+    styles = {"-": "solid", "--": "dashed", ":": "dotted"}
+    rows = -(-len(groups) // 2)
+    figure = Figure(figsize=(8.6, 2.7 * rows + 0.4), layout="constrained")
+    for axis, (title, columns) in zip(figure.subplots(rows, 2, squeeze=False).flat, groups.items(), strict=False):
+        for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
+            axis.plot(part["cycle"], part[column].rolling(5, min_periods=1).mean(), style, color=colours[stage], lw=1.2)
+        named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
+        axis.set(title=f"{title} ({named})" if len(columns) > 1 else f"{title} ({columns[0]})", xlabel="cycle")
         sns.despine(ax=axis)
+    lines = [Line2D([], [], color=c, label=stage.replace("_", " ")) for stage, c in colours.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(stages), frameon=False, fontsize=9)
     return figure
 
 

@@ -76,7 +76,8 @@ def check_page(page, faces: bool):
         assert not opened.blocked and not opened.errors
         assert opened.page.locator("math").count() >= 5
         widths = opened.page.locator("img").evaluate_all("all => all.map(i => i.naturalWidth)")
-        described = "all => all.map(i => i.alt || i.closest('.study-slider')?.querySelector('img')?.alt || '')"  # a slider's first frame speaks for all
+        # a slider's first frame speaks for all of them
+        described = "all => all.map(i => i.alt || i.closest('.study-slider')?.querySelector('img')?.alt || '')"
         alts = opened.page.locator("img").evaluate_all(described)
         assert all(w > 0 for w in widths) and all(len(a) > 10 for a in alts)
         sliders = opened.page.locator("input[type=range]")
