@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import NamedTuple
 
 import lpips
@@ -367,9 +368,10 @@ def own_label_rows(edit: Callable, faces: FaceSet, split: Split, attributes, n: 
             region, source = region_of(faces, index, a)
             size[a] = share(mask, 0.1)
             out.append(_row(table, a, method, "mask_share", mean(size[a]), "share of pixels with b > 0.1"))
-            out.append(_row(table, a, method, "mask_roi_mass", mean(roi_mass(mask, region)), f"share of the mask's mass in: {source}"))
-    for a, b in ((a, b) for a in size for b in size if a != b):
-        out.append(_row(table, f"{a} - {b}", method, "mask_share difference", mean(size[a] - size[b]), "paired by face"))
+            inside = mean(roi_mass(mask, region))
+            out.append(_row(table, a, method, "mask_roi_mass", inside, f"share of the mask's mass in: {source}"))
+    for a, b in combinations(size, 2):
+        out.append(_row(table, f"{b} - {a}", method, "mask_share difference", mean(size[b] - size[a]), "share of pixels with b > 0.1, paired by face"))
     return out
 
 
@@ -379,6 +381,8 @@ def judge_rows(judge: Judge, identity: Judge) -> list[dict]:
     for _, r in judge.scores.iterrows():
         for metric in ("accuracy", "balanced_accuracy", "majority_rate"):
             value = proportion(np.arange(int(r["n"])) < round(r["accuracy"] * r["n"])) if metric == "accuracy" else float(r[metric])
+            if np.isnan(r[metric]):
+                value = "unavailable: the test split holds only one of its two values"
             out.append(_row("judges", r["attribute"], f"judge {judge.id}", f"judge_{metric}", value, "test split", int(r["n"])))
     r = identity.scores.iloc[0]
     pairs = f"verification of unseen identities: {int(r['genuine'])} genuine, {int(r['impostor'])} impostor pairs"
