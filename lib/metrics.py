@@ -371,7 +371,8 @@ def own_label_rows(edit: Callable, faces: FaceSet, split: Split, attributes, n: 
             inside = mean(roi_mass(mask, region))
             out.append(_row(table, a, method, "mask_roi_mass", inside, f"share of the mask's mass in: {source}"))
     for a, b in combinations(size, 2):
-        out.append(_row(table, f"{b} - {a}", method, "mask_share difference", mean(size[b] - size[a]), "share of pixels with b > 0.1, paired by face"))
+        difference = mean(size[b] - size[a])
+        out.append(_row(table, f"{b} - {a}", method, "mask_share difference", difference, "share of pixels with b > 0.1, paired by face"))
     return out
 
 
