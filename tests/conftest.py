@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib import runs
-from lib.data import load, split_most_images
+from lib.data import load, make_split
 from lib.papers import sagan
 
 
@@ -19,7 +19,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def split(faces):
-    return split_most_images(faces)
+    return make_split(faces, "random")
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_ssim_is_taken_on_the_unit_scale():
 
 def test_an_edit_whose_figures_are_known(faces, split):
     def edit(attribute, x, target):
-        """The exact counterfactual, brightened: changes everything by 1 on [-1, 1] towards the target's sign."""
+        """Brightens or darkens the whole image: what the oracle takes for the attribute."""
         y = (x + (1.5 if target else -1.5)).clamp(-1, 1)
         return SimpleNamespace(image=y, mask=torch.ones(len(x), 1, 32, 32))
 
