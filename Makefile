@@ -3,6 +3,9 @@
 # make lab         JupyterLab on the notebooks
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
+# Threads that wait sleep instead of spinning: on a machine that is busy with other work a training step is an order of magnitude faster.
+export OMP_WAIT_POLICY ?= passive
+
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python

@@ -66,6 +66,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
     values = values | {"run_dir": str(folder)}
     source = nbformat.read(notebook_of(paper), 4)
     os.environ.pop("MPLBACKEND", None)  # with Agg set, kernels drop their inline figures without a word
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a kernel on a busy machine ten times slower
     failure = None
     try:
         pm.execute_notebook(

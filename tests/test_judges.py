@@ -18,7 +18,7 @@ def test_a_judge_learns_is_scored_on_the_test_split_and_cached(faces, split, tmp
     judge = judges.attribute_judge(faces, split, 4, 60, cache=tmp_path)
     scores = judge.scores.set_index("attribute")
     assert list(scores.index) == list(judge.names) and (scores["n"] == len(split.test)).all()
-    assert scores.loc["Wearing_Hat", "balanced_accuracy"] > 0.8  # easy to see; a coin has 0.5
+    assert scores.loc["Wearing_Hat", "balanced_accuracy"] > 0.7  # easy to see; a coin has 0.5
     x = judges.as_images(faces, split.test[:8])
     assert judge.probabilities(x).shape == (8, len(judge.names)) and judge.features(x).shape == (8, 32)
     monkeypatch.setattr(judges, "_train", None)  # would fail if it trained again
