@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lib.claims import verdicts
 from lib.data import FaceSet, Split
+from lib.data.cache import default_dir
 from lib.engine import peak_memory_mb, save_atomically
 from lib.params import ParameterError
 
@@ -286,6 +287,10 @@ def start(
             (folder / name).unlink(missing_ok=True)
         record.clear()
     write_json(old, what)
+    stored = default_dir() / "splits" / f"{split.checksum[:16]}.json"
+    if not stored.exists():
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        split.save(stored)
     run.update(
         status="running",
         reason="",

@@ -11,10 +11,19 @@ from lib.data import load, make_split
 from lib.papers import sagan
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests leave nothing in the project's cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
-def faces(tmp_path_factory):
+def faces(own_cache):
     """600 synthetic faces at 32 pixels."""
-    return load("synthetic-balanced", 32, n=600, cache_dir=tmp_path_factory.mktemp("cache"))
+    return load("synthetic-balanced", 32, n=600)
 
 
 @pytest.fixture(scope="session")

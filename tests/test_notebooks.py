@@ -52,14 +52,6 @@ def test_parameters_agree_with_the_config(path):
         assert fields[name] is kind and getattr(sagan.Config(), name) == default, name
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
-
-
 def check_run(folder):
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "complete" and record["judges"].keys() == {"attribute", "identity"}
@@ -86,7 +78,7 @@ def check_page(page, faces: bool):
             assert opened.page.get_by_text(word).count() > 0, word
 
 
-def test_the_command_line_runs_a_folder_of_faces_and_shows_none(cache, tmp_path, capsys):
+def test_the_command_line_runs_a_folder_of_faces_and_shows_none(tmp_path, capsys):
     """Synthetic faces written as a folder in CelebA's layout stand for real ones: such a set may not be published."""
     folder = tmp_path / "celeba"
     assert data_command.main(["synthetic", "--n", "400", "--out", str(folder), "--size", "32", "--balanced"]) in (0, None)
@@ -101,7 +93,7 @@ def test_the_command_line_runs_a_folder_of_faces_and_shows_none(cache, tmp_path,
     assert "data:image/webp" not in page.read_text() and "may not be published" in page.read_text()
 
 
-def test_plain_papermill_runs_the_notebook_from_its_own_folder(cache, tmp_path):
+def test_plain_papermill_runs_the_notebook_from_its_own_folder(tmp_path):
     notebook = next(p for p in NOTEBOOKS if p.stem == "30_sagan")
     parameters = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": str(tmp_path / "run")}
     out = tmp_path / "out.ipynb"
@@ -114,7 +106,7 @@ def test_plain_papermill_runs_the_notebook_from_its_own_folder(cache, tmp_path):
     check_page(run.make_report(tmp_path / "run", record, False, tmp_path / "reports"), faces=True)
 
 
-def test_a_failed_run_keeps_its_curves_says_why_and_has_no_report(cache, tmp_path, capfd):
+def test_a_failed_run_keeps_its_curves_says_why_and_has_no_report(tmp_path, capfd):
     given = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": tmp_path / "run", "lr": "1e30", "g_steps": 40, "attribute": "Eyeglasses"}
     options = [text for name, value in given.items() for text in ("-p", name, str(value))]
     assert run.main(["sagan", *options, "--reports", str(tmp_path / "reports")]) == 1

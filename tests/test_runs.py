@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from lib import runs
 from lib.claims import Claim, Test, verdicts
+from lib.data import Split
+from lib.data.cache import default_dir
 from lib.papers import sagan
 
 
@@ -64,7 +66,7 @@ def test_an_unwritable_folder_is_a_clear_error(tmp_path, open_run):
         open_run(tmp_path / "file" / "run")
 
 
-def test_the_record_says_what_a_reader_needs(tmp_path, open_run):
+def test_the_record_says_what_a_reader_needs(tmp_path, open_run, faces, split):
     run, cfg = open_run(tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
     for key in ("commit", "dirty", "versions", "hardware", "fingerprint", "publishable", "deviations", "share_of_paper", "split", "seed", "started"):
@@ -72,6 +74,8 @@ def test_the_record_says_what_a_reader_needs(tmp_path, open_run):
     assert record["share_of_paper"] == round(3 * 4 / (20_833 * 16), 5) and record["publishable"] is True
     run.fail("because")
     assert json.loads((tmp_path / "run.json").read_text())["reason"] == "because"
+    (stored,) = [p for p in (default_dir() / "splits").glob("*.json") if p.stem == split.checksum[:16]]
+    assert Split.read(stored, faces).checksum == record["split"]["checksum"]
     facts = runs.facts(record)
     assert "% of its images" in facts["share of the paper's training"] and facts["profile, seed"] == "smoke, 0"
 
