@@ -129,16 +129,12 @@ def counterfactual_sheet(faces: FaceSet) -> Figure:
     """Synthetic sets: per attribute a face that gains it and one that loses it, each with its counterfactual and the exact region."""
     rows = []
     for place, a in enumerate(synthetic.ATTRIBUTES):
-        pictures = []
-        for value in (0, 1):
-            found = choose(faces, a, value, 1, skip=place)
-            if not len(found):
-                pictures += [None] * 3
-                continue
-            face = faces.faces[torch.from_numpy(found)]
-            flipped = synthetic.render(synthetic.counterfactual(face, a, 1 - value), faces.size)
-            region = synthetic.region(face, a, faces.size).float()
-            pictures += [figures.pixels(synthetic.render(face, faces.size))[0], figures.pixels(flipped)[0], figures.mask_pixels(region)[0]]
+        found = [choose(faces, a, value, 1, skip=place) for value in (0, 1)]
+        face = faces.faces[torch.from_numpy(np.concatenate(found))]
+        flipped = synthetic.counterfactual(face, a, 1 - face.state[:, place])
+        drawn = figures.pixels(synthetic.render(face, faces.size)), figures.pixels(synthetic.render(flipped, faces.size))
+        triples = [list(t) for t in zip(*drawn, figures.mask_pixels(synthetic.region(face, a, faces.size).float()), strict=True)]
+        pictures = [picture for one in found for picture in (triples.pop(0) if len(one) else [None] * 3)]
         rows.append((a.replace("_", " "), pictures))
     return sheet(rows, ["without", "added", "region", "with", "removed", "region"])
 
@@ -230,11 +226,12 @@ def correlation_figure(ours: pd.DataFrame, celeba: pd.DataFrame) -> Figure:
 
 
 def largest_differences(ours: pd.DataFrame, celeba: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out."""
+    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out. Two decimals."""
     i, j = np.triu_indices(len(ours), 1)
     a, b = ours.to_numpy()[i, j], celeba.to_numpy()[i, j]
     frame = pd.DataFrame({"attribute": ours.index[i], "with": ours.index[j], "phi here": a, "phi in CelebA": b, "difference": a - b}).dropna()
-    return frame.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
+    frame = frame.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
+    return frame.round(2).replace(-0.0, 0.0)
 
 
 def identity_figure(faces: FaceSet) -> Figure:
