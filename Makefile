@@ -14,6 +14,7 @@ RUN = $(VENV)/bin/python
 
 reproduce: $(VENV)/ready
 	$(RUN) -m lib.run sagan -p data synthetic -p profile cpu
+	$(RUN) -m lib.run data -p data synthetic
 	@echo "Open reports/index.html"
 
 test: $(VENV)/ready

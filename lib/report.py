@@ -110,7 +110,8 @@ def index(results: Path, reports: Path) -> Path:
     """Write `reports`/index.html: every run under `results`/<paper>/<run_id>/run.json, newest first, and return its path.
 
     A complete run links to `reports`/<paper>-<run_id>.html where that file exists; its claims.csv is counted by verdict.
-    Papers without a run are named as such. Raises ReportError naming the file for a broken run.json or claims.csv.
+    Papers without a run are named as such; pages about face sets (`reports`/data-*.html) are linked.
+    Raises ReportError naming the file for a broken run.json or claims.csv.
     """
     results, reports = Path(results), Path(reports)
     runs: dict[str, list[dict]] = {key: [] for key in PAPERS}
@@ -132,7 +133,8 @@ def index(results: Path, reports: Path) -> Path:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     page = _page("Five face-editing papers, reproduced")
     page["style"] = Markup(page["style"])
-    return _write(reports / "index.html", environment.get_template("runs.html.j2").render(page=page, papers=papers))
+    data = [(p.name, p.stem.removeprefix("data-")) for p in sorted(reports.glob("data-*.html"))]
+    return _write(reports / "index.html", environment.get_template("runs.html.j2").render(page=page, papers=papers, data=data))
 
 
 # ---- the page ----
@@ -272,7 +274,7 @@ def _prepared(cell, i: int, nb, notebook: Path, images: bool, contents: list, ti
 
 def _without_folders(source: str) -> str:
     """Injected parameters as a page shows them: of a path only its last part, and not where the results went."""
-    kept = [line for line in source.split("\n") if not line.startswith("run_dir =")]
+    kept = [line for line in source.split("\n") if not line.startswith(("run_dir =", "out ="))]
     return "\n".join(re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", line) for line in kept)
 
 

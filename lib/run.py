@@ -1,4 +1,4 @@
-"""Run a paper's notebook and make its report: `python -m lib.run sagan -p data synthetic -p profile cpu -p seed 1`.
+"""Run a notebook and make its report: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`.
 
 Adds to papermill what it lacks: unknown and mistyped parameters are refused, the data are read and checked before a kernel starts, a failed
 run says why and leaves no report. Exit codes: 0 complete, 1 the run failed, 2 bad parameters or data, 130 interrupted.
@@ -16,42 +16,82 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import report, runs
+from lib import data_views, report, runs
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
+DATA = "data"  # the notebook about the faces themselves
 PAPERS = tuple(sorted(p.stem for p in (runs.ROOT / "lib" / "papers").glob("*.py") if p.stem != "__init__"))
 
 
-def notebook_of(paper: str) -> Path:
-    """notebooks/NN_<paper>.ipynb. Raises ParameterError if the paper is unknown or has no notebook yet."""
-    found = sorted((runs.ROOT / "notebooks").glob(f"[0-9][0-9]_{paper}.ipynb"))
-    if paper not in PAPERS or not found:
-        raise ParameterError(f"{unknown(paper, PAPERS)}".replace("parameter", "paper"))
+def notebook_of(name: str) -> Path:
+    """notebooks/NN_<name>.ipynb of a paper or of `data`. Raises ParameterError if there is none (yet)."""
+    found = sorted((runs.ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb"))
+    if name not in (*PAPERS, DATA) or not found:
+        raise ParameterError(unknown(name, (*PAPERS, DATA)).replace("parameter", "paper"))
     return found[0]
 
 
-def parameters(paper: str, given: list[tuple[str, str]]) -> dict:
+def parameters(name: str, given: list[tuple[str, str]]) -> dict:
     """The notebook's declared defaults with the command line's values put in. A name that is not declared but is a field of the paper's
     Config goes into `overrides`. Raises ParameterError."""
-    notebook = notebook_of(paper)
+    notebook = notebook_of(name)
     names = declared(notebook)
-    config = importlib.import_module(f"lib.papers.{paper}").Config
-    fields = {k: v for k, v in config.__annotations__.items() if k not in names}
-    hints = {name: kind for name, (kind, _) in names.items()}
-    values = {name: default for name, (_, default) in names.items()}
-    overrides = dict(values.get("overrides", {}))
-    for name, text in given:
-        if name in hints:
-            values[name] = from_text(text, hints[name])
-        elif name in fields:
-            overrides[name] = from_text(text, fields[name])
+    fields = {} if name == DATA else importlib.import_module(f"lib.papers.{name}").Config.__annotations__
+    hints = {n: kind for n, (kind, _) in names.items()}
+    values = {n: default for n, (_, default) in names.items()}
+    overrides = {}
+    for key, text in given:
+        if key in hints:
+            values[key] = from_text(text, hints[key])
+        elif key in fields:
+            overrides[key] = from_text(text, fields[key])
         else:
-            raise ParameterError(f"{notebook.name}: {unknown(name, [*hints, *fields])}")
+            raise ParameterError(f"{notebook.name}: {unknown(key, [*hints, *(f for f in fields if f not in hints)])}")
     check(values, hints, notebook.name)
-    if values["overrides"] != overrides:
+    if overrides:
         values["overrides"] = values["overrides"] | overrides
     return values
+
+
+INTERRUPTED = "KeyboardInterrupt"
+
+
+def run_notebook(name: str, out: Path, values: dict) -> str:
+    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName: message')."""
+    source = nbformat.read(notebook_of(name), 4)
+    os.environ.pop("MPLBACKEND", None)  # with Agg set, kernels drop their inline figures without a word
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a kernel on a busy machine ten times slower
+    try:
+        pm.execute_notebook(
+            source, str(out), parameters=values, cwd=str(runs.ROOT), kernel_name="python3", progress_bar=False, log_output=True,
+            stderr_file=sys.stderr, stdout_file=sys.stdout, shutdown_kernel="immediate",
+            config=KernelConfig({"KernelManager": {"transport_encryption": "auto"}}),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # papermill's own, a dead kernel's, a timeout's: all end the run
+        return f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+    return ""
+
+
+def show_data(values: dict, reports: Path) -> int:
+    """The page about a face set: reports/data-<name>-<fingerprint>.html, figures in results/data/. Returns the exit code."""
+    faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
+    name = f"{faces.name}-{faces.fingerprint[:8]}"
+    folder = runs.ROOT / "results" / DATA / name
+    folder.mkdir(parents=True, exist_ok=True)
+    failure = run_notebook(DATA, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder / "figures")})
+    if failure:
+        print(f"{DATA}: failed: {failure}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
+        return 130 if INTERRUPTED in failure else 1
+    private = values["with_images"] and not faces.publishable
+    out = (reports / "private" if private else reports) / f"{DATA}-{name}.html"
+    images, home = faces.publishable or values["with_images"], "../index.html" if private else "index.html"
+    report.render(folder / "notebook.ipynb", out, title="The faces", provenance=data_views.facts(faces), images=images, home=home)
+    report.index(runs.ROOT / "results", reports)
+    print(out)
+    return 0
 
 
 def execute(paper: str, values: dict, reports: Path) -> int:
@@ -64,25 +104,11 @@ def execute(paper: str, values: dict, reports: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{paper}: {folder}", flush=True)
     values = values | {"run_dir": str(folder)}
-    source = nbformat.read(notebook_of(paper), 4)
-    os.environ.pop("MPLBACKEND", None)  # with Agg set, kernels drop their inline figures without a word
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a kernel on a busy machine ten times slower
-    failure = None
-    try:
-        pm.execute_notebook(
-            source, str(folder / "notebook.ipynb"), parameters=values, cwd=str(runs.ROOT), kernel_name="python3", progress_bar=False,
-            log_output=True, stderr_file=sys.stderr, stdout_file=sys.stdout, shutdown_kernel="immediate",
-            config=KernelConfig({"KernelManager": {"transport_encryption": "auto"}}),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on from {folder}", file=sys.stderr)
-        return 130
-    except Exception as error:  # papermill's own, a dead kernel's, a timeout's: all end the run
-        failure = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+    failure = run_notebook(paper, folder / "notebook.ipynb", values)
     record = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {"status": "failed", "reason": failure}
     if failure or record["status"] != "complete":
         reason = failure or f"the notebook ended but the run is {record['status']}"
-        if "KeyboardInterrupt" in reason:
+        if INTERRUPTED in reason:
             print(f"interrupted; the same command goes on from {folder}", file=sys.stderr)
             return 130
         runs.fail(folder, reason)
@@ -106,8 +132,8 @@ def make_report(folder: Path, record: dict, with_images: bool, reports: Path) ->
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run", description="Reproduce one paper: run its notebook, render its report.")
-    parser.add_argument("paper", help=f"one of {', '.join(PAPERS)}")
+    parser = argparse.ArgumentParser(prog="python -m lib.run", description="Run a paper's notebook, or the one about the faces, and render its page.")
+    parser.add_argument("paper", help=f"one of {', '.join((*PAPERS, DATA))}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces of a data set that may not be published (pages git ignores)")
     parser.add_argument("--reports", type=Path, default=runs.ROOT / "reports", help="where the page goes (default: reports/)")
@@ -116,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         values = parameters(args.paper, [tuple(p) for p in args.p])
         values["with_images"] = values["with_images"] or args.with_images
-        return execute(args.paper, values, args.reports)
+        return show_data(values, args.reports) if args.paper == DATA else execute(args.paper, values, args.reports)
     except (ParameterError, DataError, runs.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
