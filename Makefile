@@ -3,8 +3,9 @@
 # make lab         JupyterLab on the notebooks
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
-# Threads that wait sleep instead of spinning: on a machine that is busy with other work a training step is an order of magnitude faster.
-export OMP_WAIT_POLICY ?= passive
+# The networks of tests and of the cpu profile are too small to share among threads: one is nearly as fast as two on a free machine, and up to
+# thirty times faster on a busy one, where threads wait for each other.
+export OMP_NUM_THREADS ?= 1
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -61,7 +61,7 @@ def run_notebook(name: str, out: Path, values: dict) -> str:
     """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName: message')."""
     source = nbformat.read(notebook_of(name), 4)
     os.environ.pop("MPLBACKEND", None)  # with Agg set, kernels drop their inline figures without a word
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a kernel on a busy machine ten times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on a busy machine spinning threads are ten times slower than sleeping ones
     try:
         pm.execute_notebook(
             source, str(out), parameters=values, cwd=str(runs.ROOT), kernel_name="python3", progress_bar=False, log_output=True,
