@@ -186,6 +186,8 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
             nets_of(model)
         load_weights(models, state["weights"], str(resume))
 
+    sources = [Batches(faces, split.train, s.attributes, s.batch, run.seed, s.sampler, s.flip, device) for s in stages]  # bad data stop it here
+
     for number, stage in enumerate(stages):
         if state and number < state["stage"]:
             continue
@@ -197,7 +199,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
             done, spent = state["cycle"], state["seconds"]
             for name, optimiser in optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])
-        source = Batches(faces, split.train, stage.attributes, stage.batch, run.seed, stage.sampler, stage.flip, device)
+        source = sources[number]
         per_cycle = sum(u.repeats for u in stage.updates)
         constants = {f"{u.name}/lr": u.lr for u in stage.updates}
         began = time.perf_counter() - spent

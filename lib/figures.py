@@ -76,8 +76,9 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 
 
 def residual_comparison(edits: dict[tuple[str, int], Edited], cases: list[tuple[str, int]], k: int = 3) -> Figure:
-    """Rows input, residual, edited for the first k faces of each (attribute, target) that was edited: the layout of SaGAN's Fig. 1."""
-    chosen = [edits[c] for c in cases if c in edits]
+    """Rows input, residual, edited for the first k faces of each (attribute, target): the layout of SaGAN's Fig. 1. If a run edited none
+    of the cases, it shows those that it did edit."""
+    chosen = [edits[c] for c in cases if c in edits] or list(edits.values())
     rows = [("input", [p for e in chosen for p in pixels(e.x[:k])])]
     rows.append(("residual", [p for e in chosen for p in residual_pixels(e.x[:k], e.y[:k])]))
     rows.append(("edited", [p for e in chosen for p in pixels(e.y[:k])]))
@@ -132,7 +133,7 @@ def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
     """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not be published)."""
     run.figure(figure, name, faces)
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None, "Faces": "yes" if faces else "no"})
     encoded = base64.b64encode(data.getvalue()).decode()
     display({"image/png": encoded, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 

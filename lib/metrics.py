@@ -1,9 +1,11 @@
 """The one evaluation of every method: torchmetrics and lpips behind one vocabulary (results/README.md defines every name).
 
-Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale. Every value carries n, a 95 % interval and its protocol.
+Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale. Every value carries n and its protocol, and a 95 % interval
+unless results/README.md says that it has none.
 """
 
 import io
+import pickle
 import socket
 import time
 import warnings
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from itertools import combinations
 from typing import NamedTuple
 
@@ -25,7 +28,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 
 from lib import synthetic
-from lib.data import FaceSet, Split
+from lib.data import DataError, FaceSet, Split
 from lib.data.regions import attribute_box, region_source
 from lib.judges import Judge, as_images
 
@@ -135,6 +138,10 @@ def _quick_and_quiet():
         socket.setdefaulttimeout(before)
 
 
+# no network, a broken download, a damaged cached file, a missing package
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
+
+
 def _unavailable(error: Exception) -> str:
     return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
 
@@ -145,7 +152,7 @@ def lpips_network() -> lpips.LPIPS | str:
     try:
         with _quick_and_quiet():
             return lpips.LPIPS(net="alex", verbose=False).eval()
-    except OSError as error:
+    except UNREADABLE as error:
         return _unavailable(error)
 
 
@@ -156,7 +163,7 @@ def inception() -> str:
         with _quick_and_quiet():
             FrechetInceptionDistance(normalize=True)
         return ""
-    except (OSError, RuntimeError, ModuleNotFoundError) as error:
+    except UNREADABLE as error:
         return _unavailable(error)
 
 
@@ -229,6 +236,13 @@ def test_index(faces: FaceSet, split: Split, attribute: str, label: int, n: int)
 test_index.__test__ = False
 
 
+def require_test_faces(faces: FaceSet, split: Split, attribute: str, label: int) -> None:
+    """Raise DataError unless the test split has two faces with that label (a Frechet distance needs two)."""
+    n = int((faces.column(attribute)[split.test] == label).sum())
+    if n < 2:
+        raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
+
+
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
     """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones; and where it comes from."""
     if faces.faces is not None:
@@ -257,13 +271,12 @@ def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
 def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: int, n: int, device="cpu") -> Edited:
     """Edit at most n test faces whose label is not the target. edit: (attribute, x, target) -> object with .image and .mask.
 
-    Raises ValueError if the test split has no such face.
+    Raises DataError if the test split has fewer than two faces of either label.
     """
     index = test_index(faces, split, attribute, 1 - target, n)
     have = test_index(faces, split, attribute, target, n)
-    if not len(index) or len(have) < 2:
-        counts = f"{len(index)} faces with {attribute} = {1 - target} and {len(have)} with {target}"
-        raise ValueError(f"{faces.name}: the test split has {counts}; give more images.")
+    require_test_faces(faces, split, attribute, target)
+    require_test_faces(faces, split, attribute, 1 - target)
     x, results, seconds = as_images(faces, index), [], 0.0
     for part in x.split(64):
         began = time.perf_counter()
@@ -286,7 +299,7 @@ def _row(table: str, row: str, column: str, metric: str, value: Value | float | 
     return base | value._asdict()
 
 
-def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str) -> list[dict]:
+def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu") -> list[dict]:
     """All metric rows of one edit: the method's column, the unedited floor and, on synthetic faces, the exact counterfactual as ceiling."""
     own = faces.column  # labels decide which faces are edited; the judge decides what they look like
     assert (own(e.attribute)[e.index] == 1 - e.target).all()
@@ -325,7 +338,7 @@ def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, m
     put(method, "lpips", distance if isinstance(distance, str) else mean(distance), "to the input, AlexNet")
     put(method, "fid", fid(e.y, e.real), f"to {len(e.real)} real test faces that have the target")
     put(method, "is", inception_score(e.y), "edited faces")
-    put(method, "ms_per_image", e.ms, "wall time of the edit, batches of 64")
+    put(method, "ms_per_image", e.ms, f"wall time of the edit on {device}, batches of 64, warm-up included")
     return out + mask_rows(e, table, method)
 
 
@@ -404,6 +417,6 @@ def summary(rows: pd.DataFrame, method: str) -> str:
 def evaluate(edit: Callable, faces: FaceSet, split: Split, judge: Judge, identity: Judge, attributes, n: int, table: str, method: str, device="cpu"):
     """Both directions of every attribute. Returns (metric rows, {(attribute, target): Edited})."""
     edits = {(a, t): apply(edit, faces, split, a, t, n, device) for a in attributes for t, _ in DIRECTIONS}
-    return [r for e in edits.values() for r in rows(e, faces, judge, identity, table, method)], edits
+    return [r for e in edits.values() for r in rows(e, faces, judge, identity, table, method, device)], edits
 
 

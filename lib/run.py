@@ -16,7 +16,7 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import data_views, report, runs
+from lib import data_views, metrics, report, runs
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
@@ -64,7 +64,7 @@ def run_notebook(name: str, out: Path, values: dict) -> str:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on a busy machine spinning threads are ten times slower than sleeping ones
     try:
         pm.execute_notebook(
-            source, str(out), parameters=values, cwd=str(runs.ROOT), kernel_name="python3", progress_bar=False, log_output=True,
+            source, str(out), parameters=values, cwd=str(runs.ROOT), kernel_name="python3", progress_bar=False,
             stderr_file=sys.stderr, stdout_file=sys.stdout, shutdown_kernel="immediate",
             config=KernelConfig({"KernelManager": {"transport_encryption": "auto"}}),
         )  # fmt: skip
@@ -97,11 +97,17 @@ def show_data(values: dict, reports: Path) -> int:
 def execute(paper: str, values: dict, reports: Path) -> int:
     """Check, run, report. Returns the exit code."""
     module = importlib.import_module(f"lib.papers.{paper}")
+    runs.check_device(values["device"], values["seed"])
     cfg = configure(module, values["profile"], {k: v for k, v in values.items() if k in module.Config.__annotations__} | values["overrides"])
     faces = load(values["data"], cfg.size, n=cfg.faces)
-    what = runs.identity(module, cfg, faces, make_split(faces, cfg.split), values["profile"], values["seed"])
+    split = make_split(faces, cfg.split)
+    what = runs.identity(module, cfg, faces, split, values["profile"], values["seed"], values["device"])
     folder = Path(values["run_dir"]).resolve() if values["run_dir"] else runs.folder_of(what, cfg.scratch)
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.check(folder, what, values["force"])
+    for stage in module.stages(cfg):
+        for attribute in stage.attributes:
+            for target in (0, 1):
+                metrics.require_test_faces(faces, split, attribute, target)
     print(f"{paper}: {folder}", flush=True)
     values = values | {"run_dir": str(folder)}
     failure = run_notebook(paper, folder / "notebook.ipynb", values)
@@ -109,7 +115,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
     if failure or record["status"] != "complete":
         reason = failure or f"the notebook ended but the run is {record['status']}"
         if INTERRUPTED in reason:
-            print(f"interrupted; the same command goes on from {folder}", file=sys.stderr)
+            print(f"interrupted; the same command (without force) goes on from {folder}", file=sys.stderr)
             return 130
         runs.fail(folder, reason)
         print(f"{paper}: failed: {reason}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)

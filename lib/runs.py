@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +34,12 @@ class RunError(RuntimeError):
     """A run folder that cannot be used: another configuration's, in use by another process, or not writable."""
 
 
-def sources(*modules: ModuleType) -> dict[str, str]:
-    """Hash per source file of the modules and of every `lib` module they import, directly or not.
+def sources(*names: str) -> dict[str, str]:
+    """Hash per source file of the named modules and of every `lib` module they import, directly or not.
 
     Comments, docstrings and layout do not count: the hash is over the syntax tree without them.
     """
-    pending, seen = [m.__name__ for m in modules], {}
+    pending, seen = list(names), {}
     while pending:
         name = pending.pop()
         base = ROOT / name.replace(".", "/")
@@ -59,18 +59,19 @@ def sources(*modules: ModuleType) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int) -> dict:
-    """All that decides a run's numbers: config, seed, data, split, sources. Its hash is part of the run id."""
-    batches = sys.modules["lib.data.batches"]
+def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int, device: str) -> dict:
+    """All that decides what is trained: config, seed, data, split, kind of device, sources. Its hash is part of the run id.
+    (The evaluation may be repeated with newer code: run.json says with which.)"""
     return {
         "paper": paper.__name__.rpartition(".")[2],
         "profile": profile,
         "data": faces.name,
         "seed": seed,
+        "device": torch.device(device).type,
         "config": dataclasses.asdict(cfg),
         "fingerprint": faces.fingerprint,
         "split": {"rule": split.rule, "tie_rule": split.tie_rule, "checksum": split.checksum},
-        "sources": sources(paper, batches),
+        "sources": sources(paper.__name__, "lib.data.batches"),
     }
 
 
@@ -173,6 +174,7 @@ class Run:
             images_seen={update: int(n) for update, n in seen.items()},
             peak_memory_mb=round(peak_memory_mb(self.device)),
             checkpoint_sha256=_sha256(file),
+            trained={k: self.record[k] for k in ("commit", "dirty", "versions", "hardware")},
         )
         (self.folder / "resume.pt").unlink(missing_ok=True)
 
@@ -212,7 +214,9 @@ class Run:
         return frame
 
     def fail(self, reason: str) -> None:
+        """Mark the run failed."""
         fail(self.folder, reason)
+        self.record |= json.loads((self.folder / "run.json").read_text())
 
     def complete(self) -> str:
         """Mark the run complete and return one sentence about it."""
@@ -254,6 +258,35 @@ def folder_of(what: dict, scratch: bool, results: Path = ROOT / "results") -> Pa
     return (results / "scratch" if scratch else results) / what["paper"] / run_id(what)
 
 
+WRITTEN = ("resume.pt", "checkpoint.safetensors", "run.json", "history.csv", "metrics.csv", "claims.csv", "figures", "tables", "private")
+
+
+def check_device(device: str, seed: int) -> None:
+    """Raise ParameterError for a device PyTorch does not have here, or a negative seed."""
+    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+        raise ParameterError(f"device = {device!r}: it must be cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()}).")
+    if seed < 0:
+        raise ParameterError(f"seed = {seed}: it must be at least 0.")
+
+
+def check(folder: Path, what: dict, force: bool) -> None:
+    """Raise RunError if the folder cannot be written, is in use by another process, or (unless force) holds another configuration."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another with run_dir.") from None
+    held = folder in _LOCKS
+    _lock(folder)
+    if not held:
+        release(folder)
+    if (folder / "config.json").exists() and not force:
+        changed = differences(json.loads((folder / "config.json").read_text()), what)
+        if changed:
+            remedy = "Choose another run_dir, or force = True to replace it."
+            raise RunError(f"{folder}: holds a run of another configuration ({'; '.join(changed)}). {remedy}")
+
+
 def start(
     paper: ModuleType, cfg, faces: FaceSet, split: Split, *, profile: str, seed: int, device: str = "cpu",
     run_dir: str = "", force: bool = False, with_images: bool = False,
@@ -263,29 +296,19 @@ def start(
     run_dir: a folder of your choice instead of results/<paper>/<run id>. Raises RunError if that folder holds another configuration
     (with the list of differences), if it is in use, or if it cannot be written. force: throw away what was trained there.
     """
-    what = identity(paper, cfg, faces, split, profile, seed)
+    check_device(device, seed)
+    what = identity(paper, cfg, faces, split, profile, seed, device)
     folder = Path(run_dir).resolve() if run_dir else folder_of(what, cfg.scratch)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lock").touch()
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another with run_dir.") from None
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ParameterError(f"device = {device!r}: PyTorch sees no GPU here. Use device = 'cpu'.")
-    old = folder / "config.json"
-    record: dict = {}
+    check(folder, what, force)
+    old, record = folder / "config.json", {}
     run = Run(folder, record, with_images, device, seed)
-    if old.exists() and not force:
-        changed = differences(json.loads(old.read_text()), what)
-        if changed:
-            remedy = "Choose another run_dir, or force = True to replace it."
-            raise RunError(f"{folder}: holds a run of another configuration ({'; '.join(changed)}). {remedy}")
-        if (folder / "run.json").exists():
-            record |= json.loads((folder / "run.json").read_text())
+    for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
+        left.unlink()
     if force:
-        for name in ("resume.pt", "checkpoint.safetensors"):
-            (folder / name).unlink(missing_ok=True)
-        record.clear()
+        for name in WRITTEN:
+            shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
+    elif (folder / "run.json").exists():
+        record |= json.loads((folder / "run.json").read_text())
     write_json(old, what)
     stored = default_dir() / "splits" / f"{split.checksum[:16]}.json"
     if not stored.exists():
@@ -312,10 +335,12 @@ def start(
         fingerprint=faces.fingerprint,
         images=len(faces),
         size=faces.size,
+        crop="centre square of the full width, antialiased bilinear resize",
+        evaluation=sources("lib.judges", "lib.metrics"),
         landmarks=faces.landmark_source,
         skipped_images=len(faces.skipped),
         split={"rule": split.rule, "tie_rule": split.tie_rule, "train": len(split.train), "test": len(split.test), "checksum": split.checksum},
-        deviations=[d.id for d in paper.DEVIATIONS],
+        deviations_documented=[d.id for d in paper.DEVIATIONS],
         share_of_paper=round(paper.share_of_paper(cfg), 5),
     )
     return run
@@ -323,7 +348,8 @@ def start(
 
 def facts(record: dict) -> dict[str, str]:
     """The facts behind a run, from its run.json, in words."""
-    r, commit = record, record["commit"]
+    r = record | record.get("trained", {})  # where it was trained; the evaluation may have been repeated elsewhere
+    commit = r["commit"]
     out = {
         "run": r["run_id"],
         "commit": (commit[:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else ""),

@@ -131,7 +131,7 @@ def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Wid
     def draw(_=None) -> None:
         one = x[face.value : face.value + 1]
         result = edit(attribute.value, one, strength.value)
-        shown = [one, result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
+        shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
         row = ((torch.cat(shown, dim=3)[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         buffer = io.BytesIO()
         Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.NEAREST).save(buffer, "png")

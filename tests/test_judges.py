@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib import judges
+from lib.data import Crop
 
 
 def test_the_network_takes_every_size_and_has_resnet18s_depth():
@@ -50,6 +51,10 @@ def test_a_weak_judge_is_refused(faces):
         judges.require_strength(judge((0.97, 0.9), (0.6, 0.9)), faces, ("Eyeglasses",))
     real = type(faces)(**vars(faces) | {"faces": None, "name": "folder"})
     judges.require_strength(good, real, ("Eyeglasses",))
-    with pytest.raises(judges.JudgeTooWeak, match=r"accuracy 0.800 \(n = 1000\) on Smiling is below the reference 0.876"):
+    with pytest.raises(judges.JudgeTooWeak, match=r"accuracy 0.800 \(n = 1000\) on Smiling is below the reference 0.856"):
         judges.require_strength(judge((0.97, 0.80), (0.9, 0.9)), real, ("Eyeglasses",))
+    nearly = judge((0.97, 0.843), (0.9, 0.9))  # enough for small faces, not for the size of the reference
+    judges.require_strength(nearly, real, ("Eyeglasses",))
+    with pytest.raises(judges.JudgeTooWeak, match="below the reference 0.876"):
+        judges.require_strength(nearly, type(real)(**vars(real) | {"crop": Crop(64)}), ("Eyeglasses",))
     judges.require_strength(judge((0.97, 0.80), (0.9, 0.9), n=10), real, ("Eyeglasses",))  # ten faces cannot show it

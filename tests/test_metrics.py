@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from lib import metrics, tables
+from lib.claims import measures
+from lib.data import DataError
 from lib.judges import as_images
+from lib.papers import sagan
 
 
 class Oracle:
@@ -28,6 +31,15 @@ class Oracle:
 
     def trusted(self):
         return self.names
+
+
+class Oracle4(Oracle):
+    """Knows SaGAN's four attributes and sees none of them."""
+
+    names = sagan.ATTRIBUTES
+
+    def probabilities(self, x):
+        return np.zeros((len(x), 4))
 
 
 def test_intervals():
@@ -134,8 +146,20 @@ def test_own_label_and_paired_masks(faces, split):
     assert ("Eyeglasses - Smiling", "mask_share difference") not in rows.index
 
 
+def test_every_claim_about_sagan_alone_can_be_decided(faces, split):
+    def edit(attribute, x, target):
+        return SimpleNamespace(image=x, mask=torch.full((len(x), 1, 32, 32), 0.5))
+
+    rows = metrics.evaluate(edit, faces, split, Oracle4(), Oracle4(), sagan.ATTRIBUTES, 4, "T", "SaGAN")[0]
+    rows += metrics.own_label_rows(edit, faces, split, sagan.ATTRIBUTES, 4, "T", "SaGAN")
+    have = measures(pd.DataFrame(rows))
+    for claim in sagan.CLAIMS:
+        if claim.id in ("H1", "H2", "H5a", "H8"):
+            assert all(t.measure in have for t in claim.tests), claim.id
+
+
 def test_too_few_test_faces_is_a_clear_error(faces, split):
-    with pytest.raises(ValueError, match="the test split has 0 faces"):
+    with pytest.raises(DataError, match="the test split has 0 faces .* Give more images"):
         metrics.apply(lambda a, x, t: None, faces, type(split)(**vars(split) | {"test": split.test[:0]}), "Eyeglasses", 1, 8)
 
 
@@ -150,8 +174,6 @@ def test_tables_show_value_interval_and_n():
 
 
 def test_printed_settings_stand_beside_ours():
-    from lib.papers import sagan
-
     frame = tables.against_paper("sagan", sagan.printed_settings(sagan.Config())).set_index("quantity")
     assert (frame["paper"] == frame["here"]).all() and len(frame) == 12
     with pytest.raises(KeyError, match="no sagan row 'x, y'"):

@@ -1,7 +1,10 @@
 """The committed notebooks keep their rules, run under papermill, and leave reports that open with no network and no face that may not be shown."""
 
 import ast
+import base64
+import io
 import json
+import re
 import shutil
 import subprocess
 
@@ -125,4 +128,9 @@ def test_committed_runs_of_sets_that_may_not_be_published_show_no_face():
         if not kept["publishable"]:
             assert all(Image.open(p).text["Faces"] == "no" for p in pictures), record
         assert kept["status"] == "complete" and not kept["scratch"], record
+            page = runs.ROOT / "reports" / f"{kept['paper']}-{kept['run_id']}.html"
+            inside = re.findall(r"data:image/(\w+);base64,([\w+/=]+)", page.read_text())
+            assert all(kind == "png" and Image.open(io.BytesIO(base64.b64decode(data))).text["Faces"] == "no" for kind, data in inside), page
     assert not [p for p in tracked if p.endswith((".ipynb", ".safetensors", ".pt")) and p.startswith("results")]
+    for path in (runs.ROOT / p for p in tracked if p.endswith((".json", ".csv", ".html", ".md"))):
+        assert not re.search(r"/(home|root|tmp|Users)/", path.read_text()), f"{path}: a folder of somebody's machine"

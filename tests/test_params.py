@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from lib import run
+from lib.data import load
 from lib.papers import sagan
 from lib.params import ParameterError, configure, declared, from_text
 
@@ -66,11 +67,18 @@ def test_the_command_line_refuses_and_places_values():
 
 
 def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    load("synthetic", 32, n=600)  # its progress bar is no part of an error
+    capsys.readouterr()
     for argv, message in (
         (["sagan", "-p", "sead", "1"], "Did you mean 'seed'"),
         (["sagan", "-p", "attribute", "Glasses"], "Eyeglasses, Mouth_Slightly_Open"),
         (["sagan", "-p", "data", str(tmp_path / "none")], "none"),
         (["sagan", "-p", "g_steps", "many"], "it must be int"),
+        (["sagan", "-p", "device", "gpu"], "it must be cpu, or cuda"),
+        (["sagan", "-p", "seed", "-1"], "at least 0"),
+        (["sagan", "-p", "profile", "smoke", "-p", "run_dir", str(tmp_path / "file" / "run")], "cannot be written"),
+        (["data", "-p", "size", "big"], "it must be int"),
     ):
         assert run.main(argv) == 2
         err = capsys.readouterr().err

@@ -17,10 +17,10 @@ from lib.papers import sagan
 
 def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, tmp_path, monkeypatch):
     cfg = sagan.smoke()
-    ids = [runs.run_id(runs.identity(sagan, c, faces, split, "smoke", s)) for c, s in ((cfg, 0), (cfg, 0), (cfg, 1), (sagan.cpu(), 0))]
+    ids = [runs.run_id(runs.identity(sagan, c, faces, split, "smoke", s, "cpu")) for c, s in ((cfg, 0), (cfg, 0), (cfg, 1), (sagan.cpu(), 0))]
     assert ids[0] == ids[1] and len(set(ids)) == 3
     assert ids[0].startswith("synthetic-balanced-smoke-s0-") and len(ids[0].rsplit("-", 1)[1]) == 8
-    used = runs.sources(sagan)
+    used = runs.sources(sagan.__name__)
     assert {"lib/papers/sagan.py", "lib/losses.py", "lib/blocks.py", "lib/engine.py", "lib/data/batches.py"} <= used.keys()
     assert "lib/figures.py" not in used and "lib/papers/diat.py" not in used
 
@@ -28,11 +28,10 @@ def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, 
 def test_comments_and_docstrings_do_not_change_the_source_hash(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     (tmp_path / "lib").mkdir()
-    module = type(sys)("lib.one")
     hashes = []
     for text in ('"""A."""\nx = 1\n', '"""B."""\n# why\nx = 1\n', "x = 2\n"):
         (tmp_path / "lib" / "one.py").write_text(text)
-        hashes.append(runs.sources(module)["lib/one.py"])
+        hashes.append(runs.sources("lib.one")["lib/one.py"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -43,6 +42,16 @@ def test_a_changed_config_is_refused_with_the_differences(tmp_path, open_run):
     run, _ = open_run(tmp_path, g_steps=4, lr=1e-3, force=True)
     assert json.loads((tmp_path / "config.json").read_text())["config"]["g_steps"] == 4
     assert run.record["status"] == "running"
+
+
+def test_force_leaves_nothing_of_the_old_run(tmp_path, open_run):
+    run, _ = open_run(tmp_path, g_steps=3)
+    run.add([{"metric": "m", "value": 1.0, "n": 1}])
+    for name in ("history.csv", "resume.pt", ".resume.pt.123"):
+        (tmp_path / name).write_text("old")
+    run.figure(Figure(), "curve", faces=False)
+    open_run(tmp_path, g_steps=4, force=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lock", "run.json"]
 
 
 def test_two_processes_cannot_hold_one_run(tmp_path):
@@ -69,7 +78,8 @@ def test_an_unwritable_folder_is_a_clear_error(tmp_path, open_run):
 def test_the_record_says_what_a_reader_needs(tmp_path, open_run, faces, split):
     run, cfg = open_run(tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
-    for key in ("commit", "dirty", "versions", "hardware", "fingerprint", "publishable", "deviations", "share_of_paper", "split", "seed", "started"):
+    wanted = "commit dirty versions hardware fingerprint publishable deviations_documented evaluation crop share_of_paper split seed started"
+    for key in wanted.split():
         assert key in record, key
     assert record["share_of_paper"] == round(3 * 4 / (20_833 * 16), 5) and record["publishable"] is True
     run.fail("because")

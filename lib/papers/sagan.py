@@ -101,8 +101,8 @@ DEVIATIONS = (
         "D12", paper="Weights ~ N(0, 0.02^2), learning rate 0.0002 (Sec. 3)",
         ours="as printed, except in profile `cpu`: 0.06 and 0.0008",
         why="with a quarter of the channels a deviation of 0.02 lets the signal fade from layer to layer; D then needs 250 cycles to see a mouth",
-        effect="open mouth, 12 channels, 300 cycles, one trial each, n = 60 a direction: success 5 and 8 % with (0.02, 0.0006), 67 and 55 % with "
-        "(0.05, 0.0005)",
+        effect="measured near it only: open mouth, 12 channels, 300 cycles, one trial each, n = 60 a direction: success 5 and 8 % with "
+        "(0.02, 0.0006), 67 and 55 % with (0.05, 0.0005)",
     ),  # fmt: skip
 )
 
@@ -188,7 +188,7 @@ def gpu() -> Config:
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few updates, and a livelier start (D12)."""
     return Config(
-        size=32, width=8, init_std=0.06, lr=8e-4, g_steps=260, sampler="balanced", split="random", faces=8_000, test_images=200,
+        size=32, width=8, init_std=0.06, lr=8e-4, g_steps=240, sampler="balanced", split="random", faces=8_000, test_images=200,
         judge_width=8, judge_steps=700,
     )  # fmt: skip
 
@@ -441,10 +441,10 @@ CLAIMS = (
         "H2",
         "Local attributes have smaller masks than global ones: eyeglasses < open mouth <= smile",
         "Sec. 4.2",
-        "share of b > 0.1: both paired differences positive, their 95 % intervals without 0",
+        "share of b > 0.1, paired by face: the 95 % interval of the first difference above 0, that of the second not below 0",
         (
             Test("mask_share difference | Mouth_Slightly_Open - Eyeglasses | SaGAN", ">", 0.0, "ci_low"),
-            Test("mask_share difference | Smiling - Mouth_Slightly_Open | SaGAN", ">=", 0.0, "value"),
+            Test("mask_share difference | Smiling - Mouth_Slightly_Open | SaGAN", ">=", 0.0, "ci_low"),
         ),
     ),
     Claim(
@@ -465,12 +465,18 @@ CLAIMS = (
         (Test("frechet_judge difference | Eyeglasses + | ResGAN - SaGAN", ">", 0.0, "ci_low"),),
     ),
     Claim(
-        "H5",
+        "H5a",
         "Edits succeed",
         "Sec. 4.2, Figs 3-7",
-        "the judge sees the target in at least 80 % of edits and in no more than 5 points fewer than of StarGAN's, each attribute and direction",
-        _each("edit_success", ">=", 0.80)
-        + tuple(Test(f"edit_success difference | {a} {d} | SaGAN - StarGAN", ">=", -0.05) for a in ATTRIBUTES for d in "+-"),
+        "the judge sees the target in at least 80 % of edits, each attribute and direction",
+        _each("edit_success", ">=", 0.80),
+    ),
+    Claim(
+        "H5b",
+        "Edits succeed as often as StarGAN's",
+        "Sec. 4.2, Figs 4-7",
+        "no more than 5 points fewer than StarGAN's, each attribute and direction",
+        tuple(Test(f"edit_success difference | {a} {d} | SaGAN - StarGAN", ">=", -0.05) for a in ATTRIBUTES for d in "+-"),
     ),
     Claim(
         "H6",
@@ -493,7 +499,7 @@ CLAIMS = (
         "H8",
         "Editing towards the own label returns the input",
         "Sec. 4.3",
-        "mean |G(I, c^g) - I| at most 2/255 on the [0, 1] scale, each attribute",
+        "mean |G(I, c^g) - I| at most 2/255 on the [0, 1] scale, each attribute (a generator that does nothing passes: read it beside H5a)",
         _each("own_label_l1", "<=", 2 / 255, ATTRIBUTES, ("{a}",)),
     ),
     Claim(
