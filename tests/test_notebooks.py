@@ -124,13 +124,14 @@ def test_committed_runs_of_sets_that_may_not_be_published_show_no_face():
     records = [runs.ROOT / p for p in tracked if p.endswith("run.json")]
     for record in records:
         kept = json.loads(record.read_text())
-        pictures = [runs.ROOT / p for p in tracked if p.endswith((".png", ".webp", ".jpg")) and (runs.ROOT / p).is_relative_to(record.parent)]
-        if not kept["publishable"]:
-            assert all(Image.open(p).text["Faces"] == "no" for p in pictures), record
         assert kept["status"] == "complete" and not kept["scratch"], record
-            page = runs.ROOT / "reports" / f"{kept['paper']}-{kept['run_id']}.html"
-            inside = re.findall(r"data:image/(\w+);base64,([\w+/=]+)", page.read_text())
-            assert all(kind == "png" and Image.open(io.BytesIO(base64.b64decode(data))).text["Faces"] == "no" for kind, data in inside), page
+        if kept["publishable"]:
+            continue
+        pictures = [runs.ROOT / p for p in tracked if p.endswith((".png", ".webp", ".jpg")) and (runs.ROOT / p).is_relative_to(record.parent)]
+        assert all(Image.open(p).text["Faces"] == "no" for p in pictures), record
+        page = runs.ROOT / "reports" / f"{kept['paper']}-{kept['run_id']}.html"
+        inside = re.findall(r"data:image/(\w+);base64,([\w+/=]+)", page.read_text())
+        assert inside and all(kind == "png" and Image.open(io.BytesIO(base64.b64decode(data))).text["Faces"] == "no" for kind, data in inside), page
     assert not [p for p in tracked if p.endswith((".ipynb", ".safetensors", ".pt")) and p.startswith("results")]
     for path in (runs.ROOT / p for p in tracked if p.endswith((".json", ".csv", ".html", ".md"))):
         assert not re.search(r"/(home|root|tmp|Users)/", path.read_text()), f"{path}: a folder of somebody's machine"
