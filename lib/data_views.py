@@ -22,6 +22,7 @@ from lib import figures, metrics, synthetic
 from lib.data import Crop, DataError, FaceSet, eye_box, lower_face, mouth_box, split_most_images, split_random, to_uint8
 from lib.data.celeba import FRAME_WIDTH
 from lib.data.regions import MEAN_LANDMARKS, region_source
+from lib.runs import keep_figure
 
 TILE = 96  # pixels of a face on a sheet, whatever the size of the set
 FRAME_HEIGHT = 218
@@ -42,11 +43,9 @@ class Store:
 
     def figure(self, figure: Figure, name: str, faces: bool) -> None:
         """Write <name>.png; the part of `runs.Run` that `figures.show` needs."""
-        if not self.folder or faces and not (self.publishable or self.with_images):
-            return
-        folder = Path(self.folder) / "private" if faces and not self.publishable else Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None, "Faces": "yes" if faces else "no"})
+        if self.folder:
+            folder = Path(self.folder) / "private" if faces and not self.publishable else Path(self.folder)
+            keep_figure(figure, name, faces, self.publishable or self.with_images, folder)
 
 
 def show(store: Store, figure: Figure, name: str, alt: str) -> None:

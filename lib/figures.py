@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from itertools import product
 
 import matplotlib
@@ -90,7 +91,7 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     out = {}
     for key, e in edits.items():
         order = torch.argsort(((e.y - e.x).abs().mean(1, keepdim=True) * ~e.region).flatten(1).sum(1), descending=True)[:k]
-        out[key] = Edited(e.attribute, e.target, e.index, e.x[order], e.y[order], None, e.region[order], e.region_source, None, e.real, e.ms)
+        out[key] = replace(e, x=e.x[order], y=e.y[order], region=e.region[order], index=e.index[order.numpy()], mask=None, truth=None)
     return edit_grid(out, k)
 
 

@@ -28,7 +28,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 
 from lib import synthetic
-from lib.data import DataError, FaceSet, Split
+from lib.data import DataError, FaceSet, Split, to_uint8
 from lib.data.regions import attribute_box, region_source
 from lib.judges import Judge, as_images
 
@@ -66,10 +66,15 @@ def mean(samples: np.ndarray) -> Value:
 def proportion(hits: np.ndarray) -> Value:
     """Share of True among (n,) verdicts, Wilson interval."""
     hits = np.asarray(hits, bool)
-    if not len(hits):
+    return wilson(int(hits.sum()), len(hits))
+
+
+def wilson(hits: int, n: int) -> Value:
+    """`hits` of `n` as a share with its Wilson interval."""
+    if not n:
         return Value(float("nan"), float("nan"), float("nan"), 0)
-    ci = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    return Value(float(hits.mean()), float(ci.low), float(ci.high), len(hits))
+    ci = binomtest(hits, n).proportion_ci(method="wilson")
+    return Value(hits / n, float(ci.low), float(ci.high), n)
 
 
 def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,12 +162,11 @@ def lpips_network() -> lpips.LPIPS | str:
 
 
 @cache
-def inception() -> str:
-    """'' if the Inception weights of FID and IS are at hand, else 'unavailable: why'."""
+def inception() -> tuple[FrechetInceptionDistance, InceptionScore] | str:
+    """The metrics FID and IS, their networks loaded once, or 'unavailable: why'."""
     try:
         with _quick_and_quiet():
-            FrechetInceptionDistance(normalize=True)
-        return ""
+            return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
     except UNREADABLE as error:
         return _unavailable(error)
 
@@ -180,9 +184,11 @@ def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
 
 def fid(edited: Tensor, real: Tensor) -> float | str:
     """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
-    if inception():
-        return inception()
-    metric = FrechetInceptionDistance(normalize=True)
+    both = inception()
+    if isinstance(both, str):
+        return both
+    metric = both[0]
+    metric.reset()
     for part, is_real in ((real, True), (edited, False)):
         for x in part.split(64):
             metric.update(_unit(x), real=is_real)
@@ -191,9 +197,11 @@ def fid(edited: Tensor, real: Tensor) -> float | str:
 
 def inception_score(edited: Tensor) -> float | str:
     """Inception Score (torchmetrics, 10 splits), or 'unavailable: why'."""
-    if inception():
-        return inception()
-    metric = InceptionScore(normalize=True)
+    both = inception()
+    if isinstance(both, str):
+        return both
+    metric = both[1]
+    metric.reset()
     for x in edited.split(64):
         metric.update(_unit(x))
     return float(metric.compute()[0])
@@ -236,11 +244,12 @@ def test_index(faces: FaceSet, split: Split, attribute: str, label: int, n: int)
 test_index.__test__ = False
 
 
-def require_test_faces(faces: FaceSet, split: Split, attribute: str, label: int) -> None:
-    """Raise DataError unless the test split has two faces with that label (a Frechet distance needs two)."""
-    n = int((faces.column(attribute)[split.test] == label).sum())
-    if n < 2:
-        raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
+def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
+    """Raise DataError unless the test split has two faces with either label (a Frechet distance needs two)."""
+    for label in (0, 1):
+        n = int((faces.column(attribute)[split.test] == label).sum())
+        if n < 2:
+            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
 
 
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
@@ -256,12 +265,8 @@ def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: i
     if faces.faces is None:
         return None
     draw = [synthetic.render(synthetic.counterfactual(faces.faces[torch.from_numpy(i)], attribute, target), faces.size) for i in _chunks(index)]
-    return _quantised(torch.cat(draw))
-
-
-def _quantised(x: Tensor) -> Tensor:
-    """What a uint8 image file would hold, as [-1, 1] again: test faces come from a uint8 cache, so their counterfactuals must too."""
-    return ((x + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+    # test faces come from a uint8 cache, so their counterfactuals are rounded as such a cache would
+    return torch.from_numpy(to_uint8(torch.cat(draw))).float() / 127.5 - 1
 
 
 def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
@@ -273,10 +278,9 @@ def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: 
 
     Raises DataError if the test split has fewer than two faces of either label.
     """
+    require_test_faces(faces, split, attribute)
     index = test_index(faces, split, attribute, 1 - target, n)
     have = test_index(faces, split, attribute, target, n)
-    require_test_faces(faces, split, attribute, target)
-    require_test_faces(faces, split, attribute, 1 - target)
     x, results, seconds = as_images(faces, index), [], 0.0
     for part in x.split(64):
         began = time.perf_counter()
@@ -301,8 +305,8 @@ def _row(table: str, row: str, column: str, metric: str, value: Value | float | 
 
 def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu") -> list[dict]:
     """All metric rows of one edit: the method's column, the unedited floor and, on synthetic faces, the exact counterfactual as ceiling."""
-    own = faces.column  # labels decide which faces are edited; the judge decides what they look like
-    assert (own(e.attribute)[e.index] == 1 - e.target).all()
+    # labels decide which faces are edited; the judge decides what they look like
+    assert (faces.column(e.attribute)[e.index] == 1 - e.target).all()
     where = f"{faces.size}x{faces.size}, judge {judge.id}"
     versions = {"unedited": e.x, method: e.y} | ({"counterfactual": e.truth} if e.truth is not None else {})
     others = [a for a in judge.trusted() if a != e.attribute and a not in ENTAILED.get(e.attribute, ())]
@@ -393,11 +397,11 @@ def judge_rows(judge: Judge, identity: Judge) -> list[dict]:
     """The judges' own scores on held-out real faces, as metric rows of the table `judges`."""
     out = []
     for _, r in judge.scores.iterrows():
-        for metric in ("accuracy", "balanced_accuracy", "majority_rate"):
-            value = proportion(np.arange(int(r["n"])) < round(r["accuracy"] * r["n"])) if metric == "accuracy" else float(r[metric])
-            if np.isnan(r[metric]):
-                value = "unavailable: the test split holds only one of its two values"
-            out.append(_row("judges", r["attribute"], f"judge {judge.id}", f"judge_{metric}", value, "test split", int(r["n"])))
+        n = int(r["n"])
+        figures = {"accuracy": wilson(round(r["accuracy"] * n), n), "balanced_accuracy": r["balanced_accuracy"], "majority_rate": r["majority_rate"]}
+        if np.isnan(r["balanced_accuracy"]):
+            figures["balanced_accuracy"] = "unavailable: the test split holds only one of its two values"
+        out += [_row("judges", r["attribute"], f"judge {judge.id}", f"judge_{k}", v, "test split", n) for k, v in figures.items()]
     r = identity.scores.iloc[0]
     pairs = f"verification of unseen identities: {int(r['genuine'])} genuine, {int(r['impostor'])} impostor pairs"
     out.append(_row("judges", "identity", f"judge {identity.id}", "auc", float(r["auc"]), pairs, int(r["n"])))

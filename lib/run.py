@@ -85,11 +85,7 @@ def show_data(values: dict, reports: Path) -> int:
     if failure:
         print(f"{DATA}: failed: {failure}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
         return 130 if INTERRUPTED in failure else 1
-    private = values["with_images"] and not faces.publishable
-    out = (reports / "private" if private else reports) / f"{DATA}-{name}.html"
-    images, home = faces.publishable or values["with_images"], "../index.html" if private else "index.html"
-    report.render(folder / "notebook.ipynb", out, title="The faces", provenance=data_views.facts(faces), images=images, home=home)
-    report.index(runs.ROOT / "results", reports)
+    out = publish(folder, f"{DATA}-{name}", "The faces", data_views.facts(faces), faces.publishable, values["with_images"], reports)
     print(out)
     return 0
 
@@ -106,8 +102,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
     runs.check(folder, what, values["force"])
     for stage in module.stages(cfg):
         for attribute in stage.attributes:
-            for target in (0, 1):
-                metrics.require_test_faces(faces, split, attribute, target)
+            metrics.require_test_faces(faces, split, attribute)
     print(f"{paper}: {folder}", flush=True)
     values = values | {"run_dir": str(folder)}
     failure = run_notebook(paper, folder / "notebook.ipynb", values)
@@ -126,12 +121,19 @@ def execute(paper: str, values: dict, reports: Path) -> int:
 
 def make_report(folder: Path, record: dict, with_images: bool, reports: Path) -> Path:
     """Render the executed notebook of a complete run. Scratch runs and pages with faces that may not be published go to folders git ignores."""
-    show = record["publishable"] or with_images
-    private = with_images and not record["publishable"]
-    place = reports / "scratch" if record["scratch"] else reports / "private" if private else reports
-    out = place / f"{record['paper']}-{record['run_id']}.html"
-    home = "index.html" if place == reports else "../index.html"
-    report.render(folder / "notebook.ipynb", out, title=record["title"], provenance=runs.facts(record), images=show, home=home)
+    place = reports / "scratch" if record["scratch"] else reports
+    stem, facts = f"{record['paper']}-{record['run_id']}", runs.facts(record)
+    return publish(folder, stem, record["title"], facts, record["publishable"], with_images, reports, place)
+
+
+def publish(folder: Path, stem: str, title: str, facts: dict, publishable: bool, with_images: bool, reports: Path, place: Path | None = None) -> Path:
+    """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A page with faces that may
+    not be published goes to private/ instead, unless its place is ignored by git already."""
+    place = place or reports
+    if with_images and not publishable and place == reports:
+        place = reports / "private"
+    out, home = place / f"{stem}.html", "index.html" if place == reports else "../index.html"
+    report.render(folder / "notebook.ipynb", out, title=title, provenance=facts, images=publishable or with_images, home=home)
     report.index(runs.ROOT / "results", reports)
     return out
 

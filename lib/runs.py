@@ -198,14 +198,8 @@ class Run:
     def figure(self, figure: matplotlib.figure.Figure, name: str, faces: bool) -> None:
         """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git ignores), and only
         if the reader asked for images."""
-        folder = self.folder / "figures"
-        if faces and not self.publishable:
-            if not self.with_images:
-                return
-            folder = self.folder / "private"
-        folder.mkdir(exist_ok=True)
-        about = {"Software": None, "Faces": "yes" if faces else "no"}
-        save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
+        show = self.publishable or self.with_images
+        keep_figure(figure, name, faces, show, self.folder / ("private" if faces and not self.publishable else "figures"))
 
     def claims(self, claims) -> pd.DataFrame:
         """Decide the claims from the metrics so far, write claims.csv, and return the frame."""
@@ -222,6 +216,15 @@ class Run:
         """Mark the run complete and return one sentence about it."""
         self.update(status="complete", reason="", finished=_now())
         return f"{self.record['paper']} run {self.id} is complete: {len(self.metrics)} metric rows."
+
+
+def keep_figure(figure: matplotlib.figure.Figure, name: str, faces: bool, show: bool, folder: Path) -> None:
+    """Write <folder>/<name>.png, marked with whether it shows faces; nothing if it does and they must not be shown (`show`)."""
+    if faces and not show:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"Software": None, "Faces": "yes" if faces else "no"}
+    save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
 
 
 def _sha256(file: Path) -> str:
