@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lib.data import Batches, FaceSet, Split
+from lib.data import Batches, Examples, FaceSet, Split
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Update:
     """One optimiser: which networks of Nets it trains (field names), on which loss, how often in a cycle. Fused Adam.
 
     loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}). It may read only tensors, so that it can be captured.
+    fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
+    every: performed only in cycles every, 2 every, ... (cycles count from 1).
+    schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
     """
 
     name: str
@@ -37,13 +40,22 @@ class Update:
     lr: float
     betas: tuple[float, float]
     repeats: int = 1
+    fresh: bool = True
+    every: int = 1
+    schedule: Callable[[int], float] | None = None
+
+    def rate(self, cycle: int) -> float:
+        """The learning rate in a cycle, counted from 1."""
+        return self.lr * (self.schedule(cycle - 1) if self.schedule else 1.0)
 
 
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training: `cycles` times all `updates` in order, on batches labelled with `attributes`.
 
-    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`.
+    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`. A stage that follows
+    one of the same model keeps the optimiser of every update that has the same name and trains the same networks.
+    examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
     """
 
     name: str
@@ -54,6 +66,19 @@ class Stage:
     batch: int
     sampler: str = "natural"
     flip: bool = False
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None
+
+    def __post_init__(self):
+        if not self.updates[0].fresh or self.updates[0].every != 1:
+            raise ValueError(f"stage {self.name}: its first update takes a fresh batch in every cycle, so that the others can share it")
+
+    def images_seen(self, cycles: int) -> dict[str, int]:
+        """How many images each update has been shown after `cycles` cycles."""
+        return {u.name: cycles // u.every * u.repeats * self.batch for u in self.updates}
+
+    def first_step(self, cycle: int) -> int:
+        """The number of fresh batches drawn before a cycle (from 1), which is the number of its first batch."""
+        return sum((cycle - 1) // u.every * u.repeats for u in self.updates if u.fresh)
 
 
 class TrainingDiverged(RuntimeError):
@@ -65,15 +90,19 @@ def networks(nets) -> dict[str, nn.Module]:
     return {k: v for k, v in vars(nets).items() if isinstance(v, nn.Module)}
 
 
-def weights(models: dict) -> dict[str, Tensor]:
-    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds."""
-    return {f"{m}/{n}.{k}": v.contiguous() for m, nets in models.items() for n, net in networks(nets).items() for k, v in net.state_dict().items()}
+def weights(models: dict, transient: bool = False) -> dict[str, Tensor]:
+    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds. A module with the
+    attribute `transient = True` (a pool of past images) serves training only and is left out unless asked for."""
+    kept = [(m, n, net) for m, nets in models.items() for n, net in networks(nets).items() if transient or not getattr(net, "transient", False)]
+    return {f"{m}/{n}.{k}": v.contiguous() for m, n, net in kept for k, v in net.state_dict().items()}
 
 
-def load_weights(models: dict, flat: dict[str, Tensor], where: str) -> None:
+def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: bool = False) -> None:
     """Put the flat dict of `weights` back. Raises ValueError naming the file if names or shapes differ."""
     for m, nets in models.items():
         for n, net in networks(nets).items():
+            if getattr(net, "transient", False) and not transient:
+                continue
             prefix = f"{m}/{n}."
             part = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
             try:
@@ -120,21 +149,20 @@ class History:
 
     def __init__(self, rows: list[dict] | None = None):
         self.rows = rows or []
-        self.pending: list[tuple[str, int, dict[str, Tensor]]] = []
+        self.pending: list[tuple[str, int, dict[str, Tensor], dict[str, float]]] = []
 
-    def add(self, stage: str, cycle: int, values: dict[str, Tensor]) -> None:
-        self.pending.append((stage, cycle, values))
+    def add(self, stage: str, cycle: int, values: dict[str, Tensor], rates: dict[str, float]) -> None:
+        self.pending.append((stage, cycle, values, rates))
 
-    def flush(self, every: int, constants: dict[str, float]) -> None:
+    def flush(self, every: int) -> None:
         """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the first bad one,
         with all rows before it kept."""
         if not self.pending:
             return
-        names = list(self.pending[0][2])
-        table = torch.stack([torch.stack([v[n].float() for n in names]) for _, _, v in self.pending]).tolist()
+        flat = iter(torch.stack([v.float() for _, _, values, _ in self.pending for v in values.values()]).tolist())
         pending, self.pending = self.pending, []
-        for (stage, cycle, _), values in zip(pending, table, strict=True):
-            row = dict(zip(names, values, strict=True))
+        for stage, cycle, values, rates in pending:
+            row = {name: next(flat) for name in values}
             bad = [n for n, v in row.items() if not math.isfinite(v)]
             if bad:
                 raise TrainingDiverged(
@@ -142,7 +170,7 @@ class History:
                     "history.csv; try a smaller learning rate or another seed."
                 )
             if cycle == 1 or cycle % every == 0:
-                self.rows.append({"stage": stage, "cycle": cycle} | row | constants)
+                self.rows.append({"stage": stage, "cycle": cycle} | row | rates)
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows)
@@ -155,7 +183,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     run: a folder to write into (history.csv, resume.pt), a device and a seed; it keeps the final weights and the cost of every stage
     (cycles, seconds, images seen by each update). `run.folder`/resume.pt, saved every `save_every` seconds (0: every cycle), is
     where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv; where an update is repeated
-    within a cycle the row holds its last repeat.
+    within a cycle the row holds its last repeat, where it was not performed its columns are empty.
 
     Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """
@@ -184,38 +212,39 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     if state:
         for model in state["models"]:
             nets_of(model)
-        load_weights(models, state["weights"], str(resume))
+        load_weights(models, state["weights"], str(resume), transient=True)
 
-    sources = [Batches(faces, split.train, s.attributes, s.batch, run.seed, s.sampler, s.flip, device) for s in stages]  # bad data stop it here
+    sources = [_source(s, faces, split, run.seed, device) for s in stages]  # bad data stop it here
 
+    before: tuple[str, dict] = ("", {})  # the model of the stage before, and its optimisers
     for number, stage in enumerate(stages):
         if state and number < state["stage"]:
             continue
         nets = nets_of(stage.model)
         modules = networks(nets)
-        optimisers = {u.name: _adam(u, modules) for u in stage.updates}
+        kept = before[1] if before[0] == stage.model else {}
+        optimisers = {u.name: kept.get((u.name, u.trains)) or _adam(u, modules) for u in stage.updates}
+        before = stage.model, {(u.name, u.trains): optimisers[u.name] for u in stage.updates}
         done, spent = 0, 0.0
         if state and number == state["stage"]:
             done, spent = state["cycle"], state["seconds"]
             for name, optimiser in optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])
         source = sources[number]
-        per_cycle = sum(u.repeats for u in stage.updates)
-        constants = {f"{u.name}/lr": u.lr for u in stage.updates}
         began = time.perf_counter() - spent
 
-        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began, constants=constants) -> None:
-            history.flush(log_every, constants)
+        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began) -> None:
+            history.flush(log_every)
             write_history(run.folder, history)
             seconds = time.perf_counter() - began
             report[stage.name] = {
                 "cycles": cycle,
                 "seconds": round(seconds, 2),
                 "cycles_per_second": round(cycle / seconds, 4),
-                "images_seen": {u.name: cycle * u.repeats * stage.batch for u in stage.updates},
+                "images_seen": stage.images_seen(cycle),
             }
             snapshot = {
-                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models),
+                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
                 "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
             }  # fmt: skip
             save_atomically(resume, lambda file: torch.save(snapshot, file))
@@ -224,20 +253,24 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
             try:
                 for cycle in range(done + 1, stage.cycles + 1):
-                    values, step = {}, (cycle - 1) * per_cycle
+                    values, rates, step = {}, {}, stage.first_step(cycle)
                     for update in stage.updates:
+                        if cycle % update.every:
+                            continue
                         _freeze(modules, update.trains)
+                        rates[f"{update.name}/lr"] = _set_rate(optimisers[update.name], update, cycle)
                         for _ in range(update.repeats):
-                            batch, step = source(step), step + 1
+                            if update.fresh:
+                                batch, step = source(step), step + 1
                             total, parts = update.loss(nets, batch, cfg)
                             optimisers[update.name].zero_grad(set_to_none=True)
                             total.backward()
                             optimisers[update.name].step()
                         values |= {f"{update.name}/{k}": v for k, v in parts.items()} | {f"{update.name}/total": total.detach()}
-                    history.add(stage.name, cycle, values)
+                    history.add(stage.name, cycle, values, rates)
                     bar.update()
                     if cycle % log_every == 0:
-                        history.flush(log_every, constants)
+                        history.flush(log_every)
                     if asked or cycle == stage.cycles or time.perf_counter() - last_save >= save_every:
                         save(cycle)
                         last_save = time.perf_counter()
@@ -250,6 +283,18 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
         state = None
     run.training_done(weights(models), report)
     return _for_use(models)
+
+
+def _source(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> Batches:
+    pool = stage.examples(faces, split, seed) if stage.examples else Examples(split.train)
+    return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, update: Update, cycle: int) -> float:
+    rate = update.rate(cycle)
+    for group in optimiser.param_groups:
+        group["lr"], group["betas"] = rate, update.betas
+    return rate
 
 
 def _adam(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Adam:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from lib.claims import verdicts
 from lib.data import FaceSet, Split
 from lib.data.cache import default_dir
-from lib.engine import peak_memory_mb, save_atomically
+from lib.engine import peak_memory_mb, save_atomically, train
 from lib.params import ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -347,6 +347,22 @@ def start(
         share_of_paper=round(paper.share_of_paper(cfg), 5),
     )
     return run
+
+
+def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed: int | None = None) -> tuple[Run, dict]:
+    """Another method, or another configuration, trained on the same data with `run`'s profile, device and (unless given) seed.
+
+    It gets a folder of its own, beside the run's paper in results/ (inside the run's folder, if that is one of the reader's choice), and is
+    loaded instead where it was trained before. Returns its Run and {model: Nets}. Raises RunError as `start` does.
+    """
+    seed = run.seed if seed is None else seed
+    what = identity(paper, cfg, faces, split, run.record["profile"], seed, run.device)
+    place = run.folder.parent.parent if run.folder.parent.name == run.record["paper"] else run.folder / "others"
+    folder = str(place / what["paper"] / run_id(what))
+    other = start(paper, cfg, faces, split, profile=what["profile"], seed=seed, device=run.device, run_dir=folder, with_images=run.with_images)
+    models = train(paper, cfg, faces, split, other)
+    other.complete()
+    return other, models
 
 
 def facts(record: dict) -> dict[str, str]:

@@ -5,7 +5,7 @@ lfw.py and afhq.py two further sets; `python -m lib.data` writes a synthetic set
 """
 
 from lib.data.afhq import DomainSet, load_afhq
-from lib.data.batches import Batch, Batches
+from lib.data.batches import Batch, Batches, Examples
 from lib.data.crop import Crop
 from lib.data.errors import DataError
 from lib.data.faceset import FaceSet, load, to_uint8
@@ -19,6 +19,7 @@ __all__ = [
     "Crop",
     "DataError",
     "DomainSet",
+    "Examples",
     "FaceSet",
     "Split",
     "attribute_box",

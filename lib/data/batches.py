@@ -12,22 +12,35 @@ from lib.data.faceset import FaceSet
 SAMPLERS = ("natural", "balanced")
 
 
+@dataclass(frozen=True)
+class Examples:
+    """A training pool. index (M,) rows of the FaceSet; a row that is there several times counts as several examples. labels (M, A): values
+    in place of the set's own labels, which are then out of reach (-1: unknown). planes (M, C, S, S) uint8: images that go with each
+    example, as masks, mirrored with it."""
+
+    index: np.ndarray
+    labels: np.ndarray | None = None
+    planes: np.ndarray | None = None
+
+
 @dataclass
 class Batch:
-    """x (B,3,S,S) float32 in [-1,1]; y (B,A) float32 in {0,1}; index (B,) int64 rows of the FaceSet; rng seeded by (seed, step), on the
-    batch's device, for whatever else the step draws; flipped (B,) bool: which images are mirrored."""
+    """x (B,3,S,S) float32 in [-1,1]; y (B,A) float32 in {0,1} (-1 where an Examples hides the label); index (B,) int64 rows of the FaceSet;
+    rng seeded by (seed, step), on the batch's device, for whatever else the step draws; flipped (B,) bool: which images are mirrored;
+    planes (B,C,S,S) float32 in [0,1], or None."""
 
     x: Tensor
     y: Tensor
     index: Tensor
     rng: torch.Generator | None = None
     flipped: Tensor | None = None
+    planes: Tensor | None = None
 
 
 class Batches:
     """`batches(step)` is the same Batch whenever and wherever it is asked for.
 
-    faces: the set; index: the rows to draw from (a side of a split); attributes: names, the columns of y; batch: images per batch.
+    faces: the set; index: the rows to draw from (a side of a split), or Examples; attributes: names, the columns of y; batch: images per batch.
     sampler "natural": a seeded permutation per epoch, no repeats inside an epoch, a last partial batch is dropped. "balanced": the first
     half of every batch has attributes[0] = 0, the second half 1, each value running through its own permutations.
     flip: mirror each image with probability 1/2. On an accelerator the uint8 images of `index` are copied there once, if they fit in its
@@ -35,7 +48,8 @@ class Batches:
     """
 
     def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):
-        index = np.array(index, np.int64)
+        pool = index if isinstance(index, Examples) else Examples(index)
+        index = np.array(pool.index, np.int64)
         if sampler not in SAMPLERS:
             raise DataError(f"Batches: sampler is {sampler!r}. Give one of {', '.join(SAMPLERS)}.")
         if isinstance(attributes, str) or not attributes:
@@ -51,7 +65,14 @@ class Batches:
         self.batch, self.seed, self.sampler, self.flip = batch, seed, sampler, flip
         self.device = torch.device(device)
         labels = np.stack([faces.column(name) for name in attributes], 1)[index]
+        if pool.labels is not None:
+            labels = _fitting("labels", pool.labels, labels.shape)
+        if pool.planes is not None:
+            _fitting("planes", pool.planes, (len(index), *pool.planes.shape[1:2], faces.size, faces.size))
+        self._planes = pool.planes
         values = labels[:, 0]
+        if sampler == "balanced" and not np.isin(values, (0, 1)).all():
+            fail(faces.name, None, f"{attributes[0]} has hidden labels, which cannot be balanced", "Use the natural sampler")
         self._strata = [np.flatnonzero(values == v) for v in (0, 1)] if sampler == "balanced" else [np.arange(len(index))]
         for value, stratum in enumerate(self._strata):
             if not len(stratum):
@@ -97,9 +118,18 @@ class Batches:
         flipped = flipped.to(self.device)
         if self.flip:  # while it is a quarter of the bytes
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        planes = None if self._planes is None else torch.from_numpy(self._planes[rows]).to(self.device, torch.float32).div_(255)
+        if self.flip and planes is not None:
+            planes = torch.where(flipped[:, None, None, None], planes.flip(-1), planes)
         x = images.to(torch.float32).div_(127.5).sub_(1)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
-        return Batch(x, self._labels[picked], self._index[picked], rng, flipped)
+        return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
+
+
+def _fitting(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if values.shape != shape:
+        raise DataError(f"Batches: the {name} of the examples have shape {values.shape}. Give one entry per example: {shape}.")
+    return values
 
 
 def _fits(nbytes: int, device: torch.device) -> bool:
