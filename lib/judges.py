@@ -170,14 +170,16 @@ def _cached(kind: str, key: str, names, body, head, device, cache: Path | None, 
     return judge
 
 
-def attribute_judge(faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path | None = None) -> Judge:
-    """The attribute classifier of a data set: ResNet-18, one logit per attribute of JUDGED that the set has.
+def attribute_judge(
+    faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path | None = None, names: tuple[str, ...] = JUDGED
+) -> Judge:
+    """The attribute classifier of a data set: ResNet-18, one logit per attribute of `names` that the set has.
 
     Binary cross-entropy, rarer values weighted by the fourth root of their rarity; batch 64, random flips. Scored on the test
     split: accuracy, balanced accuracy, the majority rate beside them, n.
     """
-    names = tuple(a for a in JUDGED if a in faces.attribute_names)
-    key = _key("attribute", torch.device(device).type, faces.fingerprint, split.checksum, width, steps, seed)
+    names = tuple(a for a in names if a in faces.attribute_names)
+    key = _key("attribute", torch.device(device).type, faces.fingerprint, split.checksum, width, steps, seed, *names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = ResNet18(width, faces.size)
