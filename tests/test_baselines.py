@@ -1,0 +1,337 @@
+"""The methods that the papers compare with: networks, losses, schedules and samples against what their papers and codes fix."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib import engine, runs
+from lib.baselines import stargan
+from lib.data import DataError
+from lib.data.sparse import HIDDEN, labelled_rows, sparse_examples
+from lib.papers import sagan
+from lib.params import ParameterError
+
+
+def batch(size=32, n=4, attributes=1, seed=0, dtype=torch.float32):
+    rng = torch.Generator().manual_seed(seed)
+    x = (torch.rand(n, 3, size, size, generator=rng) * 2 - 1).to(dtype)
+    y = (torch.rand(n, attributes, generator=rng) < 0.5).to(dtype)
+    y[:, 0] = torch.arange(n) % 2
+    return SimpleNamespace(x=x, y=y, rng=rng)
+
+
+def count(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def shapes(net, x, kinds) -> list[tuple[int, ...]]:
+    out = []
+    for m in net:
+        x = m(x)
+        if isinstance(m, kinds):
+            out.append(tuple(x.shape[1:]))
+    return out
+
+
+def grads(net) -> list:
+    return [None if p.grad is None else p.grad.clone() for p in net.parameters()]
+
+
+# --------------------------------------------------------------------------------------------------------------- StarGAN
+
+
+def names(n: int) -> str:
+    return ",".join(("Eyeglasses", "Mouth_Slightly_Open", "No_Beard", "Smiling", "Male")[:n])
+
+
+def star(n: int = 3, **fields) -> stargan.Config:
+    return stargan.Config(**vars(stargan.smoke()) | {"attributes": names(n), "width": 4} | fields)
+
+
+@pytest.mark.parametrize(
+    ("n", "g", "d128", "d64"),
+    [(1, 8_417_984, 44_729_280, 11_159_488), (4, 8_427_392, 44_753_856, 11_171_776), (5, 8_430_528, 44_762_048, 11_175_872)],
+)
+def test_stargan_parameter_counts(n, g, d128, d64):
+    with torch.device("meta"):
+        assert count(stargan.Generator(stargan.Config(attributes=names(n)))) == g
+        assert count(stargan.Discriminator(stargan.Config(attributes=names(n)))) == d128
+        assert count(stargan.Discriminator(stargan.Config(attributes=names(n), size=64, d_layers=5))) == d64
+
+
+@pytest.mark.parametrize("size", [128, 64])
+def test_stargan_shapes(size):
+    s, cfg = size, stargan.Config(size=size)
+    with torch.device("meta"):
+        nets, x = stargan.build(cfg), torch.zeros(2, 3, s, s)
+        expected = [(64, s, s), (128, s // 2, s // 2), (256, s // 4, s // 4)] + [(256, s // 4, s // 4)] * 6
+        expected += [(128, s // 2, s // 2), (64, s, s), (3, s, s)]
+        assert shapes(nets.G.net, torch.zeros(2, 8, s, s), (nn.Conv2d, nn.ConvTranspose2d, stargan.Block)) == expected
+        trunk = [(64 * 2**i, s // 2 ** (i + 1), s // 2 ** (i + 1)) for i in range(6)]
+        assert shapes(nets.D.trunk, x, nn.Conv2d) == trunk
+        src, cls = nets.D(x)
+    assert nets.D.cls.kernel_size == (s // 64, s // 64)  # 2 at 128; 1 at 64, where the critic has a single score
+    assert src.shape == (2, 1, s // 64, s // 64) and cls.shape == (2, 5)
+    assert all(m.bias is None for m in nets.G.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
+    assert all(m.bias is not None for m in nets.D.trunk if isinstance(m, nn.Conv2d))
+    assert all(m.affine and not m.track_running_stats for m in nets.G.modules() if isinstance(m, nn.InstanceNorm2d))
+
+
+def test_stargan_the_target_is_seen_through_the_zero_border_only(float64):
+    torch.manual_seed(0)
+    G, b = stargan.Generator(star()), batch(attributes=3, dtype=torch.float64)
+    assert (G(b.x, torch.zeros(4, 3)) - G(b.x, torch.ones(4, 3))).abs().max() > 1e-2
+    for m in G.modules():
+        if isinstance(m, nn.Conv2d):
+            m.padding_mode = "reflect"
+            m._reversed_padding_repeated_twice = [p for p in reversed(m.padding) for _ in range(2)]
+    assert (G(b.x, torch.zeros(4, 3)) - G(b.x, torch.ones(4, 3))).abs().max() < 1e-9
+
+
+def test_stargan_targets_are_a_permutation_of_the_batch():
+    y = torch.rand(16, 3, generator=torch.Generator().manual_seed(1))  # all different: rows can be told apart
+    c = stargan.target_labels(y, torch.Generator().manual_seed(2))
+    assert not torch.equal(c, y) and sorted(map(tuple, c.tolist())) == sorted(map(tuple, y.tolist()))
+
+
+def test_stargan_hair_rule_and_flips():
+    have = ("Black_Hair", "Blond_Hair", "Male")
+    c = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert stargan.changed_labels(c, have, "Blond_Hair", 1).tolist() == [[0, 1, 1], [0, 1, 0]]
+    assert stargan.changed_labels(c, have, "Black_Hair", 0).tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert stargan.changed_labels(c, have, "Male", 1 - c[:, 2:]).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert c.tolist() == [[1, 0, 1], [0, 0, 0]]  # the labels given stay
+
+
+def test_stargan_edit_changes_one_label_of_those_it_is_told():
+    cfg, seen = star(), []
+    nets, b = stargan.build(cfg), batch(attributes=3)
+    spy = SimpleNamespace(G=lambda x, c: seen.append(c) or x, D=nets.D)
+    stargan.editor({"joint": spy}, cfg, lambda x: b.y)("No_Beard", b.x, 1)
+    assert torch.equal(seen[0][:, :2], b.y[:, :2]) and (seen[0][:, 2] == 1).all()
+    stargan.editor({"joint": spy}, cfg)("Eyeglasses", b.x, 0.25)
+    verdicts = (nets.D(b.x)[1] > 0).float()
+    assert torch.equal(seen[1][:, 1:], verdicts[:, 1:]) and (seen[1][:, 0] == 0.25).all()
+    edit = stargan.editor({"joint": nets}, cfg)
+    one, other = (edit("Eyeglasses", b.x, t).image for t in (0, 1))
+    assert (one - other).abs().mean() > 0 and one.shape == b.x.shape and not one.requires_grad
+
+
+def test_stargan_losses_recomputed_one_image_at_a_time(float64):
+    cfg = star(2, lambda_cls=2.0)
+    torch.manual_seed(3)
+    nets, b = stargan.build(cfg), batch(attributes=2, dtype=torch.float64)
+    state = b.rng.get_state()
+    total, parts = stargan.d_loss(nets, b, cfg)
+    b.rng.set_state(state)
+    c = stargan.target_labels(b.y, b.rng)
+    eps = torch.rand(4, 1, 1, 1, generator=b.rng)
+    fake = nets.G(b.x, c).detach()
+    adv, cls, gp = 0.0, 0.0, 0.0
+    for n in range(4):
+        (real_score, logit), fake_score = nets.D(b.x[n : n + 1]), nets.D(fake[n : n + 1])[0]
+        adv += (fake_score.mean() - real_score.mean()).item() / 4
+        p = 1 / (1 + np.exp(-logit.detach().numpy()[0]))
+        cls += 2 * -sum(np.log(p[k] if b.y[n, k] else 1 - p[k]) for k in range(2)) / 4
+        at = (eps[n] * b.x[n] + (1 - eps[n]) * fake[n])[None].requires_grad_(True)
+        nets.D(at)[0].sum().backward()
+        gp += 10 * (np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2 / 4
+    assert np.allclose([parts["adv"], parts["cls"], parts["gp"]], [adv, cls, gp], rtol=1e-9)
+    assert abs(total.item() - (adv + cls + gp)) < 1e-9 and parts["labelled"] == 1
+
+    b.rng.set_state(state)
+    total, parts = stargan.g_loss(nets, b, cfg)
+    b.rng.set_state(state)
+    c = stargan.target_labels(b.y, b.rng)
+    adv, cls, rec = 0.0, 0.0, 0.0
+    for n in range(4):
+        y = nets.G(b.x[n : n + 1], c[n : n + 1])
+        score, logit = nets.D(y)
+        p = 1 / (1 + np.exp(-logit.detach().numpy()[0]))
+        adv -= score.mean().item() / 4
+        cls += 2 * -sum(np.log(p[k] if c[n, k] else 1 - p[k]) for k in range(2)) / 4
+        rec += 10 * np.abs((b.x[n : n + 1] - nets.G(y, b.y[n : n + 1])).detach().numpy()).mean() / 4
+    assert np.allclose([parts["adv"], parts["cls"], parts["rec"]], [adv, cls, rec], rtol=1e-9)
+    assert abs(total.item() - (adv + cls + rec)) < 1e-9
+
+
+def test_stargan_each_loss_trains_its_own_network():
+    cfg = star()
+    nets = stargan.build(cfg)
+    stargan.d_loss(nets, batch(attributes=3), cfg)[0].backward()
+    assert all(p.grad is None for p in nets.G.parameters()) and all(p.grad is not None for p in nets.D.parameters())
+
+
+def test_stargan_learning_rates():
+    paper, code = (stargan.lr_factor(stargan.Config(lr_decay=kind)) for kind in ("paper", "code"))
+    assert [paper(c) for c in (0, 19_999, 20_000, 30_000)] == [1, 1, 1, 0.5] and 0 < paper(39_999) < 1e-4
+    assert [code(c) for c in (0, 20_000, 20_199)] == [1, 1, 1] and code(20_200) == 1 - 1e-5
+    assert abs(1e-4 * code(40_000) - 9.99e-5) < 1e-12  # after the last update: no decay to speak of
+    updates = stargan.stages(stargan.Config(lr_decay="code"))[0].updates
+    assert updates[0].rate(1) == 1e-4 and all(abs(u.rate(40_000) - 9.9901e-5) < 1e-12 for u in updates)
+
+
+def test_stargan_trains_g_on_the_last_of_five_batches(tmp_path, faces, split, monkeypatch):
+    seen = []
+
+    def spy(name, loss):
+        return lambda nets, b, cfg: seen.append((name, tuple(b.index.tolist()))) or loss(nets, b, cfg)
+
+    monkeypatch.setattr(stargan, "d_loss", spy("D", stargan.d_loss))
+    monkeypatch.setattr(stargan, "g_loss", spy("G", stargan.g_loss))
+    cfg = star(2, n_critic=5)
+    run = runs.start(stargan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
+    engine.train(stargan, cfg, faces, split, run)
+    runs.release(run.folder)
+    assert [n for n, _ in seen] == (["D"] * 5 + ["G"]) * 2
+    assert seen[5][1] == seen[4][1] and seen[11][1] == seen[10][1] and len({i for _, i in seen}) == 10
+    assert run.record["images_seen"] == {"D": 40, "G": 8}
+
+
+# --------------------------------------------------------------------------------------------------------------- sparse labels
+
+
+def test_sparse_with_all_labels_is_stargan(float64):
+    torch.manual_seed(0)
+    nets, plain = stargan.build(star()), star()
+    for masking in ("image", "attribute"):
+        for loss in (stargan.d_loss, stargan.g_loss):
+            one, two = (loss(nets, batch(attributes=3, dtype=torch.float64), cfg)[0] for cfg in (plain, star(masking=masking)))
+            assert torch.equal(one, two)
+    logit, c = torch.randn(5, 3), torch.ones(5, 3)
+    expected = F.binary_cross_entropy_with_logits(logit, c, reduction="sum") / 5
+    assert torch.allclose(stargan.classification(logit, c, torch.ones(5, 3)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [-1.0, float("nan")])
+def test_a_batch_without_labels_trains_neither_d_cls_nor_the_reconstruction(hidden):
+    cfg, b = star(), batch(attributes=3)
+    nets = stargan.build(cfg)
+    b.y[:] = hidden
+    total, parts = stargan.d_loss(nets, b, cfg)
+    total.backward()
+    assert parts["cls"] == 0 and parts["labelled"] == 0 and torch.isfinite(total)
+    assert (nets.D.cls.weight.grad == 0).all() and (nets.D.src.weight.grad != 0).any()
+    nets.D.requires_grad_(False)
+    total, parts = stargan.g_loss(nets, b, cfg)
+    total.backward()
+    assert parts["rec"] == 0 and parts["cls"] > 0 and all(torch.isfinite(p.grad).all() for p in nets.G.parameters())
+
+
+def test_hidden_labels_are_never_read():
+    """Whatever stands in the place of a hidden label, two training steps come out the same."""
+    cfg, results = star(), []
+    for hidden in (-1.0, float("nan"), -77.0):
+        torch.manual_seed(0)
+        nets, b = stargan.build(cfg), batch(n=6, attributes=3)
+        b.y[[1, 4]] = hidden
+        for update in stargan.stages(cfg)[0].updates:
+            net = getattr(nets, update.trains[0])
+            optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+            update.loss(nets, b, cfg)[0].backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for net in (nets.G, nets.D) for p in net.parameters()]))
+    assert torch.isfinite(results[0]).all() and torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_masked_terms_are_means_over_the_labelled_images(float64):
+    rng = torch.Generator().manual_seed(0)
+    logit, c = torch.randn(4, 2, generator=rng), torch.ones(4, 2)
+    m = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    own = F.binary_cross_entropy_with_logits(logit, c, reduction="none").sum(1)
+    assert torch.isclose(stargan.classification(logit, c, m), (own[0] + own[2]) / 2)
+    x, back = torch.rand(4, 3, 5, 5, generator=rng), torch.rand(4, 3, 5, 5, generator=rng)
+    per_image = (x - back).abs().mean((1, 2, 3))
+    assert torch.isclose(stargan.reconstruction(x, back, m[:, 0]), (per_image[0] + per_image[2]) / 2)
+    # labels that are missing one by one: the other attribute of the image still counts
+    m[1, 0] = 1.0
+    each = F.binary_cross_entropy_with_logits(logit, c, reduction="none")
+    assert torch.isclose(stargan.classification(logit, c, m), each[[0, 1, 2], 0].mean() + each[[0, 2], 1].mean())
+
+
+def test_partly_labelled_images_and_the_two_ways_to_mask():
+    b = batch(attributes=3)
+    b.y[0, 1] = HIDDEN
+    nets = stargan.build(star())
+    image, attribute = (stargan.d_loss(nets, batch_copy(b), star(masking=k))[1]["cls"] for k in ("image", "attribute"))
+    each = F.binary_cross_entropy_with_logits(nets.D(b.x)[1], b.y.clamp_min(0), reduction="none").detach()
+    assert torch.isclose(image, each[1:].sum(1).mean())
+    assert torch.isclose(attribute, each[:, [0, 2]].mean(0).sum() + each[1:, 1].mean())
+
+
+def batch_copy(b):
+    return SimpleNamespace(x=b.x.clone(), y=b.y.clone(), rng=torch.Generator().manual_seed(9))
+
+
+def test_targets_of_a_sparse_batch_come_from_its_labelled_vectors():
+    y = torch.rand(12, 2, generator=torch.Generator().manual_seed(0))
+    y[4:] = HIDDEN
+    c = stargan.target_labels(y, torch.Generator().manual_seed(1))
+    rows = [y[:4].tolist().index(v) for v in c.tolist()]  # ValueError if one is not a labelled vector
+    assert np.bincount(rows).tolist() == [3, 3, 3, 3]
+    y[:] = HIDDEN
+    bits = torch.cat([stargan.target_labels(y, torch.Generator().manual_seed(s)) for s in range(100)])
+    assert set(bits.flatten().tolist()) == {0.0, 1.0} and abs(bits.mean() - 0.5) < 0.05
+
+
+def test_sparse_pools(faces, split):
+    pale = ("Pale_Skin",)
+    kept = labelled_rows(faces, split, pale, 5, seed=0)["Pale_Skin"]
+    assert len(kept) == 10 and faces.column("Pale_Skin")[kept].sum() == 5 and np.isin(kept, split.train).all()
+    assert np.isin(labelled_rows(faces, split, pale, 2, 0)["Pale_Skin"], kept).all()  # a small choice lies inside a larger one
+    assert not np.array_equal(kept, labelled_rows(faces, split, pale, 5, 1)["Pale_Skin"])
+    all_of = labelled_rows(faces, split, pale, 0, 0)["Pale_Skin"]
+    share = faces.column("Pale_Skin")[split.train]
+    assert len(all_of) == 2 * min(share.sum(), (1 - share).sum())
+    pool = sparse_examples(faces, split, pale, 5, repeat=3, seed=0)
+    n, u = len(split.train), 10
+    assert len(pool.index) == n + 3 * u == len(pool.labels)
+    known = pool.labels[:, 0] != HIDDEN
+    assert known.mean() == (3 + 1) * u / (n + 3 * u) and set(pool.index[known]) == set(kept)
+    assert np.array_equal(pool.labels[known, 0], faces.column("Pale_Skin")[pool.index[known]])
+    assert np.isin(split.train, pool.index).all() and np.isin(pool.index, split.train).all()
+    only = sparse_examples(faces, split, pale, 5, repeat=0, seed=0, mixed=False)
+    assert set(only.index) == set(kept) and (only.labels != HIDDEN).all()
+    two = sparse_examples(faces, split, ("Pale_Skin", "Smiling"), 5, repeat=0, seed=0)
+    assert ((two.labels != HIDDEN).sum(0) == 10).all()
+    with pytest.raises(DataError, match="are asked for, the rarer value has"):
+        labelled_rows(faces, split, pale, 10_000, 0)
+
+
+def test_sparse_stargan_trains_on_its_pool(tmp_path, faces, split):
+    cfg = star(1, attributes="Pale_Skin", labels="sparse", per_value=3, repeat=20, sampler="natural", g_steps=20, n_critic=1)
+    run = runs.start(stargan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
+    engine.train(stargan, cfg, faces, split, run)
+    runs.release(run.folder)
+    share = np.genfromtxt(tmp_path / "history.csv", delimiter=",", names=True)["Dlabelled"]
+    assert 0 < share.mean() < 1
+
+
+def test_stargan_config_refuses():
+    for fields, message in (
+        ({"attributes": "Male,Male"}, "different names"),
+        ({"size": 36}, "multiple of 16"),
+        ({"lr_decay": "none"}, "lr_decay"),
+        ({"labels": "sparse"}, "natural where labels are hidden"),
+        ({"n_critic": 0}, "n_critic"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            star(**fields)
+
+
+@pytest.mark.parametrize("module", [stargan])
+def test_profiles_and_contract(module):
+    assert list(module.PROFILES) == ["smoke", "cpu", "gpu", "paper"]
+    for name, make in module.PROFILES.items():
+        cfg = make()
+        assert cfg.scratch == (name == "smoke") and module.share_of_paper(cfg) <= 1
+        assert [u.name for u in module.stages(cfg)[0].updates]
+    assert module.share_of_paper(module.paper()) == 1
+    assert sagan.share_of_paper(sagan.paper()) == 1
+    ids = [d.id for d in module.DEVIATIONS]
+    assert ids == [f"D{i + 1}" for i in range(len(ids))] and module.TITLE and module.CITATION
