@@ -54,7 +54,8 @@ class Stage:
     """A stretch of training: `cycles` times all `updates` in order, on batches labelled with `attributes`.
 
     Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`. A stage that follows
-    one of the same model keeps the optimiser of every update that has the same name and trains the same networks.
+    one of the same model keeps the optimiser of every update that has the same name and trains the same networks, and goes on with the
+    numbers of its batches.
     examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
     """
 
@@ -216,6 +217,9 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
 
     sources = [_source(s, faces, split, run.seed, device) for s in stages]  # bad data stop it here
 
+    first = [0]  # the number of each stage's first batch
+    for a, b in zip(stages, stages[1:], strict=False):
+        first.append(first[-1] + a.first_step(a.cycles + 1) if a.model == b.model else 0)
     before: tuple[str, dict] = ("", {})  # the model of the stage before, and its optimisers
     for number, stage in enumerate(stages):
         if state and number < state["stage"]:
@@ -253,7 +257,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
             try:
                 for cycle in range(done + 1, stage.cycles + 1):
-                    values, rates, step = {}, {}, stage.first_step(cycle)
+                    values, rates, step = {}, {}, first[number] + stage.first_step(cycle)
                     for update in stage.updates:
                         if cycle % update.every:
                             continue

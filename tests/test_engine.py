@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from lib import engine
+from lib import engine, runs
+from lib.data import Batches, DataError, Examples
 from lib.papers import sagan
 from lib.runs import ROOT
 
@@ -129,3 +133,119 @@ def test_weights_of_another_configuration_are_refused(tmp_path, open_run, faces,
     other = {"Eyeglasses": sagan.build(sagan.Config(**vars(cfg) | {"width": 3}))}
     with pytest.raises(ValueError, match="checkpoint.safetensors: it does not hold the networks of this configuration"):
         engine.load_weights(other, weights, "checkpoint.safetensors")
+
+
+class Scale(torch.nn.Module):
+    """One weight; pool, if given, holds the number of the last image it saw."""
+
+    def __init__(self, transient=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.transient = transient
+        self.register_buffer("last", torch.zeros(()))
+
+
+@dataclass
+class TwoNets:
+    a: Scale
+    b: Scale
+
+
+def toy(stages, log):
+    """A paper-like module whose losses write down (update, batch rows, learning rates do not matter) and move their network's weight."""
+
+    def loss(name):
+        def step(nets, batch, cfg):
+            log.append((name, batch.index.tolist(), float(torch.rand(1, generator=batch.rng))))
+            nets.b.last.fill_(float(batch.index[0]))
+            total = getattr(nets, name).weight ** 4 * batch.x.mean().add(3)
+            return total, {"w": getattr(nets, name).weight.detach().clone()}
+
+        return step
+
+    paper = types.SimpleNamespace(build=lambda cfg: TwoNets(Scale(), Scale(transient=True)))
+    paper.stages = lambda cfg: stages(engine.Update("a", ("a",), loss("a"), 0.1, (0.0, 0.9), repeats=2), engine.Update, loss)
+    return paper
+
+
+def test_updates_share_a_batch_come_rarely_and_follow_their_schedule(tmp_path, open_run, faces, split):
+    log = []
+
+    def stages(a, update, loss):
+        b = update("b", ("b",), loss("b"), 0.1, (0.0, 0.9), fresh=False, every=3, schedule=lambda k: 1 - k / 10)
+        return [engine.Stage("one", "m", ("Smiling",), (a, b), 6, 4)]
+
+    run, cfg = open_run(tmp_path)
+    engine.train(toy(stages, log), cfg, faces, split, run, log_every=1)
+    assert [name for name, *_ in log] == ["a", "a"] * 3 + ["b"] + ["a", "a"] * 3 + ["b"]
+    assert log[6][1] == log[5][1] and log[6][2] != log[5][2]  # b saw the batch of the last a, whose generator went on
+    seen = [row for name, rows, _ in log if name == "a" for row in rows]
+    assert len(set(seen)) == len(seen) == 48  # fresh batches follow each other through the epoch, none is skipped or repeated
+    source = Batches(faces, split.train, ("Smiling",), 4, run.seed)
+    assert seen == [r for k in range(12) for r in source(k).index.tolist()]
+    rows = pd.read_csv(tmp_path / "history.csv")
+    assert rows["b/lr"].dropna().tolist() == pytest.approx([0.08, 0.05]) and list(rows.index[rows["b/lr"].notna()] + 1) == [3, 6]
+    assert run.record["stages"]["one"]["images_seen"] == {"a": 48, "b": 8}
+
+
+def test_a_stage_of_the_same_model_keeps_optimisers_and_transient_state_is_not_in_the_checkpoint(tmp_path, open_run, faces, split):
+    def two(a, update, loss):
+        return [engine.Stage(n, "m", ("Smiling",), (a,), 3, 4) for n in ("one", "two")]
+
+    def one(a, update, loss):
+        return [engine.Stage("one", "m", ("Smiling",), (a,), 6, 4)]
+
+    def renamed(a, update, loss):
+        return [engine.Stage(n, "m", ("Smiling",), (replace(a, name=n),), 3, 4) for n in ("one", "two")]
+
+    final = {}
+    for name, stages in (("two", two), ("one", one), ("renamed", renamed)):
+        run, cfg = open_run(tmp_path / name)
+        log = []
+        models = engine.train(toy(stages, log), cfg, faces, split, run, log_every=1)
+        final[name] = float(models["m"].a.weight)
+        assert sorted(run.finished_weights()) == ["m/a.last", "m/a.weight"]
+        assert sorted(engine.weights(models, transient=True)) == ["m/a.last", "m/a.weight", "m/b.last", "m/b.weight"]
+    # two stages in a row are one long stage, batches and Adam's memory included; with a new optimiser they are not
+    assert final["two"] == final["one"] and abs(final["renamed"] - final["two"]) > 0.05
+
+
+def test_a_first_update_without_a_batch_of_its_own_is_refused():
+    update = engine.Update("g", ("G",), None, 0.1, (0.5, 0.9), fresh=False)
+    with pytest.raises(ValueError, match="first update takes a fresh batch"):
+        engine.Stage("s", "m", ("Smiling",), (update,), 1, 4)
+
+
+def test_examples_replace_the_labels_repeat_and_carry_planes(faces, split):
+    rows = np.array([5, 5, 5, 9])
+    planes = np.zeros((4, 1, faces.size, faces.size), np.uint8)
+    planes[..., :4] = 255  # a mark on the left
+    labels = np.array([[-1.0], [-1.0], [-1.0], [1.0]], np.float32)
+    source = Batches(faces, Examples(rows, labels, planes), ("Smiling",), 4, 0, flip=True)
+    batch = source(0)
+    assert sorted(batch.index.tolist()) == [5, 5, 5, 9] and batch.y[batch.index == 9].tolist() == [[1.0]]
+    assert (batch.y[batch.index == 5] == -1).all()
+    for k in range(4):
+        left, right = batch.planes[k, 0, :, 0], batch.planes[k, 0, :, -1]
+        assert (left.mean(), right.mean()) == ((0, 1) if batch.flipped[k] else (1, 0))
+    assert 0 < sum(int(source(k).flipped.sum()) for k in range(4)) < 16
+    with pytest.raises(DataError, match="hidden labels, which cannot be balanced"):
+        Batches(faces, Examples(rows, labels), ("Smiling",), 4, 0, "balanced")
+    with pytest.raises(DataError, match=r"labels of the examples have shape \(3, 1\)"):
+        Batches(faces, Examples(rows, labels[:3]), ("Smiling",), 4, 0)
+
+
+def test_another_configuration_is_trained_beside_a_run_and_only_once(tmp_path, open_run, faces, split, monkeypatch):
+    run, cfg = open_run(tmp_path / "mine", g_steps=2)
+    other_cfg = replace(cfg, g_steps=1)
+    other, models = runs.trained(sagan, other_cfg, faces, split, run)
+    assert other.folder.parent.parent == tmp_path / "mine" / "others" and other.record["status"] == "complete"
+    assert other.record["stages"]["Eyeglasses"]["cycles"] == 1 and set(models) == {"Eyeglasses"}
+    monkeypatch.setattr(sagan, "d_loss", None)  # would fail if it trained
+    again, _ = runs.trained(sagan, other_cfg, faces, split, run)
+    assert again.id == other.id != run.id
+    assert runs.trained(sagan, other_cfg, faces, split, run)[0].record["trained"] == other.record["trained"]
+    with pytest.raises(TypeError):
+        runs.trained(sagan, other_cfg, faces, split, run, seed=5)
+    for folder in (other.folder, *(other.folder.parent).iterdir()):
+        runs.release(folder)
