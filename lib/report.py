@@ -110,7 +110,8 @@ def index(results: Path, reports: Path) -> Path:
     """Write `reports`/index.html: every run under `results`/<paper>/<run_id>/run.json, newest first, and return its path.
 
     A complete run links to `reports`/<paper>-<run_id>.html where that file exists; its claims.csv is counted by verdict.
-    Papers without a run are named as such; pages about face sets (`reports`/data-*.html) are linked.
+    Runs made beside another one are on that one's page. Papers without a run are named as such; pages about face sets
+    (`reports`/data-*.html) are linked.
     Raises ReportError naming the file for a broken run.json or claims.csv.
     """
     results, reports = Path(results), Path(reports)
@@ -119,6 +120,8 @@ def index(results: Path, reports: Path) -> Path:
     for path in sorted(results.glob("*/*/run.json")):
         key = path.parent.parent.name
         record = _record(path)
+        if "beside" in record:  # another method or configuration, trained for a run that shows it
+            continue
         titles.setdefault(key, record["title"])
         runs.setdefault(key, []).append((record["started"], record["run_id"], _row(record, path.parent, reports / f"{key}-{record['run_id']}.html")))
     papers = [

@@ -359,7 +359,10 @@ def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed
     what = identity(paper, cfg, faces, split, run.record["profile"], seed, run.device)
     place = run.folder.parent.parent if run.folder.parent.name == run.record["paper"] else run.folder / "others"
     folder = str(place / what["paper"] / run_id(what))
+    new = not (Path(folder) / "run.json").exists()
     other = start(paper, cfg, faces, split, profile=what["profile"], seed=seed, device=run.device, run_dir=folder, with_images=run.with_images)
+    if new:
+        other.update(beside=run.id)  # it has no page of its own
     models = train(paper, cfg, faces, split, other)
     other.complete()
     return other, models

@@ -239,7 +239,7 @@ def test_another_configuration_is_trained_beside_a_run_and_only_once(tmp_path, o
     run, cfg = open_run(tmp_path / "mine", g_steps=2)
     other_cfg = replace(cfg, g_steps=1)
     other, models = runs.trained(sagan, other_cfg, faces, split, run)
-    assert other.folder.parent.parent == tmp_path / "mine" / "others" and other.record["status"] == "complete"
+    assert other.folder.parent.parent == tmp_path / "mine" / "others" and other.record["status"] == "complete" and other.record["beside"] == run.id
     assert other.record["stages"]["Eyeglasses"]["cycles"] == 1 and set(models) == {"Eyeglasses"}
     monkeypatch.setattr(sagan, "d_loss", None)  # would fail if it trained
     again, _ = runs.trained(sagan, other_cfg, faces, split, run)
