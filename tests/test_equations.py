@@ -14,6 +14,7 @@ from ledger import TESTED, equation
 from lib.papers import sagan
 from lib.runs import ROOT
 
+
 def docstring_equations(paper: str) -> set[int]:
     tree = ast.parse((ROOT / "lib" / "papers" / f"{paper}.py").read_text())
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
