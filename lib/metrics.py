@@ -294,7 +294,8 @@ def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: 
     )  # fmt: skip
 
 
-def _row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
+def row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
+    """One line of metrics.csv. value: with interval, a number (n images), or 'unavailable: why', which becomes an empty value and the protocol."""
     base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
     if isinstance(value, str):  # "unavailable: why"
         return base | {"value": None, "n": n, "protocol": value}
@@ -316,7 +317,7 @@ def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, m
     anchor, out = identity.embed(e.x), []
 
     def put(column, metric, value, protocol):
-        out.append(_row(table, e.row, column, metric, value, protocol, len(e.x)))
+        out.append(row(table, e.row, column, metric, value, protocol, len(e.x)))
 
     for column, y in versions.items():
         after = judge.probabilities(y) > 0.5
@@ -356,7 +357,7 @@ def mask_rows(e: Edited, table: str, method: str) -> list[dict]:
     figures["mask_roi_mass"] = (mean(roi_mass(e.mask, e.region)), f"share of the mask's mass in: {e.region_source}")
     if e.truth is not None:
         figures["mask_iou"] = (mean(iou(e.mask > 0.1, e.region)), "b > 0.1 against the exact region of the counterfactual")
-    return [_row(table, e.row, method, k, v, p) for k, (v, p) in figures.items()]
+    return [row(table, e.row, method, k, v, p) for k, (v, p) in figures.items()]
 
 
 def share(mask: Tensor, threshold: float) -> np.ndarray:
@@ -379,17 +380,17 @@ def own_label_rows(edit: Callable, faces: FaceSet, split: Split, attributes, n: 
         label = torch.from_numpy(faces.column(a)[index]).float()[:, None]
         parts = [edit(a, p.to(device), c.to(device)) for p, c in zip(x.split(64), label.split(64), strict=True)]
         y = torch.cat([p.image.cpu() for p in parts])
-        out.append(_row(table, a, method, "own_label_l1", mean(l1(y, x)), "edit towards the own label, [0, 1] scale"))
+        out.append(row(table, a, method, "own_label_l1", mean(l1(y, x)), "edit towards the own label, [0, 1] scale"))
         if parts[0].mask is not None:
             mask = torch.cat([p.mask.cpu() for p in parts])
             region, source = region_of(faces, index, a)
             size[a] = share(mask, 0.1)
-            out.append(_row(table, a, method, "mask_share", mean(size[a]), "share of pixels with b > 0.1"))
+            out.append(row(table, a, method, "mask_share", mean(size[a]), "share of pixels with b > 0.1"))
             inside = mean(roi_mass(mask, region))
-            out.append(_row(table, a, method, "mask_roi_mass", inside, f"share of the mask's mass in: {source}"))
+            out.append(row(table, a, method, "mask_roi_mass", inside, f"share of the mask's mass in: {source}"))
     for a, b in combinations(size, 2):
         difference = mean(size[b] - size[a])
-        out.append(_row(table, f"{b} - {a}", method, "mask_share difference", difference, "share of pixels with b > 0.1, paired by face"))
+        out.append(row(table, f"{b} - {a}", method, "mask_share difference", difference, "share of pixels with b > 0.1, paired by face"))
     return out
 
 
@@ -401,11 +402,22 @@ def judge_rows(judge: Judge, identity: Judge) -> list[dict]:
         figures = {"accuracy": wilson(round(r["accuracy"] * n), n), "balanced_accuracy": r["balanced_accuracy"], "majority_rate": r["majority_rate"]}
         if np.isnan(r["balanced_accuracy"]):
             figures["balanced_accuracy"] = "unavailable: the test split holds only one of its two values"
-        out += [_row("judges", r["attribute"], f"judge {judge.id}", f"judge_{k}", v, "test split", n) for k, v in figures.items()]
+        out += [row("judges", r["attribute"], f"judge {judge.id}", f"judge_{k}", v, "test split", n) for k, v in figures.items()]
     r = identity.scores.iloc[0]
     pairs = f"verification of unseen identities: {int(r['genuine'])} genuine, {int(r['impostor'])} impostor pairs"
-    out.append(_row("judges", "identity", f"judge {identity.id}", "auc", float(r["auc"]), pairs, int(r["n"])))
+    out.append(row("judges", "identity", f"judge {identity.id}", "auc", float(r["auc"]), pairs, int(r["n"])))
     return out
+
+
+def cost_rows(record: dict, method: str) -> list[dict]:
+    """What a method's training cost, from its run.json: images seen by each of its updates, seconds, cycles per second (the table `training`)."""
+    stages = record["stages"].values()
+    cycles, seconds = sum(s["cycles"] for s in stages), sum(s["seconds"] for s in stages)
+    seen = [_row("training", update, method, "images_seen", float(n), "over all its models") for update, n in record["images_seen"].items()]
+    where = record["trained"]["hardware"]
+    device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads"
+    cost = {"train_seconds": (seconds, f"on {device}"), "iterations_per_second": (cycles / seconds, f"cycles of all its updates, on {device}")}
+    return seen + [_row("training", "all", method, k, float(v), p) for k, (v, p) in cost.items()]
 
 
 def summary(rows: pd.DataFrame, method: str) -> str:
