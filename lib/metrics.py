@@ -413,11 +413,11 @@ def cost_rows(record: dict, method: str) -> list[dict]:
     """What a method's training cost, from its run.json: images seen by each of its updates, seconds, cycles per second (the table `training`)."""
     stages = record["stages"].values()
     cycles, seconds = sum(s["cycles"] for s in stages), sum(s["seconds"] for s in stages)
-    seen = [_row("training", update, method, "images_seen", float(n), "over all its models") for update, n in record["images_seen"].items()]
+    seen = [row("training", update, method, "images_seen", float(n), "over all its models") for update, n in record["images_seen"].items()]
     where = record["trained"]["hardware"]
     device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads"
     cost = {"train_seconds": (seconds, f"on {device}"), "iterations_per_second": (cycles / seconds, f"cycles of all its updates, on {device}")}
-    return seen + [_row("training", "all", method, k, float(v), p) for k, (v, p) in cost.items()]
+    return seen + [row("training", "all", method, k, float(v), p) for k, (v, p) in cost.items()]
 
 
 def summary(rows: pd.DataFrame, method: str) -> str:
