@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import engine, runs
-from lib.baselines import stargan
+from lib.baselines import cyclegan, one_of_two, resgan, stargan
 from lib.data import DataError
 from lib.data.sparse import HIDDEN, labelled_rows, sparse_examples
 from lib.papers import sagan
@@ -35,10 +35,6 @@ def shapes(net, x, kinds) -> list[tuple[int, ...]]:
         if isinstance(m, kinds):
             out.append(tuple(x.shape[1:]))
     return out
-
-
-def grads(net) -> list:
-    return [None if p.grad is None else p.grad.clone() for p in net.parameters()]
 
 
 # --------------------------------------------------------------------------------------------------------------- StarGAN
@@ -304,7 +300,7 @@ def test_sparse_pools(faces, split):
 
 
 def test_sparse_stargan_trains_on_its_pool(tmp_path, faces, split):
-    cfg = star(1, attributes="Pale_Skin", labels="sparse", per_value=3, repeat=20, sampler="natural", g_steps=20, n_critic=1)
+    cfg = star(1, attributes="Pale_Skin", labels="sparse", per_value=3, repeat=30, sampler="natural", g_steps=6, n_critic=1)
     run = runs.start(stargan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
     engine.train(stargan, cfg, faces, split, run)
     runs.release(run.folder)
@@ -324,7 +320,248 @@ def test_stargan_config_refuses():
             star(**fields)
 
 
-@pytest.mark.parametrize("module", [stargan])
+# --------------------------------------------------------------------------------------------------------------- ResGAN
+
+
+def res(**fields) -> resgan.Config:
+    return resgan.Config(**vars(resgan.smoke()) | {"attributes": "Eyeglasses", "width": 4} | fields)
+
+
+def test_resgan_parameter_counts_and_shapes():
+    with torch.device("meta"):
+        for size, kernel in ((128, 4), (64, 2)):
+            nets, x = resgan.build(resgan.Config(size=size)), torch.zeros(2, 3, size, size)
+            s = size
+            assert count(nets.G_0) == count(nets.G_1) == 1_033_795
+            assert count(nets.D) - count(nets.D.head) == 11_150_016 and count(nets.D.head) == {4: 49_155, 2: 12_291}[kernel]
+            expected = [(64, s, s), (128, s // 2, s // 2), (256, s // 4, s // 4), (128, s // 2, s // 2), (64, s, s), (3, s, s)]
+            assert shapes(nets.G_0.net, x, nn.Conv2d) == expected
+            down = [(64 * 2**i, s // 2 ** (i + 1), s // 2 ** (i + 1)) for i in range(5)]
+            assert shapes([*nets.D.lower, *nets.D.upper], x, nn.Conv2d) == down
+            assert nets.D.phi(x).shape == (2, *down[3]) and isinstance(nets.D.upper[0], nn.BatchNorm2d)
+            assert nets.D.head.kernel_size == (kernel, kernel) and nets.D(x).shape == (2, 3)
+        assert not isinstance(nets.D.lower[1], nn.BatchNorm2d)  # no norm in the first layer
+        instance = resgan.build(resgan.Config(norm="instance"))
+        assert count(instance.G_0) == 1_033_795 and not any(isinstance(m, nn.BatchNorm2d) for m in instance.G_0.modules())
+
+
+def test_resgan_the_last_kernel_of_four_pads_one_before_and_two_after():
+    pad, last = resgan.Transformation(res()).net[-2:]
+    assert pad.padding == (1, 2, 1, 2) and last.stride == (1, 1) and last.kernel_size == (4, 4)
+    impulse = torch.zeros(1, 4, 8, 8)
+    impulse[..., 3, 3] = 1
+    last.weight.data.zero_()
+    last.weight.data[..., 1, 1] = 1  # the tap that looks one pixel in from the margin of one: straight ahead
+    last.bias.data.zero_()
+    assert last(pad(impulse))[0, 0].nonzero().tolist() == [[3, 3]]
+
+
+def test_resgan_no_residual_is_the_input():
+    nets, b = resgan.build(res()), batch()
+    for net in (nets.G_0, nets.G_1):
+        net.net[-1].weight.data.zero_()
+    assert torch.equal(resgan.edit(nets, b.x, 1).image, b.x) and torch.equal(resgan.edit(nets, b.x, 0).image, b.x)
+    parts = resgan.g_0_loss(nets, b, res())[1]
+    assert parts["pix"] == 0 and parts["per"] == 0 and parts["residual"] == 0
+
+
+def test_resgan_sum_norm_of_a_constant_residual():
+    r = torch.full((5, 3, 64, 64), 0.01)
+    assert abs(5e-4 * resgan.l1_sum(r).item() - 0.06144) < 1e-7
+
+
+def test_resgan_losses_recomputed_one_image_at_a_time(float64):
+    """Instance norm makes images independent of each other, so that loops can repeat the whole objective."""
+    cfg = res(norm="instance", alpha=0.01, beta=0.02)
+    torch.manual_seed(0)
+    nets, b = resgan.build(cfg), batch(n=6, dtype=torch.float64)
+    for net in (nets.G_0, nets.G_1):
+        net.net[-1].bias.data.fill_(0.03)
+
+    def ce(image, category):
+        z = nets.D(image).detach().numpy()[0]
+        return -np.log(np.exp(z[category]) / np.exp(z).sum())
+
+    x_0, x_1 = b.x[:3], b.x[3:]
+    total, parts = resgan.d_loss(nets, b, cfg)
+    real = np.mean([ce(i[None], 0) for i in x_0]) + np.mean([ce(i[None], 1) for i in x_1])
+    fake = np.mean([ce(i[None] + nets.G_0(i[None]), 2) for i in x_0]) + np.mean([ce(i[None] + nets.G_1(i[None]), 2) for i in x_1])
+    assert np.allclose([parts["real"], parts["fake"], total.item()], [real, fake, real + fake], rtol=1e-9)
+
+    for loss, faces, G, back, source in ((resgan.g_0_loss, x_0, nets.G_0, nets.G_1, 0), (resgan.g_1_loss, x_1, nets.G_1, nets.G_0, 1)):
+        total, parts = loss(nets, b, cfg)
+        expected = dict.fromkeys(("gan", "dual", "pix", "per"), 0.0)
+        for i in faces.split(1):
+            r = G(i)
+            edited = i + r
+            expected["gan"] += ce(edited, 1 - source) / 3
+            expected["dual"] += ce(edited + back(edited), source) / 3  # edited back by the other network
+            expected["pix"] += 0.01 * np.abs(r.detach().numpy()).sum() / 3
+            expected["per"] += 0.02 * np.abs((nets.D.phi(i) - nets.D.phi(edited)).detach().numpy()).sum() / 3
+        for name, value in expected.items():
+            assert np.isclose(parts[name].item(), value, rtol=1e-9), name
+        assert np.isclose(total.item(), sum(expected.values()), rtol=1e-9) and expected["dual"] != expected["gan"]
+
+
+def test_resgan_each_update_trains_its_own_network():
+    cfg = res()
+    for number, (update, untouched) in enumerate(zip(resgan.stages(cfg)[0].updates, (("G_0", "G_1"), ("G_1", "D"), ("G_0", "D")), strict=True)):
+        nets = resgan.build(cfg)
+        for name, net in engine.networks(nets).items():
+            net.requires_grad_(name in update.trains)
+        before = {name: [p.clone() for p in getattr(nets, name).parameters()] for name in ("G_0", "G_1", "D")}
+        optimiser = torch.optim.Adam(getattr(nets, update.trains[0]).parameters())
+        update.loss(nets, batch(), cfg)[0].backward()
+        optimiser.step()
+        for name, values in before.items():
+            same = all(torch.equal(a, p) for a, p in zip(values, getattr(nets, name).parameters(), strict=True))
+            assert same == (name in untouched), (number, name)
+    assert [u.fresh for u in resgan.stages(cfg)[0].updates] == [True, False, False] and resgan.stages(cfg)[0].sampler == "balanced"
+
+
+# --------------------------------------------------------------------------------------------------------------- CycleGAN
+
+
+def cycle(**fields) -> cyclegan.Config:
+    return cyclegan.Config(**vars(cyclegan.smoke()) | {"attributes": "Eyeglasses", "width": 4} | fields)
+
+
+def test_cyclegan_parameter_counts_and_shapes():
+    with torch.device("meta"):
+        for blocks, n in ((6, 7_837_699), (9, 11_378_179)):
+            assert count(cyclegan.Generator(cyclegan.Config(blocks=blocks))) == n
+        for size, patches in ((128, 14), (64, 6), (32, 2)):
+            nets, x, s = cyclegan.build(cyclegan.Config(size=size)), torch.zeros(2, 3, size, size), size
+            kinds = (nn.ReLU, cyclegan.Block, nn.Tanh)
+            expected = [(64, s, s), (128, s // 2, s // 2)] + [(256, s // 4, s // 4)] * 7 + [(128, s // 2, s // 2), (64, s, s), (3, s, s)]
+            assert shapes(nets.G_AB.net, x, kinds) == expected
+            assert count(nets.D_A) == count(nets.D_B) == 2_764_737 and nets.D_A(x).shape == (2, 1, patches, patches)
+    norms = [m for net in (nets.G_AB, nets.D_A) for m in net.modules() if isinstance(m, nn.InstanceNorm2d)]
+    assert len(norms) == 5 + 2 * 6 + 3 and not any(m.affine or m.track_running_stats for m in norms)
+
+
+def test_cyclegan_borders_are_reflected():
+    nets = cyclegan.build(cycle(blocks=2))
+    pads = [m.padding[0] for m in nets.G_AB.modules() if isinstance(m, nn.ReflectionPad2d)]
+    assert pads == [3, 1, 1, 1, 1, 3]
+    flat = nets.G_AB(torch.full((1, 3, 32, 32), 0.3))  # with zeros around it the border of a constant image would differ before the strides
+    first = nets.G_AB.net[:2](torch.full((1, 3, 32, 32), 0.3))
+    assert (first - first.mean((2, 3), keepdim=True)).abs().max() < 1e-5 and flat.shape == (1, 3, 32, 32)
+
+
+def test_cyclegan_pool():
+    pool, rng = cyclegan.Pool(cycle(pool=50, size=32)), torch.Generator().manual_seed(0)
+
+    def images(a, b):
+        return torch.arange(a, b, dtype=torch.float32)[:, None, None, None].expand(-1, 3, 32, 32)
+
+    for a in range(0, 48, 16):
+        assert torch.equal(pool(images(a, a + 16), rng), images(a, a + 16))  # fresh ones, until 50 are held
+    assert pool.held == 48
+    out = pool(images(48, 64), rng)[:, 0, 0, 0]
+    assert torch.equal(out[:2], torch.tensor([48.0, 49.0])) and pool.held == 50
+    older = 0
+    for a in range(64, 64 + 16 * 60, 16):
+        out = pool(images(a, a + 16), rng)[:, 0, 0, 0]
+        fresh = out == torch.arange(a, a + 16)
+        older += int((~fresh).sum())
+        assert (out <= torch.arange(a, a + 16)).all()  # itself or an older one, never one to come
+    assert 0.42 < older / (16 * 60) < 0.58 and pool.images[:, 0, 0, 0].unique().numel() == 50
+    assert pool.transient and set(engine.weights({"m": cyclegan.build(cycle())})) == {
+        f"m/{n}.{k}" for n in ("G_AB", "G_BA", "D_A", "D_B") for k in getattr(cyclegan.build(cycle()), n).state_dict()
+    }
+
+
+def test_cyclegan_losses_recomputed_one_image_at_a_time(float64):
+    cfg = cycle(lambda_cycle=8.0, lambda_identity=0.25)
+    torch.manual_seed(0)
+    nets, b = cyclegan.build(cfg), batch(n=6, dtype=torch.float64)
+    A, B = b.x[:3].split(1), b.x[3:].split(1)
+
+    def mse(net, image, target):
+        return ((net(image).detach().numpy() - target) ** 2).mean() / 3
+
+    def gap(a, c):
+        return np.abs((a - c).detach().numpy()).mean() / 3
+
+    adv = sum(mse(nets.D_B, nets.G_AB(a), 1) for a in A) + sum(mse(nets.D_A, nets.G_BA(c), 1) for c in B)
+    back = sum(gap(nets.G_BA(nets.G_AB(a)), a) for a in A) + sum(gap(nets.G_AB(nets.G_BA(c)), c) for c in B)
+    same = sum(gap(nets.G_AB(c), c) for c in B) + sum(gap(nets.G_BA(a), a) for a in A)  # each network leaves its own target domain alone
+    total, parts = cyclegan.g_loss(nets, b, cfg)
+    assert np.allclose([parts["adv"], parts["cycle"], parts["identity"]], [adv, 8 * back, 2 * same], rtol=1e-9)
+    assert np.isclose(total.item(), adv + 8 * back + 2 * same, rtol=1e-9)
+
+    total, parts = cyclegan.d_loss(nets, b, cfg)  # the pools (of 3) are empty, so the fakes are the fresh ones
+    real = 0.5 * (sum(mse(nets.D_A, a, 1) for a in A) + sum(mse(nets.D_B, c, 1) for c in B))
+    fake = 0.5 * (sum(mse(nets.D_A, nets.G_BA(c), 0) for c in B) + sum(mse(nets.D_B, nets.G_AB(a), 0) for a in A))
+    assert np.allclose([parts["real"], parts["fake"], total.item()], [real, fake, real + fake], rtol=1e-9)
+    assert nets.pool_A.held == nets.pool_B.held == 3
+
+
+def test_cyclegan_each_update_trains_its_own_networks():
+    cfg = cycle()
+    for update in cyclegan.stages(cfg)[0].updates:
+        nets = cyclegan.build(cfg)
+        modules = engine.networks(nets)
+        for name, net in modules.items():
+            net.requires_grad_(name in update.trains)
+        update.loss(nets, batch(), cfg)[0].backward()
+        for name, net in modules.items():
+            assert all((p.grad is not None) == (name in update.trains) for p in net.parameters()), name
+
+
+def test_cyclegan_learning_rate():
+    factor = cyclegan.lr_factor(cyclegan.Config(steps=200))
+    assert [factor(c) for c in (0, 99, 100, 150)] == [1, 1, 1, 0.5] and 0 < factor(199) <= 0.01
+
+
+def test_an_interrupted_cyclegan_gets_its_pool_back(tmp_path, faces, split, monkeypatch):
+    cfg = cycle(steps=4)
+    hashes = []
+    for name in ("whole", "stopped"):
+        run = runs.start(cyclegan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / name))
+        if name == "stopped":
+            calls, honest = [], cyclegan.d_loss
+
+            def stop(nets, b, cfg, calls=calls, honest=honest):
+                calls.append(1)
+                if len(calls) == 3:
+                    raise SystemExit
+                return honest(nets, b, cfg)
+
+            monkeypatch.setattr(cyclegan, "d_loss", stop)
+            with pytest.raises(SystemExit):
+                engine.train(cyclegan, cfg, faces, split, run, save_every=0)
+            monkeypatch.setattr(cyclegan, "d_loss", honest)
+            assert "Eyeglasses/pool_A.images" in torch.load(run.folder / "resume.pt", weights_only=True)["weights"]
+        engine.train(cyclegan, cfg, faces, split, run)
+        hashes.append(run.record["checkpoint_sha256"])
+        runs.release(run.folder)
+    assert hashes[0] == hashes[1]
+
+
+# --------------------------------------------------------------------------------------------------------------- what all share
+
+
+@pytest.mark.parametrize("module", [cyclegan, resgan])
+def test_methods_with_a_network_per_direction(module):
+    x = batch().x
+    nets = module.build(module.smoke())
+    up, down = module.edit(nets, x, 1).image, module.edit(nets, x, torch.zeros(4, 1)).image
+    assert up.shape == x.shape and up.abs().max() <= 1 and not up.requires_grad and (up - down).abs().max() > 0
+    mixed = one_of_two(x, torch.tensor([[1.0], [0.0], [0.5], [0.75]]), lambda v: v + 1, lambda v: v - 1)
+    assert [round(v, 6) for v in (mixed - x).mean((1, 2, 3)).tolist()] == [1, -1, 0, 0.5]
+    never = one_of_two(x, 1.0, lambda v: v + 1, None)  # the other network is not run
+    assert torch.equal(never, x + 1)
+
+
+def test_config_of_the_others_refuses():
+    for module, fields in ((resgan, {"batch": 5}), (cyclegan, {"size": 36}), (resgan, {"norm": "none"}), (cyclegan, {"pool": 0})):
+        with pytest.raises(ParameterError, match=next(iter(fields))):
+            module.Config(**fields)
+
+
+@pytest.mark.parametrize("module", [cyclegan, resgan, stargan])
 def test_profiles_and_contract(module):
     assert list(module.PROFILES) == ["smoke", "cpu", "gpu", "paper"]
     for name, make in module.PROFILES.items():
