@@ -178,3 +178,13 @@ def test_printed_settings_stand_beside_ours():
     assert (frame["paper"] == frame["here"]).all() and len(frame) == 12
     with pytest.raises(KeyError, match="no sagan row 'x, y'"):
         tables.against_paper("sagan", {"x, y": 1})
+
+
+def test_cost_rows_add_up_over_models():
+    stage = {"cycles": 10, "seconds": 4.0, "images_seen": {"D": 480, "G": 160}, "cycles_per_second": 2.5}
+    hardware = {"device": "cpu", "cpu": "a processor", "threads": 1}
+    record = {"stages": {"a": stage, "b": stage | {"seconds": 6.0}}, "images_seen": {"D": 960, "G": 320}, "trained": {"hardware": hardware}}
+    rows = {(r["metric"], r["row"]): r for r in metrics.cost_rows(record, "SaGAN")}
+    assert rows["images_seen", "D"]["value"] == 960 and rows["images_seen", "G"]["value"] == 320
+    assert rows["train_seconds", "all"]["value"] == 10 and rows["iterations_per_second", "all"]["value"] == 2
+    assert all(r["column"] == "SaGAN" and r["table"] == "training" for r in rows.values())
