@@ -1,0 +1,653 @@
+"""DIAT and DIAT-A: a feed-forward network per attribute that gives a face the attribute and leaves it its identity.
+
+M. Li, W. Zuo, D. Zhang: Deep Identity-aware Transfer of Facial Attributes, arXiv 1610.05586 (2016). Sections 3 (DIAT), 4 (DIAT-A) and 5
+(experiments). The claim under test: adversarial training against a set of faces that have the attribute transfers it, a loss on features
+keeps the identity, and features of the discriminator itself (DIAT-A) serve that better than VGG-Face's.
+
+One model edits one attribute in one direction. Stage one trains T against D, stage two trains E on what T made.
+
+paper            here          shape, range
+x                x             (B, 3, H, H), [-1, 1], RGB: a face of the input set, without the reference attribute
+a                a             (B, 3, H, H), [-1, 1]: a face of the guided set A, with it
+T(x)             Tx            (B, 3, H, H), [-1, 1]: the transformed face
+D(x)             sigmoid(D(x)) (B, 1): "is of A rather than transformed"; D returns the logit
+phi_l, D_l       maps(x)[l]    feature maps after the l-th convolution and its ReLU, l from 1
+g, f             g, f          reconstruction and denoising network, (B, 3, H, H) -> the same
+E                E_local, E_global   enhancement network
+m                m             (B, 1, H, H), {0, 1}: 1 inside the dilated hull of the attribute's landmarks
+y_i              y             (B, 1), {0, 1}: has the reference attribute
+lambda, gamma, beta_0..2, w_4, w_5   loss weights
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib import landmarks
+from lib.claims import Deviation
+from lib.data import Examples, FaceSet, Split
+from lib.data.splits import RULES
+from lib.engine import Stage, Update
+from lib.params import pick, require
+from lib.phi import PROXY, VGG_FACE, Phi, weights_file
+
+TITLE = "Deep Identity-aware Transfer of Facial Attributes (DIAT, DIAT-A)"
+CITATION = "M. Li, W. Zuo, D. Zhang. arXiv 1610.05586, 2016."
+PAPER_CYCLES = 20_000  # T updates: the paper says "while not converged", D7
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is for: CelebA's attribute, the value it is given, and the landmarks that bound a local change (none: a global one)."""
+
+    attribute: str
+    target: int
+    hull: tuple[int, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """Its name in metrics.csv."""
+        return f"{self.attribute} {'+' if self.target else '-'}"
+
+
+TASKS = {  # Secs 5.2, 5.3
+    "mouth_open": Task("Mouth_Slightly_Open", 1, landmarks.LIPS),
+    "mouth_close": Task("Mouth_Slightly_Open", 0, landmarks.LIPS),
+    "eyeglasses_removal": Task("Eyeglasses", 0, landmarks.EYES_AND_BROWS),
+    "male_to_female": Task("Male", 0),
+    "older_to_younger": Task("Young", 1),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """identity: features that the identity loss compares ("phi", "D" or "" for none); smooth: with l_smooth; enhance: with stage two."""
+
+    identity: str
+    smooth: bool
+    enhance: bool
+
+
+VARIANTS = {  # Sec. 5.1
+    "DIAT1": Variant("", False, False),
+    "DIAT2": Variant("phi", False, False),
+    "DIAT3": Variant("phi", True, False),
+    "DIAT": Variant("phi", True, True),
+    "DIAT-A0": Variant("D", False, False),
+    "DIAT-A": Variant("D", False, True),
+}
+
+DEVIATIONS = (
+    Deviation(
+        "D1", paper="Eqs (3), (7), (14): E[1 - log D(T(x))], maximised by D",
+        ours="T minimises -log D(T(x)), which is the printed term; D minimises -log(1 - D(T(x)))",
+        why="printed, D's objective grows without bound as D(T(x)) falls to 0",
+    ),  # fmt: skip
+    Deviation(
+        "D2", paper="Eq. (14): the identity loss stands inside D's maximum too",
+        ours="D gets no gradient from it; dyn_to_D = 'max' (as printed) or 'min' put it back",
+        why="as printed D would make x and T(x) look different; the first author's later code locks D while T learns",
+    ),  # fmt: skip
+    Deviation(
+        "D3", paper="Table 1: deconvolution 3x3, pad 1, stride 2 gives 64 from 32",
+        ours="output padding 1 there, none in the next: 64, 127, 128; deconv1_k = 4 for a 4x4 kernel",
+        why="the printed kernel gives 63; 127 and the 10x10 kernel need 64",
+    ),  # fmt: skip
+    Deviation(
+        "D4", paper="Normalisation, activations, residual block, output of T; activations of D, f, E: not stated",
+        ours="T, g, E_global: batch norm and ReLU, tanh; D: ReLU, no norm; f, E_local: ReLU, linear output",
+        why="the cited lineage (Johnson et al.); the later code has batch norm in T and none in D",
+    ),  # fmt: skip
+    Deviation(
+        "D5", paper="phi is VGG-Face, weights of 2.6 million faces",
+        ours="phi = 'vgg-face' where its weights file is given, else phi = 'phi-proxy', named so in every table",
+        why="the weights come with no Python package; profile `paper` insists on them",
+    ),  # fmt: skip
+    Deviation(
+        "D6", paper="Scale of phi in l_id and eq. (10); w_4, w_5: not stated",
+        ours="phi_norm = 'unit': phi_l over its root mean square on 1,000 faces, the pixel term of eq. (10) a mean; 'raw': as printed; w = 1",
+        why="lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A; one number cannot mean the same",
+    ),  # fmt: skip
+    Deviation(
+        "D7", paper="dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
+        ours="1:1 on fresh batches of 30 inputs and 30 guided faces; 0.9, 0.999; 20,000 cycles in profile `paper`, the share is printed",
+        why="the usual GAN; the later code's 24:6 belongs to a Wasserstein critic",
+    ),  # fmt: skip
+    Deviation(
+        "D8", paper="14 of 62 landmark clusters are excluded by eye (Sec. 5.1)",
+        ours="the 14 whose centre is turned most to the side",
+        why="'partially invisible' faces are turned ones; the rule drops 13.0 % of 4,330 CelebA faces, the paper's count of hats implies 13.4 %",
+    ),  # fmt: skip
+    Deviation(
+        "D9", paper="68 landmarks from a deep detector, margin of the mask not stated (Sec. 3.2)",
+        ours="exact landmarks on built-in faces, a landmark file, or a mean shape fitted to five points; margin 0.25 of the eye distance",
+        why="the detector is not public",
+    ),  # fmt: skip
+    Deviation(
+        "D10", paper="Squared norms are sums, content losses means, at 128x128",
+        ours="sums are multiplied by (128 / size)^2",
+        why="so that gamma weighs the same at every size",
+    ),  # fmt: skip
+    Deviation(
+        "D11", paper="D is pre-trained on the whole set (Sec. 3.1.2)",
+        ours="half of each batch with the reference attribute, in the short profiles",
+        why="with 6.5 % eyeglasses a short natural run hardly meets one",
+    ),  # fmt: skip
+    Deviation(
+        "D12", paper="Learning rates 1e-4 and (DIAT-A) 1e-5; lambda = 0.1 for both",
+        ours="as printed in profiles `paper` and `gpu` but for phi-proxy's lambda; profile `cpu`: 1e-3 for all, lambda 2 for phi-proxy and for D",
+        why="a few hundred updates at 1e-5 move nothing; both lambdas weigh other features than the paper's",
+    ),  # fmt: skip
+    Deviation(
+        "D13", paper="T is pre-trained once, g, f and the deblurring network belong to no attribute",
+        ours="each model trains its own",
+        why="models can then be trained, resumed and reused one by one; the cost is counted",
+    ),  # fmt: skip
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Profile `paper` is the default. Anything narrower says so in the report."""
+
+    task: str = "all"  # one of TASKS, several joined by commas, or all: one model each
+    variant: str = "DIAT-A"  # one of VARIANTS: Sec. 5.1
+    size: int = 128  # Sec. 5.1
+    width: int = 32  # channels of the first layer of T and D: Tables 1, 2
+    blocks: int = 5  # residual blocks: Table 1
+    hidden: int = 1000  # units of D's first fully connected layer: Table 2
+    deconv1_k: int = 3  # Table 1; or 4: D3
+    lambda_phi: float = 0.1  # Sec. 5.1, lambda of DIAT
+    lambda_D: float = 0.1  # Sec. 5.1, lambda of DIAT-A
+    gamma: float = 0.001  # Sec. 5.1
+    w_4: float = 1.0  # not stated: D6
+    w_5: float = 1.0  # not stated: D6
+    beta_0: float = 0.1  # Sec. 5.1
+    beta_1: float = 0.5  # Sec. 5.1
+    beta_2: float = 1.0  # Sec. 5.1
+    sigma: float = 1.8  # Sec. 5.1, at 128 pixels
+    margin: float = 0.25  # of the eye distance; not stated: D9
+    dyn_to_D: str = "none"  # none, max (printed) or min: D2
+    phi: str = VGG_FACE  # Sec. 3.1.1; or phi-proxy: D5
+    phi_order: str = "RGB"  # of the input channels of the file's port
+    phi_norm: str = "raw"  # or unit: D6
+    phi_size: int = 0  # pictures are enlarged to this side for phi; 0: not. Not stated
+    phi_width: int = 64  # of phi-proxy
+    phi_steps: int = 20_000  # of phi-proxy
+    inputs: int = 2_000  # Sec. 5.1
+    clusters: int = 62  # Sec. 5.1; 0: no face is left out
+    dropped: int = 14  # Sec. 5.1: D8
+    batch: int = 30  # inputs, and as many guided faces; not stated: D7
+    lr: float = 1e-4  # Secs 3.1.2, 3.2: T and D of DIAT, pre-training, E
+    lr_A: float = 1e-5  # Sec. 4.2: T and D of DIAT-A
+    d_step: int = 1  # Algorithm 1, not stated: D7
+    t_step: int = 1  # Algorithm 1, not stated: D7
+    pre_cycles: int = 5_800  # an epoch; not stated: D7
+    g_cycles: int = 10_000  # not stated: D7
+    f_cycles: int = 5_000  # not stated: D7
+    cycles: int = PAPER_CYCLES  # not stated: D7
+    e_cycles: int = 10_000  # not stated: D7
+    sampler: str = "natural"  # of D's pre-training: D11
+    # what is not the method: comparisons, data and evaluation
+    compared: str = "eyeglasses_removal,male_to_female"  # tasks on which the variants are trained too
+    faces: int = 200_000  # synthetic faces to render (a folder of faces is read whole)
+    split: str = "most_images"  # or "random"
+    test_images: int = 1_000  # test faces per task, at most
+    judge_width: int = 64  # channels of the judges' first layer
+    judge_steps: int = 20_000  # their SGD steps
+    scratch: bool = False  # a run whose numbers mean nothing
+
+    def __post_init__(self):
+        tasks_of(self)
+        tasks_of(self, "compared")
+        pick(VARIANTS, self.variant, "variant")
+        require(self.size >= 32 and self.size % 32 == 0, "size", self.size, "a multiple of 32, at least 32")
+        for name in ("width", "blocks", "hidden", "inputs", "batch", "d_step", "t_step", "pre_cycles", "g_cycles", "f_cycles", "cycles", "e_cycles"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("faces", "test_images", "judge_width", "judge_steps", "phi_width", "phi_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("lambda_phi", "lambda_D", "gamma", "w_4", "w_5", "beta_0", "beta_1", "beta_2", "margin", "phi_size", "clusters", "dropped"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        require(self.dropped < self.clusters or not self.clusters, "dropped", self.dropped, "less than clusters")
+        for name in ("lr", "lr_A", "sigma"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        for name, options in (("dyn_to_D", ("none", "max", "min")), ("phi", (VGG_FACE, PROXY)), ("phi_order", ("RGB", "BGR")),
+                              ("phi_norm", ("raw", "unit")), ("sampler", ("natural", "balanced"))):  # fmt: skip
+            pick(dict.fromkeys(options), getattr(self, name), name)
+        require(self.deconv1_k in (3, 4), "deconv1_k", self.deconv1_k, "3 or 4")
+        pick(dict.fromkeys(RULES), self.split, "split")
+
+
+def tasks_of(cfg: Config, field: str = "task") -> tuple[str, ...]:
+    """The tasks that a Config names, in the paper's order. Raises ParameterError for others."""
+    wanted = list(TASKS) if getattr(cfg, field) == "all" else [t.strip() for t in getattr(cfg, field).split(",")]
+    for t in wanted:
+        require(t in TASKS, field, t, f"all, or among {', '.join(TASKS)} (several joined by commas)")
+    return tuple(t for t in TASKS if t in wanted)
+
+
+def share_of_paper(cfg: Config) -> float:
+    """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates (D7)."""
+    return cfg.cycles * cfg.t_step * cfg.batch / (PAPER_CYCLES * 30)
+
+
+def printed_settings(cfg: Config) -> dict[str, object]:
+    """The settings that the paper prints (rows of results/paper_values.csv) as this configuration has them."""
+    return {
+        "transform network T, residual blocks": cfg.blocks,
+        "input, width": cfg.size,
+        "first fully connected layer, hidden units": cfg.hidden,
+        "DIAT, learning rate": cfg.lr,
+        "DIAT-A, learning rate": cfg.lr_A,
+        "DIAT3, lambda": cfg.lambda_phi,
+        "DIAT3, gamma": cfg.gamma,
+        "DIAT-A, lambda": cfg.lambda_D,
+        "local enhancement network, beta_0": cfg.beta_0,
+        "local enhancement network, beta_1": cfg.beta_1,
+        "local enhancement network, beta_2": cfg.beta_2,
+        "global enhancement network, sigma of the Gaussian blur": cfg.sigma,
+        "k-means, clusters": cfg.clusters,
+        "k-means, clusters excluded": cfg.dropped,
+        "input set, images": cfg.inputs,
+    }
+
+
+def paper() -> Config:
+    """The paper's settings. Needs VGG-Face's weights."""
+    return Config()
+
+
+def gpu() -> Config:
+    """64x64 and the paper's widths, phi-proxy, a quarter of the cycles."""
+    return Config(
+        size=64, cycles=5_000, pre_cycles=2_000, g_cycles=1_500, f_cycles=800, e_cycles=2_000, lr_A=1e-4, sampler="balanced",
+        phi=PROXY, phi_norm="unit", phi_width=32, phi_steps=4_000, lambda_phi=2.0, lambda_D=2.0, split="random", faces=60_000,
+        judge_width=32, judge_steps=6_000,
+    )  # fmt: skip
+
+
+def cpu() -> Config:
+    """Two cores, minutes: small faces, narrow networks, few and larger updates (D12)."""
+    return Config(
+        size=32, width=8, hidden=250, batch=16, pre_cycles=300, g_cycles=200, f_cycles=150, cycles=400, e_cycles=300, lr=1e-3, lr_A=1e-3,
+        lambda_phi=2.0, lambda_D=2.0, sampler="balanced", phi=PROXY, phi_norm="unit", phi_width=12, phi_steps=400,
+        compared="eyeglasses_removal", split="random", faces=8_000, test_images=200, judge_width=8, judge_steps=700,
+    )  # fmt: skip
+
+
+def smoke() -> Config:
+    """Seconds; proves the path. Its numbers mean nothing."""
+    return Config(
+        size=32, width=2, blocks=1, hidden=8, batch=4, pre_cycles=3, g_cycles=2, f_cycles=2, cycles=3, e_cycles=2, sampler="balanced",
+        phi=PROXY, phi_norm="unit", phi_width=2, phi_steps=3, compared="eyeglasses_removal,male_to_female", inputs=40, clusters=8, dropped=2,
+        split="random", faces=600, test_images=8, judge_width=2, judge_steps=4, scratch=True,
+    )  # fmt: skip
+
+
+PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+
+
+# ------------------------------------------------------------------------------------------------ networks (Tables 1, 2; Secs 3.1.1, 3.2)
+
+
+class Residual(nn.Module):
+    """x + BN(conv3(ReLU(BN(conv3(x))))), nothing after the sum (D4)."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1), nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, c, 3, 1, 1), nn.BatchNorm2d(c))
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+def transform_network(cfg: Config) -> nn.Sequential:
+    """Table 1: T, and with the same architecture g and E_global. (B, 3, H, H) -> the same, [-1, 1]. Shapes for width 32, H = 128."""
+    w = cfg.width
+    deconv1 = nn.ConvTranspose2d(4 * w, 2 * w, cfg.deconv1_k, 2, 1, output_padding=1 if cfg.deconv1_k == 3 else 0)  # D3
+
+    def layer(conv):
+        return [conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU()]
+
+    return nn.Sequential(
+        *layer(nn.Conv2d(3, w, 9, 1, 4)),  #                    32 x 128 x 128
+        *layer(nn.Conv2d(w, 2 * w, 3, 2, 1)),  #                64 x  64 x  64
+        *layer(nn.Conv2d(2 * w, 4 * w, 3, 2, 1)),  #           128 x  32 x  32
+        *[Residual(4 * w) for _ in range(cfg.blocks)],  #      128 x  32 x  32
+        *layer(deconv1),  #                                     64 x  64 x  64
+        *layer(nn.ConvTranspose2d(2 * w, w, 3, 2, 1)),  #       32 x 127 x 127
+        nn.ConvTranspose2d(w, 3, 10, 1, 4),  #                   3 x 128 x 128
+        nn.Tanh(),
+    )
+
+
+class Discriminator(nn.Module):
+    """Table 2: (B, 3, H, H) -> logit (B, 1). No normalisation, so D_l(x) depends on x alone. Shapes for width 32, H = 128."""
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        w = cfg.width
+        self.convs = nn.ModuleList([
+            nn.Conv2d(3, w, 8, 2, 3),  #             D_1   32 x 64 x 64
+            nn.Conv2d(w, w, 3, 1, 1),  #             D_2   32 x 64 x 64
+            nn.Conv2d(w, 2 * w, 4, 2, 1),  #         D_3   64 x 32 x 32
+            nn.Conv2d(2 * w, 2 * w, 3, 1, 1),  #     D_4   64 x 32 x 32
+            nn.Conv2d(2 * w, 4 * w, 4, 2, 1),  #     D_5  128 x 16 x 16
+            nn.Conv2d(4 * w, 4 * w, 4, 2, 1),  #          128 x  8 x  8
+        ])  # fmt: skip
+        self.fc = nn.Sequential(nn.Linear(4 * w * (cfg.size // 16) ** 2, cfg.hidden), nn.ReLU(), nn.Linear(cfg.hidden, 1))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """[x, D_1, .. D_6], after each ReLU."""
+        out = [x]
+        for conv in self.convs:
+            out.append(conv(out[-1]).relu())
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.maps(x)[-1].flatten(1))
+
+
+def denoiser(cfg: Config) -> nn.Sequential:
+    """f: "two convolutional layers with 3x3 kernel" (Sec. 3.1.1), 64 channels between (D4)."""
+    return nn.Sequential(nn.Conv2d(3, 2 * cfg.width, 3, 1, 1), nn.ReLU(), nn.Conv2d(2 * cfg.width, 3, 3, 1, 1))
+
+
+def local_enhancer(cfg: Config) -> nn.Sequential:
+    """E for local attributes: x and T(x) as six channels, "a fully convolutional network of 4 layers" (Sec. 3.2), 64 channels (D4)."""
+    w, relu = 2 * cfg.width, nn.ReLU()
+    return nn.Sequential(nn.Conv2d(6, w, 5, 1, 2), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, 3, 3, 1, 1))
+
+
+@dataclass
+class Nets:
+    """A model. g and f serve l_smooth alone, E_local and E_global stage two alone (a task trains the one of its kind); None where the
+    variant has no such part. phi is given, not trained here."""
+
+    T: nn.Module
+    D: Discriminator
+    g: nn.Module | None
+    f: nn.Module | None
+    E_local: nn.Module | None
+    E_global: nn.Module | None
+    phi: Phi | None
+
+
+def build(cfg: Config, phi: Phi | None = None) -> Nets:
+    """The networks of one task's model, with PyTorch's own initial weights (not stated). Training may need phi; editing does not."""
+    v = VARIANTS[cfg.variant]
+    return Nets(
+        T=transform_network(cfg),
+        D=Discriminator(cfg),
+        g=transform_network(cfg) if v.smooth else None,
+        f=denoiser(cfg) if v.smooth else None,
+        E_local=local_enhancer(cfg) if v.enhance else None,
+        E_global=transform_network(cfg) if v.enhance else None,
+        phi=phi,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+
+def norm2(d: Tensor) -> Tensor:
+    """||d||_F^2: the sum of squares over colours and pixels (49,152 terms at 128x128), mean over the batch."""
+    return d.square().flatten(1).sum(1).mean()
+
+
+def sums(cfg: Config) -> float:
+    """The factor on sums over pixels that keeps their weight at sizes below 128 (D10)."""
+    return (128 / cfg.size) ** 2
+
+
+def content(u: Tensor, v: Tensor) -> Tensor:
+    """Eq. (1), of feature maps phi_l: ||u - v||_F^2 / (2 C H W), mean over the batch."""
+    return (u - v).square().mean() / 2
+
+
+def id_phi(phi: Phi, Tx: Tensor, x: Tensor, w: tuple[float, float]) -> Tensor:
+    """Eq. (2): sum over l = 4, 5 of w_l times the content loss on phi_l. phi_l(x) is a constant."""
+    with torch.no_grad():
+        at_x = phi.maps(x)
+    at_Tx = phi.maps(Tx)
+    return w[0] * content(at_Tx[4], at_x[4]) + w[1] * content(at_Tx[5], at_x[5])
+
+
+def adv_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Eq. (3) for D, negated and repaired (D1), on logits: -E[log D(a)] - E[log(1 - D(T(x)))]. Never negative."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def adv_t(fake: Tensor) -> Tensor:
+    """Eq. (3) for T, less its constant 1, on logits: -E[log D(T(x))]."""
+    return F.softplus(-fake).mean()
+
+
+def reconstruct(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (4): what g minimises, the content losses of phi_4 and phi_5 between g(x) and x. No pixel term: colours may drift."""
+    value = id_phi(nets.phi, nets.g(batch.x), batch.x, (cfg.w_4, cfg.w_5))
+    return value, {"content": value.detach()}
+
+
+def denoise(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (5): what f minimises, ||f(g(x)) - x||^2 + ||f(x) - x||^2, sums over pixels; g is frozen."""
+    x = batch.x
+    with torch.no_grad():
+        gx = nets.g(x)
+    noisy, clean = norm2(nets.f(gx) - x), norm2(nets.f(x) - x)
+    return noisy + clean, {"noisy": noisy.detach(), "clean": clean.detach()}
+
+
+def smooth(f: nn.Module, Tx: Tensor) -> Tensor:
+    """Eq. (6): ||f(T(x)) - T(x)||_F^2, a sum over pixels."""
+    return norm2(f(Tx) - Tx)
+
+
+def dynamic(u: Tensor, v: Tensor) -> Tensor:
+    """Eq. (12), of feature maps D_l: ||u - v||_F^2 / (2 C H W), mean over the batch."""
+    return content(u, v)
+
+
+def id_dynamic(at_Tx: list[Tensor], at_x: list[Tensor], w: tuple[float, float]) -> Tensor:
+    """Eq. (13): sum over l = 4, 5 of w_l times the loss on D_l, from the maps of T(x) and of x."""
+    return w[0] * dynamic(at_Tx[4], at_x[4]) + w[1] * dynamic(at_Tx[5], at_x[5])
+
+
+def inputs_and_guided(batch) -> tuple[Tensor, Tensor]:
+    """x and a: the halves of a balanced batch, without and with the reference attribute."""
+    return batch.x.chunk(2)
+
+
+def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (7) and Eq. (14) as D minimises them: the adversarial term alone (D1, D2), unless dyn_to_D puts the identity term back."""
+    x, a = inputs_and_guided(batch)
+    with torch.no_grad():
+        Tx = nets.T(x)
+    real, fake = nets.D(torch.cat([a, Tx])).chunk(2)  # no normalisation in D: one call equals two
+    adv = adv_d(real, fake)
+    total, parts = adv, {"adv": adv, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
+    if cfg.dyn_to_D != "none" and VARIANTS[cfg.variant].identity == "D":
+        identity = cfg.lambda_D * id_dynamic(nets.D.maps(Tx), nets.D.maps(x), (cfg.w_4, cfg.w_5))
+        total, parts["id"] = adv + (identity if cfg.dyn_to_D == "min" else -identity), identity
+    return total, {k: v.detach() for k, v in parts.items()}
+
+
+def t_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (7) (DIAT) and Eq. (14) (DIAT-A) as T minimises them: adversarial + lambda identity + gamma smoothness."""
+    x, _ = inputs_and_guided(batch)
+    v, w = VARIANTS[cfg.variant], (cfg.w_4, cfg.w_5)
+    Tx = nets.T(x)
+    maps = nets.D.maps(Tx)
+    adv = adv_t(nets.D.fc(maps[-1].flatten(1)))
+    identity = regular = adv.new_zeros(())
+    if v.identity == "phi":
+        identity = cfg.lambda_phi * id_phi(nets.phi, Tx, x, w)
+    if v.identity == "D":
+        with torch.no_grad():
+            at_x = nets.D.maps(x)
+        identity = cfg.lambda_D * id_dynamic(maps, at_x, w)
+    if v.smooth:
+        regular = cfg.gamma * sums(cfg) * smooth(nets.f, Tx)
+    return adv + identity + regular, {"adv": adv.detach(), "id": identity.detach(), "smooth": regular.detach()}
+
+
+def rec_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (8): T learns to return its input, ||x - T(x)||_F^2, a sum over pixels, mean over the batch."""
+    value = norm2(batch.x - nets.T(batch.x))
+    psnr = 10 * torch.log10(4 * batch.x[0].numel() / value.detach().clamp_min(1e-9))
+    return value, {"rec": value.detach(), "psnr": psnr}
+
+
+def dis_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (9): D learns the attribute, (y - D(x))^2 after the sigmoid, mean over the batch."""
+    said = nets.D(batch.x).sigmoid()
+    value = (batch.y - said).square().mean()
+    return value, {"dis": value.detach(), "accuracy": ((said > 0.5) == (batch.y > 0.5)).float().mean().detach()}
+
+
+def e_local_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (10), the mask inside the norm: outside the hull E(x, T(x)) equals x, inside it its features equal T(x)'s. T is frozen.
+
+    The pixel term is a sum (D10) where phi is raw and a mean where phi has unit scale (D6); the content terms are means.
+    """
+    x, m = batch.x, batch.planes
+    nets.T.eval()  # stage two sees what the finished T makes, one face at a time
+    with torch.no_grad():
+        Tx = nets.T(x)
+        wanted = nets.phi.maps(m * Tx, 2)
+    y = nets.E_local(torch.cat([x, Tx], 1))
+    found = nets.phi.maps(m * y, 2)
+    outside = norm2((1 - m) * (y - x)) * (sums(cfg) if cfg.phi_norm == "raw" else 1 / x[0].numel())
+    inside = sum(b * content(u, v) for b, u, v in zip((cfg.beta_0, cfg.beta_1, cfg.beta_2), found, wanted, strict=True))
+    return outside + inside, {"outside": outside.detach(), "inside": inside.detach()}
+
+
+def e_global_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (11): E learns to sharpen, ||E(B(x)) - x||_F^2, a sum over pixels, mean over the batch."""
+    value = norm2(nets.E_global(blur(batch.x, cfg)) - batch.x)
+    return value, {"deblur": value.detach()}
+
+
+def blur(x: Tensor, cfg: Config) -> Tensor:
+    """B: Gaussian, sigma 1.8 pixels at 128 (in proportion below), cut at 3.3 sigma, reflected at the border. Keeps constants."""
+    sigma, r = cfg.sigma * cfg.size / 128, max(1, ceil(6 * cfg.size / 128))
+    line = torch.exp(-torch.arange(-r, r + 1, dtype=x.dtype, device=x.device).square() / (2 * sigma**2))
+    line = (line / line.sum()).repeat(3, 1)
+    x = F.conv2d(F.pad(x, (r, r, 0, 0), mode="reflect"), line[:, None, None, :], groups=3)
+    return F.conv2d(F.pad(x, (0, 0, r, r), mode="reflect"), line[:, None, :, None], groups=3)
+
+
+# ------------------------------------------------------------------------------------------------ data (Sec. 5.1) and stages (Algorithm 1)
+
+
+def chosen(faces: FaceSet, split: Split, cfg: Config) -> np.ndarray:
+    """(N,) bool: the "subset of the aligned CelebA" without its most turned clusters (D8)."""
+    return landmarks.frontal(faces, split, cfg.clusters, cfg.dropped, 0) if cfg.clusters else np.ones(len(faces), bool)
+
+
+def whole_set(task: Task, cfg: Config, faces: FaceSet, split: Split, seed: int) -> Examples:
+    """Pre-training: all chosen training faces; label: has the reference attribute."""
+    index = split.train[chosen(faces, split, cfg)[split.train]]
+    return Examples(index, (faces.column(task.attribute)[index] == task.target)[:, None].astype(np.float32))
+
+
+def both_sets(task: Task, cfg: Config, faces: FaceSet, split: Split, seed: int) -> Examples:
+    """Algorithm 1, line 1: the guided set, all faces with the attribute (label 1), and the input set, 2,000 random ones without it (label 0)."""
+    whole = whole_set(task, cfg, faces, split, seed)
+    without = np.flatnonzero(whole.labels[:, 0] == 0)
+    without = np.random.default_rng([seed, 1]).permutation(without)[: cfg.inputs]
+    rows = np.concatenate([np.sort(without), np.flatnonzero(whole.labels[:, 0] == 1)])
+    return Examples(whole.index[rows], whole.labels[rows])
+
+
+def masks(task: Task, cfg: Config, points: np.ndarray, size: int) -> Tensor:
+    """m: (n, 1, size, size) bool, the hull of the task's landmarks with its margin. points: (n, 68, 2)."""
+    eyes = np.linalg.norm(points[:, 42:48].mean(1) - points[:, 36:42].mean(1), axis=1)
+    hulls = [landmarks.hull_mask(p[None, list(task.hull)], size, cfg.margin * d) for p, d in zip(points, eyes, strict=True)]
+    return torch.cat(hulls)
+
+
+def inputs_with_masks(task: Task, cfg: Config, points, faces: FaceSet, split: Split, seed: int) -> Examples:
+    """Stage two, local: the input set, each face with its mask."""
+    both = both_sets(task, cfg, faces, split, seed)
+    index = both.index[both.labels[:, 0] == 0]
+    points = landmarks.points68(faces)[0] if points is None else points
+    return Examples(index, np.zeros((len(index), 1), np.float32), masks(task, cfg, points[index], faces.size).numpy().astype(np.uint8) * 255)
+
+
+def stages(cfg: Config, points: np.ndarray | None = None) -> list[Stage]:
+    """Per task: pre-training of T and D, of g and f where l_smooth needs them; Algorithm 1; enhancement. points: (N, 68, 2) landmarks of
+    the set, None to take what the set has. Raises DataError if VGG-Face is wanted and its weights are not there."""
+    v, out = VARIANTS[cfg.variant], []
+    if cfg.phi == VGG_FACE:
+        weights_file()
+    lr, betas = cfg.lr_A if v.identity == "D" else cfg.lr, (0.9, 0.999)
+
+    def update(name, loss, lr=cfg.lr, **more):
+        return Update(name, (name,), loss, lr, betas, **more)
+
+    for name in tasks_of(cfg):
+        task, size = TASKS[name], 2 * cfg.batch
+        everything = partial(whole_set, task, cfg)
+
+        def stage(what, updates, cycles, sampler, examples, size=size, name=name, task=task):
+            out.append(Stage(f"{name}: {what}", name, (task.attribute,), updates, cycles, size, sampler, examples=examples))
+
+        stage("pre-training", (update("T", rec_loss), update("D", dis_loss)), cfg.pre_cycles, cfg.sampler, everything)
+        if v.smooth:
+            stage("reconstruction", (update("g", reconstruct),), cfg.g_cycles, "natural", everything)
+            stage("denoising", (update("f", denoise),), cfg.f_cycles, "natural", everything)
+        alternate = (update("D", d_loss, lr, repeats=cfg.d_step), update("T", t_loss, lr, repeats=cfg.t_step))
+        stage("transform", alternate, cfg.cycles, "balanced", partial(both_sets, task, cfg))
+        if v.enhance and task.hull:
+            stage("enhancement", (update("E_local", e_local_loss),), cfg.e_cycles, "natural", partial(inputs_with_masks, task, cfg, points))
+        elif v.enhance:
+            stage("enhancement", (update("E_global", e_global_loss),), cfg.e_cycles, "natural", everything)
+    return out
+
+
+def using(phi: Phi, points: np.ndarray | None = None) -> SimpleNamespace:
+    """This module with phi and the landmarks of the set put in: what `engine.train` and `runs.trained` take."""
+    return SimpleNamespace(**globals() | {"build": partial(build, phi=phi), "stages": partial(stages, points=points)})
+
+
+# ------------------------------------------------------------------------------------------------ editing
+
+
+@dataclass(frozen=True)
+class Edit:
+    """image: (B, 3, H, H), [-1, 1], the edited face. transformed: T(x), what stage two started from. mask: none, the method predicts none."""
+
+    image: Tensor
+    transformed: Tensor
+    mask: None = None
+
+
+@torch.no_grad()
+def edit(nets: Nets, x: Tensor, task: str, cfg: Config, enhance: bool = True) -> Edit:
+    """Give faces the reference attribute of a task: T(x), then E(x, T(x)) (local) or E(B(T(x))) (global) unless the model has no E, or
+    enhance is False. x: (B, 3, H, H), [-1, 1]."""
+    Tx = nets.T(x)
+    if not enhance or nets.E_local is None:
+        return Edit(Tx, Tx)
+    y = nets.E_local(torch.cat([x, Tx], 1)) if TASKS[task].hull else nets.E_global(blur(Tx, cfg))
+    return Edit(y.clamp(-1, 1), Tx)
+
+
+def editor(models: dict[str, Nets], cfg: Config, enhance: bool = True):
+    """One function for all tasks: (attribute, x, target) -> Edit. A model goes one way: a value of the attribute that no model was trained for
+    gives x back. target between 0 and 1 mixes the two pictures pixel by pixel, which was never trained."""
+
+    def towards(attribute: str, x: Tensor, target: float) -> Edit:
+        trained = {t.target: name for name, t in TASKS.items() if name in models and t.attribute == attribute}
+        at = {value: edit(models[name], x, name, cfg, enhance) for value, name in trained.items()}
+        no, yes = at.get(0, Edit(x, x)), at.get(1, Edit(x, x))
+        return Edit(no.image.lerp(yes.image, float(target)), no.transformed.lerp(yes.transformed, float(target)))
+
+    return towards
