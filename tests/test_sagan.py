@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -281,3 +282,38 @@ def test_edit_goes_both_ways_and_keeps_to_the_mask():
     assert not torch.equal(up.image, down.image) and torch.equal(up.mask, down.mask)
     assert torch.allclose(up.image - x, up.mask * (up.attribute_image - x), atol=1e-6)
     assert not up.image.requires_grad
+
+
+def test_without_attention_the_edit_is_the_attribute_image():
+    cfg = small(attention=False)
+    nets, x = sagan.build(cfg), batch(n=3).x
+    out = sagan.edit(nets, x, 1)
+    assert nets.G.san is None and (out.mask == 1).all() and torch.equal(out.image, out.attribute_image)
+    total, parts = sagan.g_loss(nets, batch(), cfg)
+    total.backward()
+    assert parts["mask_mean"] == 1 and all(p.grad is not None for p in nets.G.parameters())
+    with_mask = sagan.build(small())
+    assert count(with_mask.G) - count(nets.G) == count(with_mask.G.san)
+
+
+def test_ablations_differ_in_one_field_each():
+    cfg = sagan.cpu()
+    arms = sagan.ablations(cfg)
+    for name, field, value in (("b = 1", "attention", False), ("no identity term", "lambda_2", 0), ("natural sampling", "sampler", "natural")):
+        changed = {k for k, v in vars(arms[name]).items() if v != vars(cfg)[k]}
+        assert changed == {"attribute", field} and getattr(arms[name], field) == value and arms[name].attribute == "Eyeglasses"
+    assert "balanced sampling" in sagan.ablations(sagan.paper())
+    # without the identity term an edit towards the own label costs nothing
+    nets = sagan.build(small())
+    assert sagan.g_loss(nets, batch(), small(lambda_2=0.0))[1]["rec_same"] == 0 < sagan.g_loss(nets, batch(), small())[1]["rec_same"]
+
+
+def test_mask_alarm():
+    def stage(name, mask, cls):
+        return pd.DataFrame({"stage": name, "G/mask_mean": [0.5] * 8 + [mask] * 2, "G/cls": [0.7] * 8 + [cls] * 2})
+
+    cases = {"healthy": (0.1, 0.4), "closed": (0.001, 2.0), "small but working": (0.001, 0.1), "weak": (0.003, 2.0), "open": (0.95, 0.1)}
+    found = sagan.mask_alarm(pd.concat([stage(name, *values) for name, values in cases.items()])).set_index("stage")
+    assert list(found.index) == list(cases) and list(found["mean of the mask"]) == [m for m, _ in cases.values()]
+    alarms = found["collapse"].to_dict()
+    assert alarms == {"healthy": "none", "closed": "ALARM: closed", "small but working": "none", "weak": "none", "open": "ALARM: open everywhere"}

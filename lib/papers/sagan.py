@@ -21,10 +21,11 @@ lambda_1, lambda_2, lambda_gp  weights of dual and identity reconstruction, and 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -128,6 +129,7 @@ class Config:
     d_per_g: int = 3  # Sec. 3
     g_steps: int = PAPER_STEPS  # G updates per attribute; not stated: D2
     sampler: str = "natural"  # not stated: D9
+    attention: bool = True  # Eq. (7); False: b := 1 everywhere, F_m alone (an ablation)
     # what is not the method: data and evaluation
     faces: int = 200_000  # synthetic faces to render (a folder of faces is read whole)
     split: str = "most_images"  # Sec. 4.1; or "random": D11
@@ -250,7 +252,7 @@ class Generator(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.amn = encoder_decoder(3 + 1, 3, cfg.width, cfg.blocks, nn.Tanh())
-        self.san = encoder_decoder(3, 1, cfg.width, cfg.blocks, nn.Sigmoid())
+        self.san = encoder_decoder(3, 1, cfg.width, cfg.blocks, nn.Sigmoid()) if cfg.attention else None
 
     def F_m(self, I: Tensor, c: Tensor) -> Tensor:
         """Eq. (5): I_a = F_m(I, c), with c (B, 1) as a constant fourth plane. (B, 3, H, H), [-1, 1]."""
@@ -258,8 +260,8 @@ class Generator(nn.Module):
         return self.amn(torch.cat([I, plane], dim=1))
 
     def F_a(self, I: Tensor) -> Tensor:
-        """Eq. (6): b = F_a(I). (B, 1, H, H), [0, 1]."""
-        return self.san(I)
+        """Eq. (6): b = F_a(I). (B, 1, H, H), [0, 1]; ones in the ablation without attention."""
+        return torch.ones_like(I[:, :1]) if self.san is None else self.san(I)
 
     def forward(self, I: Tensor, c: Tensor) -> Tensor:
         """Eq. (4): I-hat = G(I, c). (B, 3, H, H), [-1, 1]."""
@@ -409,6 +411,31 @@ def edit(nets: Nets, x: Tensor, target: Tensor | float) -> Edit:
 def editor(models: dict[str, Nets]) -> Callable:
     """One function for all attributes: (attribute, x, target) -> Edit, each attribute by its own model."""
     return lambda attribute, x, target: edit(models[attribute], x, target)
+
+
+def ablations(cfg: Config) -> dict[str, Config]:
+    """Configurations that differ from cfg in one part of the method, on its first attribute: no mask, no identity term, the other sampler."""
+    one, other = replace(cfg, attribute=attributes_of(cfg)[0]), "natural" if cfg.sampler == "balanced" else "balanced"
+    return {
+        "b = 1": replace(one, attention=False),
+        "no identity term": replace(one, lambda_2=0.0),
+        f"{other} sampling": replace(one, sampler=other),
+    }
+
+
+def mask_alarm(history: pd.DataFrame) -> pd.DataFrame:
+    """Whether a mask collapsed: per stage the mean of b and of G's attribute loss over the last fifth of history.csv's rows, and a verdict.
+
+    An attention mask fails in two ways: it closes and nothing is edited (mean b below 0.002 with an attribute loss above 1.5), or it opens
+    everywhere and confines nothing (mean b above 0.9).
+    """
+    rows = []
+    for stage, part in history.groupby("stage", sort=False):
+        last = part.tail(max(1, len(part) // 5))[["G/mask_mean", "G/cls"]].mean()
+        closed, opened = last["G/mask_mean"] < 0.002 and last["G/cls"] > 1.5, last["G/mask_mean"] > 0.9
+        verdict = "ALARM: closed" if closed else "ALARM: open everywhere" if opened else "none"
+        rows.append((stage, last["G/mask_mean"], last["G/cls"], verdict))
+    return pd.DataFrame(rows, columns=["stage", "mean of the mask", "attribute loss of G", "collapse"])
 
 
 def verification_pairs(identities: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
