@@ -281,17 +281,23 @@ def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: 
     require_test_faces(faces, split, attribute)
     index = test_index(faces, split, attribute, 1 - target, n)
     have = test_index(faces, split, attribute, target, n)
-    x, results, seconds = as_images(faces, index), [], 0.0
+    x = as_images(faces, index)
+    y, mask, ms = run_edit(edit, attribute, x, target, device)
+    region, source = region_of(faces, index, attribute)
+    truth = counterfactuals(faces, index, attribute, target)
+    return Edited(attribute, target, index, x, y, mask, region, source, truth, as_images(faces, have), ms)
+
+
+def run_edit(edit: Callable, attribute: str, x: Tensor, target: int, device="cpu") -> tuple[Tensor, Tensor | None, float]:
+    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on the CPU."""
+    results, seconds = [], 0.0
     for part in x.split(64):
         began = time.perf_counter()
         result = edit(attribute, part.to(device), target)
         results.append((result.image.cpu(), None if result.mask is None else result.mask.cpu()))
         seconds += time.perf_counter() - began
-    region, source = region_of(faces, index, attribute)
-    return Edited(
-        attribute, target, index, x, torch.cat([y for y, _ in results]), None if results[0][1] is None else torch.cat([m for _, m in results]),
-        region, source, counterfactuals(faces, index, attribute, target), as_images(faces, have), 1000 * seconds / len(x),
-    )  # fmt: skip
+    masks = None if results[0][1] is None else torch.cat([m for _, m in results])
+    return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
 
 
 def row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
