@@ -38,6 +38,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "not tested": "untested"}  # verdict -> CSS class
 
+SUMMARIES = {"comparison": "The five papers side by side", "claims": "Every claim of the five papers"}  # pages that only read results/
 PAPERS = {  # in the order of the notebooks; key -> (title, citation)
     "atigan": (
         "ATI-GAN: Local Facial Attribute Transfer through Inpainting",
@@ -110,8 +111,8 @@ def index(results: Path, reports: Path) -> Path:
     """Write `reports`/index.html: every run under `results`/<paper>/<run_id>/run.json, newest first, and return its path.
 
     A complete run links to `reports`/<paper>-<run_id>.html where that file exists; its claims.csv is counted by verdict.
-    Runs made beside another one are on that one's page. Papers without a run are named as such; pages about face sets
-    (`reports`/data-*.html) are linked.
+    Runs made beside another one are on that one's page. Papers without a run are named as such; summaries and pages about face
+    sets (`reports`/data-*.html) are linked where they exist.
     Raises ReportError naming the file for a broken run.json or claims.csv.
     """
     results, reports = Path(results), Path(reports)
@@ -137,7 +138,9 @@ def index(results: Path, reports: Path) -> Path:
     page = _page("Five face-editing papers, reproduced")
     page["style"] = Markup(page["style"])
     data = [(p.name, p.stem.removeprefix("data-")) for p in sorted(reports.glob("data-*.html"))]
-    return _write(reports / "index.html", environment.get_template("runs.html.j2").render(page=page, papers=papers, data=data))
+    together = [(f"{name}.html", title) for name, title in SUMMARIES.items() if (reports / f"{name}.html").exists()]
+    text = environment.get_template("runs.html.j2").render(page=page, papers=papers, data=data, together=together)
+    return _write(reports / "index.html", text)
 
 
 # ---- the page ----

@@ -1,4 +1,5 @@
-"""Run a notebook and make its report: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`.
+"""Run a notebook and make its report: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`,
+`python -m lib.run comparison`, `python -m lib.run claims`.
 
 Adds to papermill what it lacks: unknown and mistyped parameters are refused, the data are read and checked before a kernel starts, a failed
 run says why and leaves no report. Exit codes: 0 complete, 1 the run failed, 2 bad parameters or data, 130 interrupted.
@@ -16,19 +17,20 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import data_views, metrics, report, runs
+from lib import comparison, data_views, metrics, report, runs
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
 DATA = "data"  # the notebook about the faces themselves
 PAPERS = tuple(sorted(p.stem for p in (runs.ROOT / "lib" / "papers").glob("*.py") if p.stem != "__init__"))
+NAMES = (*PAPERS, DATA, *report.SUMMARIES)
 
 
 def notebook_of(name: str) -> Path:
-    """notebooks/NN_<name>.ipynb of a paper or of `data`. Raises ParameterError if there is none (yet)."""
+    """notebooks/NN_<name>.ipynb of a paper, of `data` or of a summary. Raises ParameterError if there is none (yet)."""
     found = sorted((runs.ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb"))
-    if name not in (*PAPERS, DATA) or not found:
-        raise ParameterError(unknown(name, (*PAPERS, DATA)).replace("parameter", "paper"))
+    if name not in NAMES or not found:
+        raise ParameterError(unknown(name, NAMES).replace("parameter", "paper"))
     return found[0]
 
 
@@ -37,7 +39,7 @@ def parameters(name: str, given: list[tuple[str, str]]) -> dict:
     Config goes into `overrides`. Raises ParameterError."""
     notebook = notebook_of(name)
     names = declared(notebook)
-    fields = {} if name == DATA else importlib.import_module(f"lib.papers.{name}").Config.__annotations__
+    fields = {} if name not in PAPERS else importlib.import_module(f"lib.papers.{name}").Config.__annotations__
     hints = {n: kind for n, (kind, _) in names.items()}
     values = {n: default for n, (_, default) in names.items()}
     overrides = {}
@@ -87,6 +89,20 @@ def show_data(values: dict, reports: Path) -> int:
         return 130 if INTERRUPTED in failure else 1
     out = publish(folder, f"{DATA}-{name}", "The faces", data_views.facts(faces), faces.publishable, values["with_images"], reports)
     print(out)
+    return 0
+
+
+def show_summary(name: str, values: dict, reports: Path) -> int:
+    """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. Returns the exit code."""
+    found, _ = comparison.select(runs.ROOT / "results", values["data"], values["profile"])
+    folder = runs.ROOT / "results" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    failure = run_notebook(name, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder)})
+    if failure:
+        print(f"{name}: failed: {failure}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
+        return 130 if INTERRUPTED in failure else 1
+    facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
+    print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
     return 0
 
 
@@ -141,7 +157,7 @@ def publish(folder: Path, stem: str, title: str, facts: dict, publishable: bool,
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description="Run a paper's notebook, or the one about the faces, and render its page.")
-    parser.add_argument("paper", help=f"one of {', '.join((*PAPERS, DATA))}")
+    parser.add_argument("paper", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces of a data set that may not be published (pages git ignores)")
     parser.add_argument("--reports", type=Path, default=runs.ROOT / "reports", help="where the page goes (default: reports/)")
@@ -149,9 +165,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("papermill").setLevel(logging.WARNING)
     try:
         values = parameters(args.paper, [tuple(p) for p in args.p])
+        if args.paper in report.SUMMARIES:
+            return show_summary(args.paper, values, args.reports)
         values["with_images"] = values["with_images"] or args.with_images
         return show_data(values, args.reports) if args.paper == DATA else execute(args.paper, values, args.reports)
-    except (ParameterError, DataError, runs.RunError) as error:
+    except (ParameterError, DataError, runs.RunError, comparison.NothingToCompare) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -1,0 +1,255 @@
+"""What all runs say together, read from results/ alone: leaderboard, claims ledger, ranks. Nothing is trained or measured here.
+
+A `method` is a name in the column `column` of metrics.csv, together with the paper in whose run it was measured: StarGAN in SaGAN's run and
+StarGAN in BridgeGAN's run were trained differently and are two lines.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy.stats import friedmanchisquare, studentized_range, t
+
+from lib import tables
+from lib.claims import VERDICTS
+from lib.metrics import Value
+
+REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
+HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
+LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
+
+
+class NothingToCompare(RuntimeError):
+    """There is no complete run of the data and profile that were asked for; the message lists those there are."""
+
+
+def runs(results: Path) -> pd.DataFrame:
+    """Every complete run that stands for itself (not those trained beside one): paper, run, data, profile, seed, size, share of the paper's
+    training, seconds, attribute judge's hash, hardware, date, folder."""
+    rows = []
+    for file in sorted(results.glob("*/*/run.json")):
+        r = json.loads(file.read_text())
+        if r["status"] != "complete" or "beside" in r or "judges" not in r:
+            continue
+        rows.append(
+            {
+                "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"], "size": r["size"],
+                "share": r["share_of_paper"], "seconds": r["seconds"], "judge": r["judges"]["attribute"]["id"],
+                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"], "date": r["finished"][:10], "folder": file.parent,
+            }
+        )  # fmt: skip
+    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "seconds", "judge", "hardware", "date", "folder"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def newest(found: pd.DataFrame) -> pd.DataFrame:
+    """One run per (paper, data, profile, seed): the one that finished last, where a paper was run with several configurations."""
+    return found.sort_values(["date", "run"]).groupby(["paper", "data", "profile", "seed"], as_index=False).last()
+
+
+def measurements(found: pd.DataFrame) -> pd.DataFrame:
+    """All metric rows of those runs, with paper, run, seed and judge beside them, and `name`, the method as tables show it."""
+    frames = []
+    for r in found.itertuples():
+        rows = pd.read_csv(r.folder / "metrics.csv")
+        frames.append(rows.assign(paper=r.paper, run=r.run, seed=r.seed, judge=r.judge))
+    if not frames:
+        return pd.DataFrame()
+    rows = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "metric", "row", "column"])
+    both = rows[rows["metric"] == "edit_success"].groupby("column")["paper"].nunique()
+    shared = set(both[both > 1].index) - set(REFERENCES)  # such names need the paper to be told apart
+    rows["name"] = [f"{c} (in {p}'s run)" if c in shared else c for c, p in zip(rows["column"], rows["paper"], strict=True)]
+    return rows
+
+
+def select(results: Path, data: str, profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of one data set and profile and their measurements. Raises NothingToCompare."""
+    every = runs(results)
+    found = newest(every[(every["data"] == data) & (every["profile"] == profile)])
+    if found.empty:
+        have = "; ".join(sorted({f"{r.data}, {r.profile}" for r in every.itertuples()})) or "none at all"
+        raise NothingToCompare(f"{results}: no complete run of data {data}, profile {profile}. There are: {have}.")
+    return found, measurements(found)
+
+
+def over_seeds(values: np.ndarray) -> Value:
+    """Mean over seeds with the 95 % t interval between them; a single seed has none (nan). n is the number of seeds."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return Value(float(values[0]), float("nan"), float("nan"), 1)
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Value(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, len(values))
+
+
+def edits(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods (not floor or ceiling)."""
+    is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
+    return rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES)]
+
+
+def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
+    """One line per method: the mean of every metric over the attribute directions it was measured on (those of `attributes`, if given), then
+    over seeds. The number of directions stands beside it: means over different directions are not on one footing, `by_direction` is."""
+    found = edits(rows)
+    if attributes:
+        found = found[found["row"].str[:-2].isin(attributes)]
+    out = []
+    for name, group in found.groupby("name", sort=False):
+        line = {"method": name, "directions": group.loc[group["metric"] == "edit_success", "row"].nunique(), "seeds": group["seed"].nunique()}
+        for metric in (*HIGHER, *LOWER):
+            seeds = group[group["metric"] == metric].groupby("seed")["value"].mean()
+            if len(seeds):
+                v = over_seeds(seeds.to_numpy())
+                text = tables.number(metric, v.value)
+                line[metric] = text if np.isnan(v.ci_low) else f"{text} [{tables.number(metric, v.ci_low)}, {tables.number(metric, v.ci_high)}]"
+        out.append(line)
+    return pd.DataFrame(out).fillna("")
+
+
+def by_direction(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Methods by attribute directions, the mean over seeds of one metric; empty where a method does not make that edit."""
+    found = edits(rows)
+    found = found[found["metric"] == metric]
+    return found.pivot_table(index="name", columns="row", values="value", aggfunc="mean", sort=False).rename_axis(index=None, columns=None)
+
+
+def training(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """What the training of every method cost: images seen per update, seconds, and the share of the paper's schedule for the paper's own."""
+    cost = rows[(rows["table"] == "training") & rows["metric"].isin(["images_seen", "train_seconds"])]
+    if cost.empty:
+        return pd.DataFrame(columns=["method"])
+    label = np.where(cost["metric"] == "images_seen", "images seen by " + cost["row"], "seconds")
+    wide = cost.assign(what=label).pivot_table(index=["name", "paper"], columns="what", values="value", aggfunc="mean", sort=False).reset_index()
+    share = found.groupby("paper")["share"].mean()
+    wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" for p in wide["paper"]])
+    return wide.rename(columns={"name": "method", "paper": "in the run of"}).rename_axis(columns=None)
+
+
+def common_block(rows: pd.DataFrame, metric: str = "edit_success", least: int = 3) -> pd.DataFrame:
+    """The largest full block of `by_direction`: at least `least` methods, all measured on the same directions (most cells wins)."""
+    table, best = by_direction(rows, metric), pd.DataFrame()
+    for _, directions in table.notna().iterrows():
+        block = table.loc[:, directions].dropna()
+        if len(block) >= least and block.size > best.size:
+            best = block
+    return best
+
+
+def ranks(block: pd.DataFrame, higher: bool = True) -> tuple[pd.Series, float, float]:
+    """Mean rank per method over the directions (1 is best), Friedman's p, and Nemenyi's critical difference at 5 %: two methods whose mean
+    ranks are closer are not told apart. Directions of one model are not independent, so the test is too sure of itself. Fewer than three
+    methods or two directions have ranks but neither p nor difference (nan)."""
+    k, n = block.shape
+    order = block.rank(ascending=not higher).mean(axis=1).sort_values() if k else pd.Series(dtype=float)
+    if k < 3 or n < 2:
+        return order, float("nan"), float("nan")
+    difference = float(studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
+    return order, float(friedmanchisquare(*block.to_numpy()).pvalue), difference
+
+
+def rank_words(block: pd.DataFrame) -> str:
+    """The rank test in a sentence."""
+    _, p, difference = ranks(block)
+    if np.isnan(difference):
+        return "Fewer than three methods share two attribute directions or more: there is nothing to rank."
+    return f"Friedman p = {p:.2g}, {len(block)} methods over {block.shape[1]} directions; critical difference {difference:.2f} ranks."
+
+
+# ---------------------------------------------------------------------------------------------- claims
+
+
+def ledger(found: pd.DataFrame) -> pd.DataFrame:
+    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, what was measured, n, verdict, run."""
+    frames = [pd.read_csv(r.folder / "claims.csv").assign(paper=r.paper, run=r.run) for r in found.itertuples() if (r.folder / "claims.csv").exists()]
+    columns = ["paper", "id", "claim", "source", "criterion", "measured", "n", "verdict", "run"]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def counts(claims: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts per paper."""
+    table = claims.groupby(["paper", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
+    return table.reset_index().rename_axis(columns=None)
+
+
+METHODS = ("StarGAN", "CycleGAN", "ResGAN", "ResidualGAN", "STGAN", "SMIT", "ELEGANT", "HomoGAN", "CNIA", "inpainting", "baseline", " methods")
+
+
+def about_others(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims whose text or criterion names another method."""
+    text = claims["claim"] + " " + claims["criterion"]
+    named = text.str.contains("|".join(METHODS), case=False, regex=True)
+    return claims.loc[named, ["paper", "id", "claim", "verdict", "measured"]]
+
+
+def of_paper(claims: pd.DataFrame, paper: str) -> pd.DataFrame:
+    """One paper's claims; one line that says so where no run of it is there."""
+    mine = claims[claims["paper"] == paper].drop(columns="paper")
+    return mine if len(mine) else pd.DataFrame({"claims": ["no complete run of this paper with these data and this profile"]})
+
+
+def sentence(claims: pd.DataFrame) -> str:
+    """The totals in words."""
+    total = claims["verdict"].value_counts()
+    parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
+    return f"{len(claims)} claims from {len(claims[['paper', 'run']].drop_duplicates())} runs: {parts}."
+
+
+# ---------------------------------------------------------------------------------------------- figures
+
+
+def heatmap(table: pd.DataFrame, label: str) -> Figure:
+    """A table of shares, methods by directions, printed in the cells; empty where a method does not make that edit."""
+    figure = Figure(figsize=(2.6 + 0.46 * table.shape[1], 1.4 + 0.34 * len(table)), layout="constrained")
+    axis = figure.subplots()
+    text = {"fontsize": 7}
+    sns.heatmap(100 * table, annot=True, fmt=".0f", vmin=0, vmax=100, cmap="crest", ax=axis, annot_kws=text, cbar_kws={"label": f"{label} (%)"})
+    axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns, rotation=60, ha="right", fontsize=7)
+    axis.tick_params(axis="y", rotation=0, labelsize=8)
+    return figure
+
+
+def pareto(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> Figure:
+    """Edit success against change outside the region, one point per method (mean over its directions); upper left is better. The line joins
+    the methods that no other one beats on both."""
+    found = edits(rows)
+    if attributes:
+        found = found[found["row"].str[:-2].isin(attributes)]
+    points = found[found["metric"].isin(["edit_success", "change_outside_l1"])].pivot_table(index="name", columns="metric", values="value")
+    points = points.dropna().sort_values("change_outside_l1")
+    front = points[points["edit_success"].cummax() <= points["edit_success"]]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(front["change_outside_l1"], 100 * front["edit_success"], color="0.75", lw=1, zorder=1)
+    palette = sns.color_palette("colorblind", len(points))
+    for marker, color, (name, point) in zip("osD^vP*X<>hdp8H" * 3, palette, points.iterrows(), strict=False):
+        axis.scatter(point["change_outside_l1"], 100 * point["edit_success"], color=color, marker=marker, s=55, label=name, zorder=2)
+    axis.set_xlabel("change outside the region (mean absolute, [0, 1] scale)")
+    axis.set_ylabel("edit success (%)")
+    axis.set_ylim(0, 103)
+    axis.set_xlim(left=0)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    sns.despine(ax=axis)
+    return figure
+
+
+def rank_plot(block: pd.DataFrame, label: str) -> Figure:
+    """Mean ranks as dots, the critical difference from the best one shaded; an empty picture that says so where nothing is to be ranked."""
+    mean_ranks, _, difference = ranks(block)
+    if np.isnan(difference):
+        figure = Figure(figsize=(5, 0.6))
+        figure.text(0.5, 0.5, "nothing to rank", ha="center", va="center", color="0.4")
+        return figure
+    figure = Figure(figsize=(6.5, 0.9 + 0.34 * len(mean_ranks)), layout="constrained")
+    axis = figure.subplots()
+    best = float(mean_ranks.iloc[0])
+    axis.axvspan(best, best + difference, color=matplotlib.colormaps["crest"](0.1), alpha=0.25, lw=0)
+    axis.scatter(mean_ranks, range(len(mean_ranks)), color="0.2", zorder=2)
+    axis.set_yticks(range(len(mean_ranks)), mean_ranks.index, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel(f"mean rank by {label} (1 is best); shaded: within the critical difference of the best")
+    sns.despine(ax=axis)
+    return figure

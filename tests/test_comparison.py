@@ -1,0 +1,101 @@
+"""The summary pages against a toy results folder whose answers are known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import comparison
+from lib.runs import METRIC_COLUMNS
+
+
+def put(results, paper, seed, values, *, verdicts=("reproduced", "not tested"), finished="2026-01-02", status="complete", **extra):
+    """One run's record: values {(row, column, metric): value}."""
+    folder = results / paper / f"synthetic-cpu-s{seed}-{finished[-2:]}"
+    folder.mkdir(parents=True)
+    record = {
+        "paper": paper, "run_id": folder.name, "data": "synthetic", "profile": "cpu", "seed": seed, "size": 32, "share_of_paper": 0.01,
+        "seconds": 60, "judges": {"attribute": {"id": "j"}}, "status": status, "finished": finished + "T00:00:00",
+        "trained": {"hardware": {"cpu": "a processor"}},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record | extra))
+    rows = [dict(zip(("table", "row", "column", "metric"), key, strict=True)) | {"value": v, "n": 10} for key, v in values.items()]
+    pd.DataFrame(rows, columns=METRIC_COLUMNS).to_csv(folder / "metrics.csv", index=False)
+    claims = [
+        {"id": f"H{i}", "claim": "beats StarGAN" if i else "edits", "source": "Sec. 1", "criterion": "c", "measured": "m", "n": 5, "verdict": v}
+        for i, v in enumerate(verdicts)
+    ]
+    pd.DataFrame(claims).to_csv(folder / "claims.csv", index=False)
+
+
+def success(method, *values, directions=("Eyeglasses +", "Eyeglasses -")):
+    return {("T", d, method, "edit_success"): v for d, v in zip(directions, values, strict=True)}
+
+
+@pytest.fixture
+def results(tmp_path):
+    floor = {("T", "Eyeglasses +", "unedited", "edit_success"): 0.0}
+    change = {("T", d, "SaGAN", "change_outside_l1"): 0.01 for d in ("Eyeglasses +", "Eyeglasses -")}
+    cost = {("training", "D", "SaGAN", "images_seen"): 480.0, ("training", "all", "SaGAN", "train_seconds"): 9.0}
+    put(tmp_path, "sagan", 0, floor | success("SaGAN", 0.9, 0.7) | success("StarGAN", 0.5, 0.5) | success("ResGAN", 0.1, 0.6) | change | cost)
+    put(tmp_path, "sagan", 1, success("SaGAN", 0.7, 0.5))
+    put(tmp_path, "sagan", 1, success("SaGAN", 0.0, 0.0), finished="2026-01-01")  # an older configuration
+    put(tmp_path, "sggan", 0, success("SG-GAN", 1.0, directions=("Smiling +",)) | success("StarGAN", 0.2, directions=("Smiling +",)))
+    put(tmp_path, "stargan", 0, success("StarGAN", 0.5, 0.5), beside="another")
+    put(tmp_path, "diat", 0, success("DIAT", 0.5, 0.5), status="failed")
+    return tmp_path
+
+
+def test_runs_are_the_newest_complete_ones_that_stand_for_themselves(results):
+    found, rows = comparison.select(results, "synthetic", "cpu")
+    assert list(zip(found["paper"], found["seed"], strict=True)) == [("sagan", 0), ("sagan", 1), ("sggan", 0)]
+    assert set(rows["name"]) == {"SaGAN", "StarGAN (in sagan's run)", "ResGAN", "SG-GAN", "StarGAN (in sggan's run)", "unedited"}
+    with pytest.raises(comparison.NothingToCompare, match="no complete run of data synthetic, profile gpu. There are: synthetic, cpu"):
+        comparison.select(results, "synthetic", "gpu")
+
+
+def test_the_leaderboard_averages_directions_then_seeds(results):
+    _, rows = comparison.select(results, "synthetic", "cpu")
+    board = comparison.leaderboard(rows).set_index("method")
+    assert "unedited" not in board.index and board.loc["SaGAN", "seeds"] == 2 and board.loc["SaGAN", "directions"] == 2
+    # seeds .8 and .6: mean .7, t interval with one degree of freedom 12.706 * .1
+    v = comparison.over_seeds(np.array([0.8, 0.6]))
+    assert v.value == pytest.approx(0.7) and v.ci_high - v.value == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert board.loc["SaGAN", "edit_success"].startswith("70.0 % [") and board.loc["ResGAN", "edit_success"] == "35.0 %"
+    assert board.loc["SaGAN", "change_outside_l1"] == "0.01" and board.loc["ResGAN", "change_outside_l1"] == ""
+    only = comparison.leaderboard(rows, ("Smiling",))
+    assert set(only["method"]) == {"SG-GAN", "StarGAN (in sggan's run)"}
+    cost = comparison.training(rows, comparison.select(results, "synthetic", "cpu")[0])
+    assert cost.loc[0, "images seen by D"] == 480 and cost.loc[0, "seconds"] == 9 and cost.loc[0, "share of that paper's training"] == "1 %"
+
+
+def test_ranks_and_critical_difference(results):
+    _, rows = comparison.select(results, "synthetic", "cpu")
+    block = comparison.common_block(rows)
+    assert block.shape == (3, 2)
+    mean_ranks, _, difference = comparison.ranks(block)
+    # Eyeglasses +: SaGAN .8, StarGAN .5, ResGAN .1; -: SaGAN and ResGAN .6 tie, StarGAN .5
+    assert mean_ranks.to_dict() == {"SaGAN": 1.25, "ResGAN": 2.25, "StarGAN (in sagan's run)": 2.5}
+    assert difference == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 2)), rel=1e-3)  # Demsar's q for three methods
+    few = comparison.common_block(rows, least=4)
+    assert few.empty and np.isnan(comparison.ranks(few)[2]) and "nothing to rank" in comparison.rank_words(few)
+    assert comparison.ranks(1 - block, higher=False)[0].to_dict() == mean_ranks.to_dict()
+
+
+def test_the_ledger_counts_what_the_runs_decided(results):
+    found, _ = comparison.select(results, "synthetic", "cpu")
+    claims = comparison.ledger(found)
+    assert len(claims) == 6 and comparison.sentence(claims) == "6 claims from 3 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested."
+    counts = comparison.counts(claims).set_index("paper")
+    assert counts.loc["sagan"].tolist() == [2, 0, 0, 2] and counts.loc["sggan"].tolist() == [1, 0, 0, 1]
+    assert set(comparison.about_others(claims)["id"]) == {"H1"}
+    assert len(comparison.of_paper(claims, "sggan")) == 2 and "no complete run" in comparison.of_paper(claims, "diat").iloc[0, 0]
+
+
+def test_figures_show_every_method(results):
+    _, rows = comparison.select(results, "synthetic", "cpu")
+    texts = {t.get_text() for t in comparison.heatmap(comparison.by_direction(rows, "edit_success"), "edit success").axes[0].get_yticklabels()}
+    assert "SG-GAN" in texts and "SaGAN" in texts
+    assert [t.get_text() for t in comparison.pareto(rows).axes[0].get_legend().get_texts()] == ["SaGAN"]  # the only one with both figures
+    assert comparison.rank_plot(comparison.common_block(rows), "edit success").axes
