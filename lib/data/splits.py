@@ -57,7 +57,7 @@ class Split:
         if missing := [name for name in train + test if name not in row]:
             fail(path, None, f"{len(missing)} of its images are not in the set {faces.name}, e.g. {missing[0]}", "Load the set it was made for")
         sides = [np.array([row[name] for name in names], np.int64) for names in (train, test)]
-        split = _split(faces, *sides, rule, tie_rule)
+        split = divided(faces, *sides, rule, tie_rule)
         if split.checksum != checksum:
             fail(path, None, "the file names are not in the order of the set", remedy)
         return split
@@ -84,7 +84,7 @@ def split_most_images(faces: FaceSet, train_identities: int | None = None) -> Sp
     tie_rule = f"image count descending, then identity id ascending; {tied_train} of the {tied} identities with {counts[k - 1]} images train"
     chosen = np.isin(faces.identities, ids[:k])
     rule = f"the {k} of {len(ids)} identities with most images train"
-    return _split(faces, np.flatnonzero(chosen), np.flatnonzero(~chosen), rule, tie_rule)
+    return divided(faces, np.flatnonzero(chosen), np.flatnonzero(~chosen), rule, tie_rule)
 
 
 def split_random(faces: FaceSet, seed: int, test_fraction: float = 0.2) -> Split:
@@ -98,7 +98,7 @@ def split_random(faces: FaceSet, seed: int, test_fraction: float = 0.2) -> Split
         fail(faces.name, None, problem, "Use more identities or another test_fraction")
     chosen = np.isin(faces.identities, np.random.default_rng([seed, 1]).permutation(ids)[:k])
     rule = f"{k} of {len(ids)} identities test, drawn with seed {seed}"
-    return _split(faces, np.flatnonzero(~chosen), np.flatnonzero(chosen), rule, "none")
+    return divided(faces, np.flatnonzero(~chosen), np.flatnonzero(chosen), rule, "none")
 
 
 def make_split(faces: FaceSet, rule: str) -> Split:
@@ -108,7 +108,13 @@ def make_split(faces: FaceSet, rule: str) -> Split:
     return split_most_images(faces) if rule == "most_images" else split_random(faces, 0)
 
 
-def _split(faces: FaceSet, train: np.ndarray, test: np.ndarray, rule: str, tie_rule: str) -> Split:
+def narrowed(split: Split, faces: FaceSet, keep: np.ndarray, rule: str) -> Split:
+    """The same split with only those training images for which keep (N,) is true; `rule` says in words which. DataError if none is left."""
+    return divided(faces, split.train[keep[split.train]], split.test, f"{split.rule}; of the training images {rule}", split.tie_rule)
+
+
+def divided(faces: FaceSet, train: np.ndarray, test: np.ndarray, rule: str, tie_rule: str) -> Split:
+    """A Split from the rows (int64) of both sides. Raises DataError if a side is empty or an identity is on both."""
     for side, rows in (("train", train), ("test", test)):
         if not len(rows):
             fail(faces.name, None, f"the {side} side of the split is empty", "Use more identities")
