@@ -1,0 +1,524 @@
+"""SG-GAN: networks against Tables 4 and 5, the repaired losses against NumPy, labels that stay hidden, the pool, the schedule."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ledger import equation
+from torch import nn
+from torch.nn.functional import conv2d, pad
+
+from lib import engine, runs
+from lib.data import Batches, DataError, FaceSet
+from lib.data.crop import Crop
+from lib.data.sparse import sparse_examples
+from lib.losses import gradient_penalty
+from lib.papers import sggan
+from lib.params import ParameterError
+
+
+def small(**fields) -> sggan.Config:
+    return replace(sggan.smoke(), **{"width": 3, "attributes": "gender, hair"} | fields)
+
+
+def batch(n=2, attributes=2, size=32, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 3, size, size, generator=rng) * 2 - 1
+    y = torch.tensor([[1.0, -1.0], [0.0, 1.0]]).repeat(n // 2, 1)[:, :attributes]
+    return SimpleNamespace(x=x, y=y, rng=torch.Generator().manual_seed(9))
+
+
+@pytest.fixture
+def model(float64):
+    torch.manual_seed(3)
+    cfg = small(init_std=0.1)
+    return cfg, sggan.build(cfg), batch()
+
+
+def count(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def close(a, b, tolerance=1e-9):
+    return abs(float(torch.as_tensor(a).detach()) - float(b)) <= tolerance * max(1, abs(float(b)))
+
+
+def log_softmax(z):
+    z = np.asarray(z) - np.max(z)
+    return z - np.log(np.exp(z).sum())
+
+
+def set_of(columns: dict[str, list[int]], size=32) -> FaceSet:
+    """A face set with these label columns; pictures of noise."""
+    n = len(next(iter(columns.values())))
+    images = np.random.default_rng(0).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
+    labels = np.array(list(columns.values()), np.uint8).T
+    return FaceSet("set", images, labels, tuple(columns), np.arange(n), None, "none", tuple(f"{i}.png" for i in range(n)), Crop(size), "f" * 64, True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- fact 1: one input, n m outputs
+
+
+def test_every_value_of_every_attribute_is_an_output_and_no_label_enters(float64):
+    cfg = small(attributes="gender, hair, smile")
+    nets, b = sggan.build(cfg), batch(4, 2)
+    out = nets.G(b.x)
+    assert out.shape == (4, 3, 2, 3, 32, 32) and out.abs().max() <= 1
+    flat = out.flatten(1, 2)
+    assert all((flat[:, i] - flat[:, j]).abs().max() > 1e-3 for i in range(6) for j in range(i))
+    cfg, nets = small(), sggan.build(small())
+    losses = [sggan.g_loss(nets, SimpleNamespace(x=b.x, y=y), cfg)[0] for y in (b.y, b.y[[1, 0, 3, 2]], b.y * torch.nan)]
+    assert losses[0] == losses[1] == losses[2]  # hidden, permuted or broken labels: the same
+
+
+# ---------------------------------------------------------------------------------------------------------------- fact 2: the tables
+
+
+@pytest.mark.parametrize("size", [128, 64])
+def test_layer_tables(size):
+    s, shapes = size, {}
+    nets = sggan.build(sggan.Config(size=size, attributes="hair"))
+    for name, m in (*nets.G.named_modules(), *((f"D.{k}", m) for k, m in nets.D.named_modules())):
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | sggan.Block):
+            m.register_forward_hook(lambda m, i, o, name=name: shapes.update({name: (i[0].shape[1], *o.shape[1:])}))
+    with torch.no_grad():
+        nets.G(torch.zeros(1, 3, s, s))
+        adv, cls = nets.D(torch.zeros(2, 3, s, s))
+    g = [v for k, v in shapes.items() if k.startswith("shared") and "body" not in k]
+    expected = [(3, 64, s, s), (64, 128, s // 2, s // 2), (128, 256, s // 4, s // 4), *[(256, 256, s // 4, s // 4)] * 6, (256, 128, s // 2, s // 2)]
+    assert g == expected
+    for k in (0, 1):
+        assert shapes[f"branches.{k}.dec2.0"] == (128, 64, s, s) and shapes[f"branches.{k}.out"] == (67, 3, s, s)
+    channels = [64, 128, 256, 512, 512, 1024] if size == 128 else [64, 128, 256, 512, 1024]
+    d = [v[1:] for k, v in shapes.items() if k.startswith("D.trunk")]
+    assert d == [(c, s // 2 ** (i + 1), s // 2 ** (i + 1)) for i, c in enumerate(channels)] and d[-1] == (1024, 2, 2)
+    assert adv.shape == (2, 1, 2, 2) and cls.shape == (2, 1, 2)
+    assert nets.D.adv.kernel_size == (3, 3) and nets.D.cls[0].kernel_size == (2, 2) and nets.D.trunk[0].conv.kernel_size == (5, 5)
+
+
+def test_parameter_counts():
+    counts = {}
+    for attributes in ("hair", "gender, smile, hair", "gender, smile, hair, lipstick"):
+        for size in (128, 64):
+            nets = sggan.build(sggan.Config(size=size, attributes=attributes))
+            counts[len(nets.D.cls), size] = (count(nets.G), count(nets.D))
+    assert count(nets.G.shared) == 8_277_888 and count(nets.G.branches[0]) == 141_116 and len(nets.G.branches) == 8
+    assert {k: v[0] for k, v in counts.items()} == {(n, s): g for n, g in ((1, 8_560_120), (3, 9_124_584), (4, 9_406_816)) for s in (128, 64)}
+    assert [counts[n, 128][1] for n in (1, 3, 4)] == [23_986_307, 24_002_695, 24_010_889]
+    assert [counts[n, 64][1] for n in (1, 3, 4)] == [17_432_195, 17_448_583, 17_456_777]
+    at_128 = sggan.build(sggan.Config(attributes="hair")).D
+    assert (count(at_128.trunk), count(at_128.cls[0]), count(at_128.adv)) == (23_968_896, 8_194, 9_217)
+    assert count(sggan.build(sggan.Config(attributes="hair", adv_kernel=1)).D.adv) == 1_025
+    assert count(sggan.build(sggan.Config(attributes="hair", residual="none")).G.branches[0]) == 140_675
+
+
+def test_the_printed_head_kernel_does_not_fit_six_layers_at_64():
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        sggan.build(sggan.Config(attributes="hair")).D(torch.zeros(1, 3, 64, 64))  # Table 5 as printed, given a 64 pixel face
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_heads_fit_every_size(size):
+    adv, cls = sggan.build(small(size=size)).D(torch.zeros(3, 3, size, size))
+    assert adv.shape == (3, 1, 2 + (size == 48), 2 + (size == 48)) and cls.shape == (3, 2, 2)
+
+
+# ---------------------------------------------------------------------------------------------------------------- fact 3: SAME padding
+
+
+def test_stride_two_pads_one_before_and_two_after(float64):
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 3, 3] = 1
+    kernel = torch.zeros(1, 1, 5, 5)
+    kernel[0, 0, 1, 1] = 1
+    same, symmetric = conv2d(pad(x, (1, 2, 1, 2)), kernel, stride=2), conv2d(x, kernel, stride=2, padding=2)
+    assert same.shape == symmetric.shape == (1, 1, 4, 4)
+    assert same.abs().sum() == 0 and symmetric[0, 0, 2, 2] == 1 and symmetric.sum() == 1
+    layer = sggan.Down(1, 1, 0.2)  # the layer itself: its kernel's tap (1, 1) reads the even places 0, 2, 4, 6
+    layer.conv.weight.data.copy_(kernel)
+    layer.conv.bias.data.zero_()
+    assert layer(x).abs().sum() == 0
+    at = torch.zeros(1, 1, 8, 8)
+    at[0, 0, 4, 4] = 1
+    assert layer(at)[0, 0, 2, 2] == 1 and layer(at).sum() == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------- facts 4 to 9, 19: losses
+
+
+@equation("sggan", 2)
+def test_sggan_classification_of_grouped_images():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 2, 2))
+    c = np.array([[1, -1], [0, 1], [-1, -1], [1, -1]])
+    means = []
+    for j in range(2):
+        terms = [-log_softmax(logits[b, j])[c[b, j]] for b in range(4) if c[b, j] >= 0]
+        means.append(np.mean(terms))
+    assert close(sggan.d_cls(torch.tensor(logits), torch.tensor(c, dtype=torch.float64)), sum(means))
+
+
+def test_no_label_no_loss_and_one_label_its_own_loss(float64):
+    cfg, nets = small(), sggan.build(small())
+    b = batch()
+    b.y = torch.full((2, 2), -1.0)
+    logits = nets.D(b.x)[1]
+    loss = sggan.d_cls(logits, b.y)
+    grads = torch.autograd.grad(loss, list(nets.D.cls.parameters()))
+    assert loss == 0 and all((g == 0).all() for g in grads)
+    total, parts = sggan.d_loss(nets, b, cfg)
+    assert torch.isfinite(total) and parts["cls"] == 0 and parts["labelled_share"] == 0
+    b.y[1, 1] = 0.0  # one label of one image: its own cross-entropy, not divided by the batch
+    assert close(sggan.d_cls(logits, b.y), -log_softmax(logits[1, 1].detach().numpy())[0])
+
+
+@equation("sggan", 3)
+def test_sggan_classification_of_outputs():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(2, 2, 2, 2, 2))  # image, output (j, i), head, class
+    expected = sum(np.mean([-log_softmax(logits[b, j, i, j])[i] for b in range(2)]) for j in range(2) for i in range(2))
+    assert close(sggan.g_cls(torch.tensor(logits)), expected)
+    assert not close(sggan.g_cls(torch.tensor(logits).flip(2)), expected)  # head i belongs to class i
+
+
+@equation("sggan", 4)
+def test_sggan_vanilla_adversarial_loss(model):
+    rng = np.random.default_rng(2)
+    real, fake = rng.normal(size=(2, 1, 2, 2)), rng.normal(size=(2, 3, 2, 1, 2, 2))
+
+    def log_sigmoid(z):
+        return np.log(1 / (1 + np.exp(-z)))
+
+    per_attribute = [log_sigmoid(real).mean() + sum(log_sigmoid(-fake[:, j, i]).mean() for i in range(2)) for j in range(3)]
+    parts = sggan.adv_cross_entropy(torch.tensor(real), torch.tensor(fake))
+    assert close(sum(parts), sum(per_attribute)) and close(parts[0], 3 * log_sigmoid(real).mean())
+    cfg, nets, b = model
+    total, parts = sggan.d_loss(nets, b, replace(cfg, adversarial="cross-entropy"))
+    assert parts["gp"] == 0 and parts["adv"] > 0 and close(total, parts["adv"] + parts["cls"])
+
+
+@equation("sggan", 5)
+def test_sggan_reconstruction(model):
+    cfg, nets, b = model
+    x_tilde = nets.G(b.x)
+    X = nets.G.back(x_tilde)
+    expected = 0.0
+    for j in range(2):
+        for i in range(2):  # head i on the image of the other value, compared with output i of x, not with x
+            again = nets.G(x_tilde[:, j, 1 - i])[:, j, i]
+            assert (X[:, j, i] - again).abs().max() < 1e-12
+            expected += np.abs((again - x_tilde[:, j, i]).detach().numpy()).mean()
+    assert close(sggan.rec(x_tilde, X), expected)
+    against_x = sum((X[:, j, i] - b.x).abs().mean() for j in range(2) for i in range(2))
+    assert not close(sggan.rec(x_tilde, X), against_x)
+    sggan.rec(x_tilde, X).backward()  # both sides carry gradients: with one side detached they are others
+    both = nets.G.branches[0].out.weight.grad.clone()
+    nets.G.zero_grad()
+    x_tilde = nets.G(b.x)
+    sggan.rec(x_tilde.detach(), nets.G.back(x_tilde)).backward()
+    assert (both - nets.G.branches[0].out.weight.grad).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("kind", ["constant", "identity"])
+def test_a_constant_and_an_identity_generator_have_no_reconstruction_loss(kind):
+    G, x = sggan.Generator(small(residual="none" if kind == "constant" else "RIL")), batch().x
+    for k, branch in enumerate(G.branches):
+        branch.out.weight.data.zero_()
+        branch.out.bias.data.fill_(0.1 * k if kind == "constant" else 0.0)
+    out = G(x)
+    assert sggan.rec(out, G.back(out)) == 0
+    assert (out.std(0).max() == 0) if kind == "constant" else torch.equal(out[:, 1, 0], x)
+
+
+@equation("sggan", 6, 8)
+def test_sggan_d_loss(model):
+    cfg, nets, b = model
+    total, parts = sggan.d_loss(nets, b, cfg)
+    fakes = nets.G(b.x).detach().flatten(1, 2)  # (2, n m, ...)
+    real = np.mean([nets.D(x[None])[0].mean().item() for x in b.x])
+    l_adv = sum(real - np.mean([nets.D(fakes[n, k][None])[0].mean().item() for n in range(2)]) for k in range(4))  # n m real terms
+    eps = torch.rand(8, 1, 1, 1, generator=torch.Generator().manual_seed(9))
+    penalty = 0.0
+    for k in range(4):
+        terms = []
+        for n in range(2):
+            e = eps[n * 4 + k]
+            at = (e * b.x[n] + (1 - e) * fakes[n, k])[None].requires_grad_(True)
+            nets.D(at)[0].sum().backward()
+            terms.append((np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2)
+        penalty += 10 * np.mean(terms)
+    logits = nets.D(b.x)[1].detach().numpy()
+    cls = np.mean([-log_softmax(logits[0, 0])[1], -log_softmax(logits[1, 0])[0]]) - log_softmax(logits[1, 1])[1]  # labels of batch()
+    assert close(parts["adv"], -l_adv) and close(parts["gp"], penalty) and close(parts["cls"], cls)
+    assert close(total, cls - l_adv + penalty)
+    mixed = SimpleNamespace(x=b.x, y=torch.full((2, 2), -1.0), rng=torch.Generator().manual_seed(9))
+    assert close(sggan.d_loss(nets, mixed, cfg)[0], penalty - l_adv)  # mixed images: -l_adv alone
+    assert close(parts["gap"], real - fakes.flatten(0, 1).split(1)[0].new_tensor([nets.D(f[None])[0].mean() for f in fakes.flatten(0, 1)]).mean())
+
+
+@equation("sggan", 7)
+def test_sggan_g_loss(model):
+    cfg, nets, b = model
+    total, parts = sggan.g_loss(nets, b, cfg)
+    with torch.no_grad():
+        x_tilde = nets.G(b.x)
+        adv, cls, rec = 0.0, 0.0, 0.0
+        for j in range(2):
+            for i in range(2):
+                scores, logits = nets.D(x_tilde[:, j, i])
+                adv -= scores.mean().item()
+                cls += np.mean([-log_softmax(z)[i] for z in logits[:, j].numpy()])
+                rec += 10 * (nets.G(x_tilde[:, j, 1 - i])[:, j, i] - x_tilde[:, j, i]).abs().mean().item()
+    assert close(parts["adv"], adv) and close(parts["cls"], cls) and close(parts["rec"], rec) and close(total, adv + cls + rec)
+    assert close(sggan.g_loss(nets, b, replace(cfg, rec_mean=True))[1]["rec"], rec / 4)
+    assert close(parts["moved"], (x_tilde - b.x[:, None, None]).abs().mean() / 2)
+
+
+def test_a_constant_on_the_critic_changes_nothing_but_changes_the_printed_loss(model):
+    cfg, nets, b = model
+    before, parts = sggan.d_loss(nets, b, cfg)
+
+    def printed(D):  # eq. (8) as printed, one real term against m fakes, for each of n attributes
+        real, fake = D(b.x)[0].mean(), D(nets.G(b.x).flatten(0, 2))[0].mean()
+        return -(2 * real - 4 * fake)
+
+    as_printed = printed(nets.D)
+    with torch.no_grad():
+        nets.D.adv.bias += 0.7
+    b.rng = torch.Generator().manual_seed(9)
+    assert close(sggan.d_loss(nets, b, cfg)[0], before)
+    assert close(printed(nets.D), as_printed + 0.7 * 2)  # + c for each of the n = 2 attributes: unbounded below
+
+
+def test_the_penalty_is_added_and_never_reaches_g(model):
+    cfg, nets, b = model
+    with_gp, parts = sggan.d_loss(nets, b, cfg)
+    b.rng = torch.Generator().manual_seed(9)
+    without = sggan.d_loss(nets, b, replace(cfg, lambda_gp=0.0))[0]
+    assert parts["gp"] > 0 and close(with_gp - without, parts["gp"])
+    x_hat = torch.cat([b.x] * 4)
+    one = gradient_penalty(lambda t: nets.D(t)[0], x_hat)
+    penalty = 10 * 4 * one  # what d_loss adds when every x-hat is x: +10 for every output
+    still = SimpleNamespace(G=lambda x: x[:, None, None].expand(-1, 2, 2, -1, -1, -1), D=nets.D)
+    assert close(sggan.d_loss(still, b, cfg)[1]["gp"], penalty)
+
+
+def test_each_loss_trains_its_own_network():
+    nets, b = sggan.build(small()), batch()
+    sggan.d_loss(nets, b, small())[0].backward()
+    assert all(p.grad is None for p in nets.G.parameters())  # nothing of D's loss, the penalty included, reaches G
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in nets.D.parameters())
+    nets = sggan.build(small())
+    nets.D.requires_grad_(False)
+    total, parts = sggan.g_loss(nets, b, small())
+    total.backward()
+    assert "gp" not in parts and all(p.grad is not None for p in nets.G.parameters()) and all(p.grad is None for p in nets.D.parameters())
+
+
+def test_d_cls_never_sees_an_output():
+    nets, b = sggan.build(small()), batch()
+    honest = sggan.d_loss(nets, b, small())[1]
+    noise = torch.rand(2, 2, 2, 3, 32, 32)
+    swapped = sggan.d_loss(SimpleNamespace(G=lambda x: noise, D=nets.D), b, small())[1]
+    assert torch.equal(swapped["cls"], honest["cls"]) and swapped["adv"] != honest["adv"]
+
+
+def test_real_images_are_scored_once(monkeypatch):
+    nets, b, sizes = sggan.build(small()), batch(), []
+    monkeypatch.setattr(nets.D, "forward", lambda x, f=nets.D.forward: sizes.append(len(x)) or f(x))
+    sggan.d_loss(nets, b, small())
+    assert sizes == [2 + 2 * 4, 2 * 4]  # x and its 4 outputs each; the points of the penalty
+    real, fake = torch.randn(2, 1, 2, 2), torch.zeros(2, 2, 2, 1, 2, 2)
+    assert torch.isclose(sum(sggan.adv(real, fake)), 4 * real.mean())  # its mean counts n m times
+
+
+# ---------------------------------------------------------------------------------------------------------------- fact 10: residual learning
+
+
+def test_residual_variants():
+    x = batch().x
+    h = torch.zeros(2, 6, 16, 16)
+    ril = sggan.Branch(3, "RIL")
+    ril.out.weight.data.zero_()
+    ril.out.bias.data.zero_()
+    assert torch.equal(ril(h, x, 0), x)
+    rril = sggan.Branch(3, "RRIL")
+    for p in rril.parameters():
+        p.data.zero_()  # F = ReLU(0) = 0
+    for k in range(3):
+        rril.out.weight.data[k, 3 + k, 3, 3] = 1.0
+    assert torch.allclose(rril(h, x, 0), x.tanh(), atol=1e-6)
+    assert abs(rril(h, torch.ones(2, 3, 32, 32), 0)[0, 0, 16, 16].item() - 0.7616) < 5e-5  # so that white cannot be copied without F
+    none = sggan.Branch(3, "none")
+    assert torch.equal(none(h, x, 0), none(h, -x, 0)) and not torch.equal(rril(h, x, 0), rril(h, -x, 0))
+
+
+def test_a_shared_decoder_is_told_its_output():
+    cfg = small(decoder="shared")
+    torch.manual_seed(0)
+    nets = sggan.build(cfg)
+    out = nets.G(batch().x).flatten(1, 2)
+    assert len(nets.G.branches) == 1 and out.shape[1] == 4
+    assert all((out[:, i] - out[:, j]).abs().max() > 1e-4 for i in range(4) for j in range(i))
+
+
+# ---------------------------------------------------------------------------------------------------------------- facts 11, 12: schedule
+
+
+def test_learning_rate():
+    cfg = sggan.Config()
+    (stage,) = sggan.stages(cfg)
+    d, g = stage.updates
+    for update in (d, g):
+        rates = [update.lr * update.schedule(t) for t in (0, 9_999, 10_000, 15_000, 20_000)]
+        assert rates == pytest.approx([1e-4, 1e-4, 1e-4, 5e-5, 0.0], abs=1e-12)
+    assert (stage.cycles, d.repeats, g.repeats, stage.batch, d.betas) == (20_000, 5, 1, 8, (0.5, 0.999))
+
+
+def test_one_update_of_g_to_five_of_d_on_the_last_of_their_batches(tmp_path, faces, split, monkeypatch):
+    seen = {"D": [], "G": []}
+
+    def spy(name, loss):
+        def wrapped(nets, b, cfg):
+            seen[name].append(tuple(b.index.tolist()))
+            return loss(nets, b, cfg)
+
+        return wrapped
+
+    monkeypatch.setattr(sggan, "d_loss", spy("D", sggan.d_loss))
+    monkeypatch.setattr(sggan, "g_loss", spy("G", sggan.g_loss))
+    cfg = small(width=2, d_per_g=5, g_steps=2)
+    run = runs.start(sggan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
+    engine.train(sggan, cfg, faces, split, run)
+    runs.release(run.folder)
+    assert len(seen["G"]) == 2 and len(seen["D"]) == 10 and len(set(seen["D"])) == 10
+    assert seen["G"] == [seen["D"][4], seen["D"][9]]
+    assert run.record["images_seen"] == {"D": 10 * cfg.batch, "G": 2 * cfg.batch}
+    assert "D/labelled_share" in (run.folder / "history.csv").read_text()
+
+
+# ---------------------------------------------------------------------------------------------------------------- facts 13 to 15: labels
+
+
+@pytest.mark.parametrize("labels", [12, 0])
+def test_exactly_k_labels_per_value_and_all_others_hidden(faces, split, labels):
+    cfg = small(attributes="gender, hair, pale", labels=labels)
+    c = sggan.grouped(faces, split, 0, cfg)
+    for j, group in enumerate(sggan.groups_of(cfg)):
+        known = group.labels(faces)[split.train]
+        smallest = min((known == i).sum() for i in (0, 1))
+        for i in (0, 1):
+            assert (c[:, j] == i).sum() == (labels or smallest)
+            assert (known[c[:, j] == i] == i).all()
+    assert set(np.unique(c)) == {-1, 0, 1}
+    assert not np.array_equal(c, sggan.grouped(faces, split, 1, cfg))  # another seed, other images
+    few, many = (sggan.grouped(faces, split, 0, replace(cfg, labels=k)) for k in (4, 12))
+    assert (many[few >= 0] == few[few >= 0]).all()  # a small budget lies inside a larger one
+
+
+def test_pool_size_share_and_hidden_labels(faces, split):
+    cfg = small(attributes="gender, pale", labels=8, repeats=10)
+    pool, union = sggan.pool(faces, split, 0, cfg), int((sggan.grouped(faces, split, 0, cfg) >= 0).any(1).sum())
+    N, R = len(split.train), 10
+    assert len(pool.index) == N + R * union and 8 * 2 <= union <= 8 * 4
+    facts = sggan.pool_facts(faces, split, 0, cfg)
+    assert facts["labelled images"] == union and facts["pool"] == N + R * union and facts["gender, per value"] == 8
+    assert facts["share labelled"] == pytest.approx((R + 1) * union / (N + R * union))
+    only = sggan.pool(faces, split, 0, replace(cfg, mixed=False, repeats=0))
+    assert len(only.index) == union and (only.labels >= 0).any(1).all()
+    drawn = Batches(faces, pool, ("Male", "Pale_Skin"), 8, 0)
+    y = torch.cat([drawn(i).y for i in range(40)])
+    known = np.unique(split.train[(sggan.grouped(faces, split, 0, cfg) >= 0).any(1)])
+    hidden = torch.cat([drawn(i).y[~np.isin(drawn(i).index.numpy(), known)] for i in range(40)])
+    assert len(hidden) > 20 and (hidden == -1).all() and 0.2 < (y >= 0).any(1).float().mean() < 0.8
+
+
+def test_the_baselines_see_the_same_labels(faces, split):
+    ours = sggan.pool(faces, split, 3, small(attributes="pale", labels=8, repeats=2))
+    theirs = sparse_examples(faces, split, ("Pale_Skin",), 8, 2, 3)
+    assert np.array_equal(np.sort(ours.index), np.sort(theirs.index))
+    for e in (ours, theirs):
+        assert (faces.column("Pale_Skin")[e.index][e.labels[:, 0] >= 0] == e.labels[:, 0][e.labels[:, 0] >= 0]).all()
+    assert set(ours.index[ours.labels[:, 0] >= 0]) == set(theirs.index[theirs.labels[:, 0] >= 0])
+
+
+def test_hair_has_two_values_and_all_other_hair_none():
+    columns = {"Black_Hair": [1, 0, 1, 0, 0, 1], "Blond_Hair": [0, 1, 0, 0, 1, 1], "Brown_Hair": [0, 0, 1, 0, 1, 0]}
+    assert sggan.GROUPS["hair"].labels(set_of(columns)).tolist() == [0, 1, -1, -1, -1, -1]  # black, blond, black + brown, none, blond + brown, both
+    assert sggan.GROUPS["gender"].labels(set_of({"Male": [1, 0]})).tolist() == [1, 0]
+    logits = torch.randn(1, 1, 2, requires_grad=True)
+    masked = sggan.d_cls(logits, torch.tensor([[-1.0]]))  # the mask is multiplied in: other hair does not train as black
+    assert masked == 0 and (torch.autograd.grad(masked, logits)[0] == 0).all()
+
+
+def test_a_value_without_training_images_is_refused(split):
+    with pytest.raises(DataError, match="0 training images have value 0 of gender and 6 value 1"):
+        sggan.grouped(set_of({"Male": [1] * 6}), SimpleNamespace(train=np.arange(6)), 0, small(attributes="gender"))
+
+
+# ---------------------------------------------------------------------------------------------------------------- editing, configuration
+
+
+def test_edits():
+    cfg = small()
+    nets, x = sggan.build(cfg), batch().x
+    edit = sggan.editor({"joint": nets}, cfg)
+    with torch.no_grad():
+        out = nets.G(x)
+    for j, name in enumerate(("gender", "hair")):
+        for i in (0, 1):
+            assert torch.allclose(edit(name, x, i).image, out[:, j, i], atol=1e-6)
+    both = edit(("gender", "hair"), x, (1, 0)).image
+    with torch.no_grad():
+        assert torch.allclose(both, nets.G(out[:, 0, 1])[:, 1, 0], atol=1e-5)
+    half = edit("hair", x, torch.tensor([[0.5], [1.0]])).image
+    assert torch.allclose(half[0], (out[0, 1, 0] + out[0, 1, 1]) / 2, atol=1e-6) and torch.allclose(half[1], out[1, 1, 1], atol=1e-6)
+    with pytest.raises(ParameterError, match="attribute = 'smile'"):
+        edit("smile", x, 1)
+    ril = sggan.editor({"joint": sggan.build(replace(cfg, residual="RIL"))}, replace(cfg, residual="RIL"))
+    assert ril("hair", torch.ones_like(x), 1).image.max() <= 1
+
+
+def test_d_accuracy(model):
+    cfg, nets, b = model
+    c = torch.tensor([[1.0, -1.0], [0.0, 1.0]])
+    said = nets.D(b.x)[1].argmax(-1)
+    found = sggan.d_accuracy(nets, b.x, c)
+    assert np.isnan(found[0, 1]) and [found[0, 0], found[1, 0], found[1, 1]] == [said[0, 0] == 1, said[1, 0] == 0, said[1, 1] == 1]
+
+
+def test_arms():
+    cfg = sggan.Config()
+    arms = sggan.arms(cfg)
+    pale = [f"pale {k}" for k in (8494, 1000, 100, 10)]
+    assert list(arms) == ["SG-GAN(5 %)", "SG-GAN(0.5 %)", "RIL", "none", "no mixed", "shared decoder", "Fig. 4", *pale]
+    assert [(arms[p].labels, arms[p].repeats) for p in pale] == [(0, 0), (1000, 10), (100, 50), (10, 50)]
+    assert (arms["SG-GAN(5 %)"].labels, arms["SG-GAN(5 %)"].repeats) == (5000, 10) and (arms["RIL"].labels, arms["RIL"].repeats) == (500, 50)
+    assert arms["pale 10"].attributes == "pale" and arms["Fig. 4"].attributes == "gender, hair, lipstick, pale"
+    assert "Fig. 4" not in sggan.arms(replace(cfg, joint=cfg.attributes)) and list(sggan.arms(replace(cfg, arms="RIL"))) == ["RIL"]
+
+
+def test_config_refuses_what_it_cannot_run():
+    for fields, message in (
+        ({"attributes": "beard"}, "beard"),
+        ({"attributes": "hair, hair"}, "different names"),
+        ({"size": 80}, "size = 80"),
+        ({"adv_kernel": 2}, "1 or 3"),
+        ({"residual": "RRRIL"}, "RRIL"),
+        ({"arms": "everything"}, "5 %"),
+        ({"pale_labels": "10, some"}, "whole numbers"),
+        ({"lr": 0.0}, "positive"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(**fields)
+
+
+def test_initial_values():
+    torch.manual_seed(0)
+    nets = sggan.build(sggan.Config(size=64, attributes="hair"))
+    weight = nets.G.shared[0].weight
+    assert abs(weight.std().item() - 0.02) < 1e-3 and nets.G.shared[0].bias.abs().max() == 0
+    scale = torch.cat([m.weight for m in nets.G.modules() if isinstance(m, nn.InstanceNorm2d)])
+    assert abs(scale.mean().item() - 1) < 2e-3 and abs(scale.std().item() - 0.02) < 2e-3
