@@ -4,7 +4,7 @@ crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image c
 lfw.py and afhq.py two further sets; `python -m lib.data` writes a synthetic set in CelebA's layout and checks folders.
 """
 
-from lib.data.afhq import DomainSet, load_afhq
+from lib.data.afhq import DomainSet, load_afhq, load_domains
 from lib.data.batches import Batch, Batches, Examples
 from lib.data.crop import Crop
 from lib.data.errors import DataError
@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "make_split",
     "load_afhq",
+    "load_domains",
     "load_lfw",
     "lower_face",
     "mouth_box",

@@ -1,4 +1,4 @@
-"""Animal faces (AFHQ): folders {train,val}/{domain}/."""
+"""Animal faces in domains: folders {train,val}/{domain}/ as AFHQ has them, or the built-in animals."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ import numpy as np
 
 from lib.data import cache
 from lib.data.crop import Crop
-from lib.data.errors import fail
+from lib.data.errors import DataError, fail
+from lib.data.faceset import FaceSet, to_uint8
+from lib.data.splits import Split, divided
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,3 +51,44 @@ def load_afhq(root: Path | str, size: int, *, cache_dir: Path | None = None, wor
     names = tuple(domains["train"])
     domain = np.array([names.index(path.parent.name) for path in paths], np.int64)
     return DomainSet(images, domain, names, np.array([name.startswith("train/") for name in files]), files, crop, fingerprint)
+
+
+BUILT_IN = "animals"
+
+
+def load_domains(data: str, size: int, *, n: int = 15_000, seed: int = 0, cache_dir: Path | None = None) -> tuple[FaceSet, Split]:
+    """Pictures of several domains as a FaceSet whose attributes are the domains, one-hot, with train/ and val/ as its split.
+
+    data: "animals", n built-in ones of which the last fifth is val, or a folder in AFHQ's layout (n and seed do not concern it). Every picture is
+    an identity of its own; there are no landmarks. Raises DataError for bad input, or fewer than 30 built-in animals.
+    """
+    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
+    found = _animals(n, size, seed, cache_dir) if data == BUILT_IN else load_afhq(data, size, cache_dir=cache_dir)
+    name = BUILT_IN if data == BUILT_IN else Path(data).resolve().name
+    one_hot = np.eye(len(found.domain_names), dtype=np.uint8)[found.domain]
+    faces = FaceSet(
+        name, found.images, one_hot, found.domain_names, np.arange(len(found.files)), None, "none", found.files, found.crop, found.fingerprint,
+        found.publishable,
+    )  # fmt: skip
+    return faces, divided(faces, np.flatnonzero(found.is_train), np.flatnonzero(~found.is_train), "the folders train and val", "none")
+
+
+def _animals(n: int, size: int, seed: int, cache_dir: Path) -> DomainSet:
+    from lib import synthetic
+
+    if n < 30:
+        raise DataError(f"built-in animals: n is {n}. Give at least 30, so that every domain has some in both parts.")
+    crop, drawn = Crop(size), synthetic.sample_animals(seed, range(n))
+    source = Path(synthetic.__file__).read_bytes()
+    fingerprint = hashlib.sha256(f"{BUILT_IN}\n{seed}\n{n}\n{crop}\n".encode() + source).hexdigest()
+
+    def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
+        return to_uint8(synthetic.render_animals(drawn[start:stop], size)), []
+
+    images, _ = cache.build(cache_dir, f"{BUILT_IN}-{size}-{fingerprint[:16]}", fingerprint, n, size, draw, workers=1)
+    is_train = np.arange(n) < n - n // 5
+    names = tuple(synthetic.ANIMALS)
+    parts = np.where(is_train, "train", "val")
+    domain = drawn.domain.numpy()
+    files = tuple(f"{part}/{names[d]}/{i + 1:06d}.png" for i, (part, d) in enumerate(zip(parts, domain, strict=True)))
+    return DomainSet(images, domain, names, is_train, files, crop, fingerprint, publishable=True)
