@@ -1,0 +1,734 @@
+"""ATI-GAN: local attribute transfer as inpainting: a hole is cut into the face, filled, and the filled face is edited.
+
+R. Durall, F.-J. Pfreundt, J. Keuper: Local Facial Attribute Transfer through Inpainting, arXiv 2002.03040, 2020. Sections 3 (method, Figs 2
+to 6), 4.2 (training, Algorithm 1), 4.3 (Table 1) and 4.4 (Table 2). The claim under test: inpainting before the transfer makes it local and
+successful, and the inpainting itself is far better than that of earlier methods.
+
+One model edits all attributes. Where the paper leaves something open, StarGAN's published code is followed: every training number of
+Sec. 4.2 is StarGAN's.
+
+paper            here          shape, range
+x                x             (B, 3, H, H), [-1, 1]: real face
+M                box, M        (1, 1, H, H), {0, 1}: 1 in the hole
+x-bar            x_bar         (B, 3, H, H): (1 - M) x, the hole is mid-grey
+x-dot            x_dot         (B, 3, H, H), [-1, 1]: R(x-bar)
+x-dot_ct, x_p    (1 - M) x_dot, box.crop(x): contour and patch (the hole's square, (B, 3, h, h))
+x-hat            x_hat         (B, 3, H, H): (1 - M) x + M x-dot
+x', x''          x1, x2        (B, 3, H, H), [-1, 1]: G(x-hat, c_target), G(x', c_original)
+c_original       c_o           (B, 4), {0, 1}: labels, in the order of ATTRIBUTES
+c_target         c_t           (B, 4): the labels of another face of the batch
+D_g, D_p         D.g, D.p      critics of the whole face (B, 1, 2, 2) and of the patch (B, 1, 1, 1)
+D(c | x)         D(x)[2]       (B, 4) logits, from both
+x-tilde          x_tilde       between real and generated faces
+lambda_ae, _p, _cycle, _gp, _c weights; th_disc: from which iteration on G sees x-hat; n_gen: D updates to one of G
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from math import floor, log2
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.blocks import LeakyReLU
+from lib.claims import Claim, Deviation, Test
+from lib.data import Examples
+from lib.data.splits import RULES
+from lib.engine import Stage, Update
+from lib.hole import Box, composite
+from lib.losses import gradient_penalty, interpolate
+from lib.params import pick, require
+
+TITLE = "Local Facial Attribute Transfer through Inpainting (ATI-GAN)"
+CITATION = "R. Durall, F.-J. Pfreundt, J. Keuper. arXiv 2002.03040, 2020."
+ATTRIBUTES = ("Eyeglasses", "Mustache", "Smiling", "Young")  # Sec. 4.4
+PAPER_ITERATIONS = 200_000  # Sec. 4.2
+
+DEVIATIONS = (
+    Deviation(
+        "D1", paper="Algorithm 1, lines 7 to 15: theta <- theta + alpha grad L, for losses that eqs (2), (6) and (11) define for minimisation",
+        ours="descent",
+        why="ascent would maximise every loss",
+    ),  # fmt: skip
+    Deviation(
+        "D2", paper="Eqs (2), (6), (7), (8): R and G minimise E D(x) - E D(G) - lambda GP",
+        ours="R and G minimise -E D(fake) alone; the real term and the gradient penalty are D's, eq. (11)",
+        why="minimising -lambda GP over R and G would reward them for breaking the constraint; the real term does not depend on them",
+    ),  # fmt: skip
+    Deviation(
+        "D3", paper="Mask 'centered around the tip of the nose' (Sec. 4.1) against 'a central square patch' (Sec. 4.3)",
+        ours="the nose: rows 57 to 109, columns 38 to 90 of 128, scaled; mask = `center` is the other reading",
+        why="the central square leaves the mouth uncovered, so that Smiling and Mustache could not be inpainted",
+    ),  # fmt: skip
+    Deviation(
+        "D4", paper="Crop before the resize to 128x128 not stated", ours="centre square of the full width, antialiased bilinear resize",
+        why="StarGAN's crop; one rule for all methods of this study",
+    ),  # fmt: skip
+    Deviation(
+        "D5", paper="Input of R and value of the hole not stated", ours="x-bar, its hole 0 (mid-grey), a plane of ones, and the mask",
+        why="the coarse network of Yu et al. 2018, which Sec. 3.1 adopts",
+    ),  # fmt: skip
+    Deviation(
+        "D6", paper="'Mirror padding for all convolution layers' (Sec. 3.1)",
+        ours="in R alone, as `reflect`; G pads with zeros",
+        why="with reflected borders the label planes become a constant that instance norm removes: G would not see its label",
+    ),  # fmt: skip
+    Deviation(
+        "D7", paper="Dilations not stated, neither R's nor G's",
+        ours="R: 2, 4, 8, 16 (Yu et al.); G: 1, 2, 4, 8, 4, 2 in the first convolution of each block; both times H / 128, at least 1",
+        why="a falling tail limits gridding; reflected borders must be narrower than the map",
+    ),  # fmt: skip
+    Deviation(
+        "D8", paper="Algorithm 1, line 7: D's fakes are G(x-hat); Sec. 3.1 and Fig. 2: D also judges x-hat",
+        ours="the mean over {x', x-hat}, penalty points half towards either; d_fakes = `g` is the literal line",
+        why="under the literal line D never sees what R produces while G is fed x",
+    ),  # fmt: skip
+    Deviation(
+        "D9", paper="Algorithm 1 shows G(x-hat) to D from the start, but trains G on x before th_disc",
+        ours="before th_disc D sees G(x, c), after it G(x-hat, c)", why="the input that G really has",
+    ),  # fmt: skip
+    Deviation(
+        "D10", paper="Fig. 2: both outputs of G are passed to D; eqs (6) to (9): only x'",
+        ours="x' only; adv_on_cycle = True passes x'' too", why="the equations are explicit",
+    ),  # fmt: skip
+    Deviation(
+        "D11", paper="||.||_1 in eqs (3) and (4): sum or mean not stated",
+        ours="mean over all pixels and colours of the whole picture, the masked pixels counted as 0",
+        why="each pixel of the hole then weighs exactly lambda_p times a pixel of the contour",
+    ),  # fmt: skip
+    Deviation(
+        "D12", paper="'10 epochs, then linearly to 0 over the next 10' (Sec. 4.2) are 250,749 iterations, not the 200,000 printed",
+        ours="constant for half of the iterations, then linear to 0", why="StarGAN's schedule for the same 200,000",
+    ),  # fmt: skip
+    Deviation(
+        "D13", paper="Number of layers, heads and slope of D not stated",
+        ours="halvings down to 2x2 (D_g) and 1x1 (D_p), leaky ReLU 0.01, no norm; one convolution without bias per head, the class heads summed",
+        why="StarGAN's discriminator; a sum of two convolutions is the 'one final convolutional layer to combine both'",
+    ),  # fmt: skip
+    Deviation(
+        "D14", paper="c_target and cross-entropy's reduction not stated",
+        ours="a permutation of the batch's labels; sum over attributes, mean over the batch",
+        why="StarGAN's; drawn anew for D's and for G's update",
+    ),  # fmt: skip
+    Deviation(
+        "D15", paper="Algorithm 1: G is updated where mod(i, n_gen) = 0, i from 0", ours="in the last of every n_gen iterations",
+        why="the same number of updates; D is ahead when G's first comes",
+    ),  # fmt: skip
+    Deviation(
+        "D16", paper="2,000 random test images (Sec. 4.1)", ours="a random fifth of the identities tests",
+        why="random images put the same person on both sides",
+    ),  # fmt: skip
+    Deviation(
+        "D17", paper="Sampling not stated; every image is drawn alike",
+        ours="`natural` in profile `paper`; `raked` in the short profiles: faces repeated until each attribute is worn by half of the pool",
+        why="4 % moustaches are one face in a batch and a half, which a short run cannot afford",
+    ),  # fmt: skip
+    Deviation(
+        "D18", paper="Learning rate 0.0001, full-width networks", ours="as printed, except in profile `cpu`: narrower, and a larger rate",
+        why="a few thousand iterations instead of 200,000",
+    ),  # fmt: skip
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Profile `paper` is the default. Anything narrower says so in the report."""
+
+    size: int = 128  # Sec. 4.1
+    mask: str = "nose"  # Sec. 4.1, or "center", Sec. 4.3: D3
+    r_width: int = 32  # channels of R's first layer: Yu et al., which Sec. 3.1 adopts
+    g_width: int = 64  # channels of G's first layer: StarGAN, which Sec. 3.1 adopts
+    d_width: int = 64  # channels of the first layers of D_g and D_p: not stated, D13
+    blocks: int = 6  # residual blocks of G: Sec. 3.1
+    slope: float = 0.01  # leaky ReLU of D: not stated, D13
+    lambda_ae: float = 10.0  # Sec. 4.2
+    lambda_p: float = 5.0  # Sec. 4.2
+    lambda_cycle: float = 10.0  # Sec. 4.2
+    lambda_gp: float = 10.0  # Sec. 4.2
+    lambda_c: float = 1.0  # Sec. 4.2
+    batch: int = 16  # Sec. 4.2
+    lr: float = 1e-4  # Sec. 4.2
+    beta_1: float = 0.5  # Sec. 4.2
+    beta_2: float = 0.999  # Sec. 4.2
+    n_iter: int = PAPER_ITERATIONS  # Algorithm 1
+    n_gen: int = 5  # Algorithm 1
+    th_disc: float = 0.25  # share of n_iter, Algorithm 1; 0: G sees x-hat from the start, 1: it is trained on x alone
+    d_fakes: str = "g+r"  # what D learns to reject: x' and x-hat; or "g", x' alone: D8
+    adv_on_cycle: bool = False  # D judges x'' too: D10
+    flip: bool = True  # mirror training faces: not stated, StarGAN's
+    train: str = "all"  # or "R": R alone on L_ae, no critic; or "G": no inpainting, G edits x (StarGAN with a second critic)
+    sampler: str = "natural"  # not stated: D17; or "raked"
+    # what is not the method: comparisons, data and evaluation
+    ablations: bool = True  # train the comparisons of claims H3, H7 and H8 as well
+    ablation_iter: int = PAPER_ITERATIONS  # iterations of each of them (of R with L1 alone: n_iter)
+    faces: int = 200_000  # synthetic faces to render (a folder of faces is read whole)
+    split: str = "random"  # D16
+    test_images: int = 2_000  # test faces of Table 1, and of each direction of Table 2, at most
+    judge_width: int = 64  # channels of the judges' first layer
+    judge_steps: int = 20_000  # their SGD steps
+    scratch: bool = False  # a run whose numbers mean nothing
+
+    def __post_init__(self):
+        require(self.size >= 32 and self.size % 16 == 0, "size", self.size, "a multiple of 16, at least 32")
+        positive = ("r_width", "g_width", "d_width", "blocks", "batch", "n_iter", "n_gen", "ablation_iter", "faces", "test_images", "judge_width")
+        for name in (*positive, "judge_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.r_width % 2 == 0, "r_width", self.r_width, "even: R's last hidden layer has half as many channels")
+        for name in ("lambda_ae", "lambda_p", "lambda_cycle", "lambda_gp", "lambda_c"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("slope", "beta_1", "beta_2"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require(self.lr > 0, "lr", self.lr, "positive")
+        require(0 <= self.th_disc <= 1, "th_disc", self.th_disc, "in [0, 1]: a share of n_iter")
+        choices = {"mask": ("nose", "center"), "d_fakes": ("g+r", "g"), "train": ("all", "R", "G"), "sampler": ("natural", "raked"), "split": RULES}
+        for name, options in choices.items():
+            pick(dict.fromkeys(options), getattr(self, name), name)
+
+
+def share_of_paper(cfg: Config) -> float:
+    """Images this configuration shows to D, over the paper's 200,000 batches of 16."""
+    return cfg.n_iter * cfg.batch / (PAPER_ITERATIONS * 16)
+
+
+def printed_settings(cfg: Config) -> dict[str, object]:
+    """The settings that the paper prints (rows of results/paper_values.csv) as this configuration has them."""
+    hole = box_of(cfg)
+    return {
+        "generator G, residual blocks": cfg.blocks,
+        "network input, width": cfg.size,
+        "mask, width": hole.right - hole.left,
+        "Adam, beta1": cfg.beta_1,
+        "Adam, beta2": cfg.beta_2,
+        "training, batch size": cfg.batch,
+        "training, iterations": cfg.n_iter,
+        "generator G, first iteration on the output of R": on_x_iterations(cfg),
+        "generator G, discriminator updates per update": cfg.n_gen,
+        "learning rate, initial": cfg.lr,
+        "loss weights, lambda_ae": cfg.lambda_ae,
+        "loss weights, lambda_cycle": cfg.lambda_cycle,
+        "loss weights, lambda_gp": cfg.lambda_gp,
+        "loss weights, lambda_p": cfg.lambda_p,
+        "loss weights, lambda_c": cfg.lambda_c,
+    }
+
+
+def paper() -> Config:
+    """The paper's settings."""
+    return Config()
+
+
+def gpu() -> Config:
+    """64x64 and the paper's widths, a tenth of its iterations with a larger step."""
+    return Config(
+        size=64, lr=2e-4, n_iter=20_000, sampler="raked", ablation_iter=5_000, faces=60_000, test_images=1_000, judge_width=32, judge_steps=6_000,
+    )  # fmt: skip
+
+
+def cpu() -> Config:
+    """Two cores, minutes: small faces, narrow networks, few iterations (D17, D18)."""
+    return Config(
+        size=32, r_width=8, g_width=12, d_width=12, lr=8e-4, n_iter=3_000, sampler="raked", ablation_iter=600, faces=8_000, test_images=200,
+        judge_width=8, judge_steps=700,
+    )  # fmt: skip
+
+
+def smoke() -> Config:
+    """Seconds; proves the path. Its numbers mean nothing."""
+    return Config(
+        size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=10, sampler="raked", ablation_iter=5, faces=600, test_images=8,
+        judge_width=2, judge_steps=4, scratch=True,
+    )  # fmt: skip
+
+
+PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+
+
+def box_of(cfg: Config) -> Box:
+    """The hole: 52 x 52 at 128, 26 x 26 at 64, 14 x 14 at 32, left and right alike, so that a mirrored face has the same hole (D3).
+
+    At 128 rows 57 to 109: their middle is where the nose tip lies on average, (63.3, 83.4).
+    """
+    side = 2 * floor(13 * cfg.size / 64 + 0.5)
+    left = (cfg.size - side) // 2
+    top = floor(57 * cfg.size / 128 + 0.5) if cfg.mask == "nose" else left
+    return Box(top, top + side, left, left + side, cfg.size)
+
+
+def scaled(dilations: tuple[int, ...], cfg: Config) -> tuple[int, ...]:
+    """Dilations given for 128 pixels, for this size (D7)."""
+    return tuple(max(1, d * cfg.size // 128) for d in dilations)
+
+
+# ------------------------------------------------------------------------------------------------ networks (Sec. 3.1)
+
+
+class Reconstructor(nn.Module):
+    """R: x-bar -> x-dot, the coarse network of Yu et al. 2018 (Fig. 3). Shapes are given for width 32, H = 128.
+
+    Every convolution has mirrored borders and, but for the last, an ELU; no normalisation; the output is clipped to [-1, 1].
+    """
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        w, self.box = cfg.r_width, box_of(cfg)
+
+        def conv(i, o, k=3, s=1, d=1):
+            return [nn.Conv2d(i, o, k, s, d * (k - 1) // 2, d, padding_mode="reflect"), nn.ELU()]
+
+        up = nn.Upsample(scale_factor=2)
+        self.net = nn.Sequential(
+            *conv(5, w, 5),  #                                                     1      32 x 128 x 128
+            *conv(w, 2 * w, s=2), *conv(2 * w, 2 * w),  #                          2-3    64 x  64 x  64
+            *conv(2 * w, 4 * w, s=2), *conv(4 * w, 4 * w), *conv(4 * w, 4 * w),  # 4-6   128 x  32 x  32
+            *[m for d in scaled((2, 4, 8, 16), cfg) for m in conv(4 * w, 4 * w, d=d)],  # 7-10  128 x  32 x  32
+            *conv(4 * w, 4 * w), *conv(4 * w, 4 * w),  #                           11-12 128 x  32 x  32
+            up, *conv(4 * w, 2 * w), *conv(2 * w, 2 * w),  #                       13-14  64 x  64 x  64
+            up, *conv(2 * w, w), *conv(w, w // 2),  #                              15-16  32, then 16 x 128 x 128
+            *conv(w // 2, 3)[:1],  #                                               17      3 x 128 x 128
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 3, H, H), whole or masked already: the hole is emptied first. Returns the linear output, before the clip."""
+        M = self.box.mask(x).expand(len(x), -1, -1, -1)
+        return self.net(torch.cat([x * (1 - M), torch.ones_like(M), M], dim=1))
+
+
+class DilatedBlock(nn.Module):
+    """x + IN(conv3(ReLU(IN(conv3_d(x))))): (B, w, H, H) -> the same shape; d dilates the first convolution."""
+
+    def __init__(self, w: int, d: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(w, w, 3, 1, d, d, bias=False), nn.InstanceNorm2d(w, affine=True), nn.ReLU(),
+            nn.Conv2d(w, w, 3, 1, 1, bias=False), nn.InstanceNorm2d(w, affine=True),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Generator(nn.Module):
+    """G: (x-hat, c) -> x', StarGAN's generator with dilations (Fig. 5); zero padding (D6). Shapes are given for width 64, H = 128."""
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        w, dilations = cfg.g_width, scaled((1, 2, 4, 8, 4, 2), cfg)
+
+        def layer(kind, i, o, k, s, p):
+            return [kind(i, o, k, s, p, bias=False), nn.InstanceNorm2d(o, affine=True), nn.ReLU()]
+
+        self.net = nn.Sequential(
+            *layer(nn.Conv2d, 3 + len(ATTRIBUTES), w, 7, 1, 3),  #              64 x 128 x 128
+            *layer(nn.Conv2d, w, 2 * w, 4, 2, 1),  #                           128 x  64 x  64
+            *layer(nn.Conv2d, 2 * w, 4 * w, 4, 2, 1),  #                       256 x  32 x  32
+            *[DilatedBlock(4 * w, dilations[b % 6]) for b in range(cfg.blocks)],  # 256 x  32 x  32
+            *layer(nn.ConvTranspose2d, 4 * w, 2 * w, 4, 2, 1),  #              128 x  64 x  64
+            *layer(nn.ConvTranspose2d, 2 * w, w, 4, 2, 1),  #                   64 x 128 x 128
+            nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                             3 x 128 x 128
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (B, 3, H, H), c (B, 4) as constant planes."""
+        return self.net(torch.cat([x, c[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1))
+
+
+class Discriminator(nn.Module):
+    """D (Fig. 6): face (B, 3, H, H) -> scores of D_g (B, 1, 2, 2) and D_p (B, 1, 1, 1), logits (B, 4). No normalisation (D13).
+
+    At 128: D_g has six layers of stride 2, 64 x 64 x 64 to 2048 x 2 x 2; D_p five on the 52 x 52 patch, 64 x 26 x 26 to 1024 x 1 x 1.
+    """
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.box = box_of(cfg)
+
+        def trunk(size: int, layers: int):
+            channels = [3] + [cfg.d_width * 2**i for i in range(layers)]
+            pairs = zip(channels, channels[1:], strict=False)
+            net = nn.Sequential(*[m for i, o in pairs for m in (nn.Conv2d(i, o, 4, 2, 1), LeakyReLU(cfg.slope))])
+            kernel = size // 2**layers  # the map's size: 2 for D_g (3 where the size is no power of two), 1 for D_p
+            return net, nn.Conv2d(channels[-1], 1, 3, 1, 1, bias=False), nn.Conv2d(channels[-1], len(ATTRIBUTES), kernel, bias=False)
+
+        side = self.box.bottom - self.box.top
+        self.trunk_g, self.src_g, self.cls_g = trunk(cfg.size, floor(log2(cfg.size)) - 1)
+        self.trunk_p, self.src_p, self.cls_p = trunk(side, floor(log2(side)))
+
+    def g(self, x: Tensor) -> Tensor:
+        """D_g of faces (B, 3, H, H)."""
+        return self.src_g(self.trunk_g(x))
+
+    def p(self, x_p: Tensor) -> Tensor:
+        """D_p of patches (B, 3, h, h)."""
+        return self.src_p(self.trunk_p(x_p))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h_g, h_p = self.trunk_g(x), self.trunk_p(self.box.crop(x))
+        return self.src_g(h_g), self.src_p(h_p), (self.cls_g(h_g) + self.cls_p(h_p)).flatten(1)
+
+
+@dataclass
+class Nets:
+    R: Reconstructor
+    G: Generator
+    D: Discriminator
+
+
+def build(cfg: Config) -> Nets:
+    """All three networks, with PyTorch's own initialisation (not stated; StarGAN's)."""
+    return Nets(Reconstructor(cfg), Generator(cfg), Discriminator(cfg))
+
+
+def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """x-dot = R(x-bar), clipped, and x-hat, which is x outside the hole bit for bit (Fig. 4). Both (B, 3, H, H)."""
+    x_dot = R(x).clamp(-1, 1)
+    return x_dot, composite(x, x_dot, R.box)
+
+
+# ------------------------------------------------------------------------------------------------ losses (Sec. 3.1)
+
+
+def L_ae(x: Tensor, x_dot: Tensor, M: Tensor, lambda_p: float) -> Tensor:
+    """Eq. (3): ||x-bar - x-dot_ct||_1 + lambda_p ||x_p - x-dot_p||_1, both divided by the 3 H H elements of the whole picture (D11)."""
+    error = (x - x_dot).abs()
+    return ((1 - M) * error).mean() + lambda_p * (M * error).mean()
+
+
+def L_cycle(x_hat: Tensor, x2: Tensor) -> Tensor:
+    """Eq. (4): ||x-hat - x''||_1, mean over batch, colours and pixels."""
+    return (x_hat - x2).abs().mean()
+
+
+def there_and_back(G: Generator, x_hat: Tensor, c_t: Tensor, c_o: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. (5): x' = G(x-hat, c_target), x'' = G(x', c_original)."""
+    x1 = G(x_hat, c_t)
+    return x1, G(x1, c_o)
+
+
+def L_adv(scores_g: Tensor, scores_p: Tensor) -> Tensor:
+    """Eq. (7) for R and G: L_g + L_p = -E D_g(fake) - E D_p(fake_p), means over batch and map (D2)."""
+    return -scores_g.mean() - scores_p.mean()
+
+
+def critic(real: Tensor, fake: Tensor, penalty: Tensor, lambda_gp: float) -> Tensor:
+    """Eq. (8), the form that D *maximises*: E D(x) - E D(fake) - lambda_gp E(||grad D(x-tilde)||_2 - 1)^2; the same for D_g and D_p.
+
+    The gradient is that of the sum over the score map.
+    """
+    return real.mean() - fake.mean() - lambda_gp * penalty
+
+
+def L_class_f(logits: Tensor, c: Tensor) -> Tensor:
+    """Eq. (9): E[-log D(c | fake)]: c is c_target for G's faces, c_original for R's. Summed over attributes, mean over the batch."""
+    return F.binary_cross_entropy_with_logits(logits, c, reduction="none").sum(1).mean()
+
+
+def L_class_r(logits: Tensor, c_o: Tensor) -> Tensor:
+    """Eq. (10): E[-log D(c_original | x)] over real faces. Summed over attributes, mean over the batch."""
+    return F.binary_cross_entropy_with_logits(logits, c_o, reduction="none").sum(1).mean()
+
+
+def targets(c_o: Tensor, rng: torch.Generator | None) -> Tensor:
+    """c_target: a random permutation of the batch's label vectors (D14)."""
+    return c_o[torch.rand(len(c_o), device=c_o.device, generator=rng).argsort()]
+
+
+def d_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (11): -L_adv + lambda_c L_class^r, what D minimises, with Eq. (8) for either critic. The fakes carry no graph.
+
+    on_x: G is still fed the real face (before th_disc). Fakes: the mean over x' and x-hat (D8).
+    """
+    x, c_o, box = batch.x, batch.y, nets.D.box
+    with torch.no_grad():
+        x_hat = x if cfg.train == "G" else reconstruct(nets.R, x)[1]
+        x1 = nets.G(x if on_x else x_hat, targets(c_o, batch.rng))
+    both = cfg.d_fakes == "g+r" and cfg.train != "G"
+    fakes = torch.cat([x1, x_hat]) if both else x1
+    partner = torch.cat([x1[::2], x_hat[1::2]]) if both else x1
+    order = torch.cat([x[::2], x[1::2]]) if both else x
+    scores_g, scores_p, logits = nets.D(torch.cat([x, fakes]))  # no normalisation in D: one call equals two
+    n = len(x)
+
+    x_tilde = interpolate(order, partner, batch.rng)
+    gp_g, gp_p = gradient_penalty(nets.D.g, x_tilde), gradient_penalty(nets.D.p, box.crop(x_tilde))
+    adv = critic(scores_g[:n], scores_g[n:], gp_g, cfg.lambda_gp) + critic(scores_p[:n], scores_p[n:], gp_p, cfg.lambda_gp)
+    cls = cfg.lambda_c * L_class_r(logits[:n], c_o)
+    terms = {"gap_g": scores_g[:n].mean() - scores_g[n:].mean(), "gap_p": scores_p[:n].mean() - scores_p[n:].mean(), "gp_g": gp_g, "gp_p": gp_p}
+    return -adv + cls, {k: v.detach() for k, v in (terms | {"cls": cls}).items()}
+
+
+def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (2): lambda_ae L_ae + L_adv + lambda_c L_class^f, with Eq. (7) and Eq. (9) on x-hat and c_original: what R minimises.
+
+    Critic and classifier reach R through the hole alone; the contour is trained by L_ae only and used nowhere. `clipped` is the share of
+    pixels at which the clip lets no gradient through.
+    """
+    x, c_o, M = batch.x, batch.y, nets.R.box.mask(batch.x)
+    linear = nets.R(x)
+    x_dot = linear.clamp(-1, 1)
+    ae = cfg.lambda_ae * L_ae(x, x_dot, M, cfg.lambda_p)
+    clipped = (linear.detach().abs() > 1).float().mean()
+    if cfg.train == "R":
+        return ae, {"ae": ae.detach(), "clipped": clipped}
+    scores_g, scores_p, logits = nets.D(composite(x, x_dot, nets.R.box))
+    adv = L_adv(scores_g, scores_p)
+    cls = cfg.lambda_c * L_class_f(logits, c_o)
+    return ae + adv + cls, {"ae": ae.detach(), "adv": adv.detach(), "cls": cls.detach(), "clipped": clipped}
+
+
+def g_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. (6): L_adv + lambda_c L_class^f + lambda_cycle L_cycle, what G minimises. x-hat is a constant: no gradient reaches R.
+
+    on_x: the input is the real face (before th_disc).
+    """
+    x, c_o = batch.x, batch.y
+    c_t = targets(c_o, batch.rng)
+    with torch.no_grad():
+        x_hat = x if on_x or cfg.train == "G" else reconstruct(nets.R, x)[1]
+    x1, x2 = there_and_back(nets.G, x_hat, c_t, c_o)
+    scores_g, scores_p, logits = nets.D(x1)
+
+    adv = L_adv(scores_g, scores_p)
+    if cfg.adv_on_cycle:
+        adv = adv + L_adv(*nets.D(x2)[:2])
+    cls = cfg.lambda_c * L_class_f(logits, c_t)
+    cycle = cfg.lambda_cycle * L_cycle(x_hat, x2)
+    return adv + cls + cycle, {"adv": adv.detach(), "cls": cls.detach(), "cycle": cycle.detach()}
+
+
+# ------------------------------------------------------------------------------------------------ training (Algorithm 1)
+
+
+def on_x_iterations(cfg: Config) -> int:
+    """th_disc as a number of iterations."""
+    return cfg.n_iter if cfg.train == "G" else round(cfg.th_disc * cfg.n_iter)
+
+
+def lr_factor(i: int, n_iter: int) -> float:
+    """Factor on the learning rate in iteration i (from 0): 1 for the first half of n_iter, then linear to 0 (D12)."""
+    return min(1.0, 2 * (n_iter - i) / n_iter)
+
+
+def raked(faces, split, seed: int) -> Examples:
+    """The training faces, repeated so that each attribute is worn by half of the pool and otherwise as alike to the split as can be (D17).
+
+    The weights are raked (iterative proportional fitting on the four margins), then as many faces drawn as the split has, by systematic
+    sampling. An attribute that no face or every face wears stays as it is.
+    """
+    labels = np.stack([faces.column(a)[split.train] for a in ATTRIBUTES], axis=1) > 0
+    weight = np.full(len(labels), 1 / len(labels))
+    for _ in range(50):
+        for worn in labels.T:
+            share = weight[worn].sum()
+            if 0 < share < 1:
+                weight = np.where(worn, weight / share, weight / (1 - share)) / 2
+    rng = np.random.default_rng([seed, 17])
+    order = rng.permutation(len(labels))
+    ticks = (np.arange(len(labels)) + rng.random()) / len(labels)
+    return Examples(split.train[order[np.searchsorted(np.cumsum(weight[order]), ticks).clip(max=len(labels) - 1)]])
+
+
+def stages(cfg: Config) -> list[Stage]:
+    """Algorithm 1: per iteration D, then R, on the same batch, and G on it in every n_gen-th; G on x before th_disc, on x-hat from there."""
+    examples = raked if cfg.sampler == "raked" else None
+    split_at = on_x_iterations(cfg)
+    parts = {"on x": (True, 0, split_at), "on x-hat": (False, split_at, cfg.n_iter)}
+    if cfg.train == "R":
+        parts = {"R alone": (False, 0, cfg.n_iter)}
+
+    def stage(name: str, on_x: bool, start: int, stop: int) -> Stage:
+        adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda i: lr_factor(start + i, cfg.n_iter)}
+        D = Update("D", ("D",), partial(d_loss, on_x=on_x), **adam)
+        R = Update("R", ("R",), r_loss, fresh=cfg.train == "R", **adam)
+        G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=False, every=cfg.n_gen, **adam)
+        updates = {"all": (D, R, G), "R": (R,), "G": (D, G)}[cfg.train]
+        return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, examples)
+
+    return [stage(name, *part) for name, part in parts.items() if part[2] > part[1]]
+
+
+def ablations(cfg: Config) -> dict[str, Config]:
+    """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for all of n_iter; the others for ablation_iter, ATI-GAN itself too."""
+    short = replace(cfg, n_iter=cfg.ablation_iter)
+    return {
+        "R, L1 only": replace(cfg, train="R"),
+        "ATI-GAN": short,
+        "G on x-hat from the start": replace(short, th_disc=0.0),
+        "G on x throughout": replace(short, th_disc=1.0),
+        "no inpainting": replace(short, train="G"),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ editing
+
+
+@dataclass(frozen=True)
+class Edit:
+    """image: (B, 3, H, H), [-1, 1], x'. inpainted: (B, 3, H, H), x-hat, what G was given. mask: None, G may change every pixel."""
+
+    image: Tensor
+    inpainted: Tensor
+    mask: None = None
+
+
+@torch.no_grad()
+def edit(nets: Nets, x: Tensor, c: Tensor, cfg: Config) -> Edit:
+    """x' = G(x-hat, c). x: (B, 3, H, H), [-1, 1]; c: (B, 4) labels in [0, 1], trained on 0 and 1. Without inpainting (train = "G") G edits x."""
+    x_hat = x if cfg.train == "G" else reconstruct(nets.R, x)[1]
+    return Edit(nets.G(x_hat, c.to(x)), x_hat)
+
+
+@torch.no_grad()
+def editor(models: dict[str, Nets], cfg: Config) -> Callable:
+    """(attribute, x, target) -> Edit, with the other attributes as D's classifier sees them in x. target: number or (B, 1) in [0, 1]."""
+    nets = models["joint"]
+
+    def one(attribute: str, x: Tensor, target: Tensor | float) -> Edit:
+        c = (nets.D(x)[2] > 0).to(x)
+        c[:, ATTRIBUTES.index(attribute)] = torch.as_tensor(target, dtype=x.dtype, device=x.device).expand(len(x), 1)[:, 0]
+        return edit(nets, x, c, cfg)
+
+    return one
+
+
+def weight_changes(nets: Nets, batch, cfg: Config) -> dict[tuple[str, str], float]:
+    """Largest change of a weight, by (update, network), that one update of each kind makes: who trains whom. `nets` are left as they are."""
+    out = {}
+    for update in stages(cfg)[-1].updates:
+        trial = deepcopy(nets)
+        modules = {"R": trial.R, "G": trial.G, "D": trial.D}
+        for name, net in modules.items():
+            net.requires_grad_(name in update.trains)
+        optimiser = torch.optim.Adam([p for name in update.trains for p in modules[name].parameters()], update.lr, update.betas)
+        update.loss(trial, batch, cfg)[0].backward()
+        optimiser.step()
+        for name, net in modules.items():
+            pairs = zip(net.parameters(), getattr(nets, name).parameters(), strict=True)
+            out[update.name, name] = max(float((a - b).detach().abs().max()) for a, b in pairs)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ Table 2 and the claims
+
+
+# row, column of the table, attribute, target label, who (an attribute and its value, or everybody)
+TABLE_2 = (
+    ("Smiling -> Not-Smiling", "All", "Smiling", 0, None),
+    ("Not-Smiling -> Smiling", "All", "Smiling", 1, None),
+    ("Eyeglasses -> Not-Eyeglasses", "All", "Eyeglasses", 0, None),
+    ("Not-Eyeglasses -> Eyeglasses", "All", "Eyeglasses", 1, None),
+    ("Young -> Old", "All", "Young", 0, None),
+    ("Old -> Young", "All", "Young", 1, None),
+    ("Mustache -> Not-Mustache", "Men", "Mustache", 0, ("Male", 1)),
+    ("Not-Mustache -> Mustache", "Men", "Mustache", 1, ("Male", 1)),
+    ("Not-Mustache -> Mustache", "Women", "Mustache", 1, ("Male", 0)),
+)
+ALL = "all edits of Table 2"
+
+CLAIMS = (
+    Claim(
+        "H1",
+        "31.8 dB and SSIM 0.946 on inpainted faces",
+        "Table 1",
+        "composite on CelebA at 128 pixels: 31.8 +- 1.5 dB and SSIM at least 0.93; anywhere: at least 2 dB above ridge regression",
+        (
+            Test("psnr on CelebA at 128 | composite | R", ">=", 30.3),
+            Test("psnr on CelebA at 128 | composite | R", "<=", 33.3),
+            Test("ssim on CelebA at 128 | composite | R", ">=", 0.93),
+            Test("psnr difference | composite | R - ridge regression", ">=", 2.0),
+        ),
+    ),
+    Claim(
+        "H2",
+        "Superior inpainting",
+        "Sec. 1.1, Table 1",
+        "lowest LPIPS and lowest Frechet distance (judge's features) of all fills, R with L1 alone among them",
+        (Test("lpips rank | composite | R", "<=", 1.0), Test("frechet_judge rank | composite | R", "<=", 1.0)),
+    ),
+    Claim(
+        "H3",
+        "The balance of reconstruction and discriminator brings the high PSNR",
+        "Sec. 4.3",
+        "composite PSNR of R above that of R trained with L1 alone: difference positive, its 95 % interval without 0",
+        (Test("psnr difference | composite | R - R, L1 only", ">", 0.0, "ci_low"),),
+    ),
+    Claim(
+        "H4",
+        "Success rates of the user study",
+        "Table 2",
+        "each cell within 10 points of the printed rate or inside its Wilson interval (n of 200 random images)",
+        tuple(Test(f"edit_success distance | {row}, {who} | ATI-GAN", "<=", 0.0) for row, who, *_ in TABLE_2),
+    ),
+    Claim(
+        "H5a",
+        "Transfers are not symmetric: adding succeeds more often",
+        "Sec. 4.4, Table 2",
+        "success of adding minus removing, eyeglasses and men's moustaches: positive, 95 % interval without 0",
+        (
+            Test("edit_success difference | Eyeglasses, All: add - remove | ATI-GAN", ">", 0.0, "ci_low"),
+            Test("edit_success difference | Mustache, Men: add - remove | ATI-GAN", ">", 0.0, "ci_low"),
+        ),
+    ),
+    Claim(
+        "H5b",
+        "Women get a moustache less often than men",
+        "Sec. 4.4, Table 2",
+        "success of adding a moustache, men minus women: positive, 95 % interval without 0",
+        (Test("edit_success difference | Mustache added: Men - Women | ATI-GAN", ">", 0.0, "ci_low"),),
+    ),
+    Claim(
+        "H5c",
+        "The number of samples with an attribute limits its transfer",
+        "Sec. 4.4",
+        "Spearman's rho between success and the target's share of the training faces over the eight two-sided cells above 0",
+        (Test("spearman | success and share of the target | ATI-GAN", ">", 0.0),),
+    ),
+    Claim(
+        "H6",
+        "The transfer is local",
+        "Abstract, Sec. 1.1",
+        "mean abs(x' - x-hat): at least twice as large inside the hole as outside, and at most 0.02 outside ([0, 1] scale): all but Young",
+        tuple(
+            Test(f"{metric} | {a} | ATI-GAN", op, bound)
+            for a in ATTRIBUTES[:3]
+            for metric, op, bound in (("change_ratio", ">=", 2.0), ("change_outside_l1", "<=", 0.02))
+        ),
+    ),
+    Claim(
+        "H7",
+        "Inpainting helps the transfer",
+        "Title, Sec. 1.1",
+        "against the same training without R: success no more than 3 points lower, change outside the hole smaller (95 % interval below 0)",
+        (
+            Test(f"edit_success difference | {ALL} | ATI-GAN - no inpainting", ">=", -0.03),
+            Test(f"change_outside_l1 difference | {ALL} | ATI-GAN - no inpainting", "<", 0.0, "ci_high"),
+        ),
+    ),
+    Claim(
+        "H8",
+        "Feeding x-hat to G only after a quarter of the iterations ensures reliable gradients",
+        "Sec. 4.2",
+        "success no more than 2 points below that of x-hat from the start, and of x throughout",
+        tuple(
+            Test(f"edit_success difference | {ALL} | ATI-GAN - {other}", ">=", -0.02) for other in ("G on x-hat from the start", "G on x throughout")
+        ),
+    ),
+    Claim(
+        "H9",
+        "A fixed mask is not suitable for some faces",
+        "Fig. 7",
+        "0.5 to 5 % of the test faces have an eye or a mouth corner outside the hole",
+        (Test("landmark_outside | eyes or mouth | hole", ">=", 0.005), Test("landmark_outside | eyes or mouth | hole", "<=", 0.05)),
+    ),
+    Claim(
+        "H10",
+        "The model is end-to-end: informative gradients reach the inpainting",
+        "Secs 1.1, 4.3",
+        "one update of G on L_gen changes a weight of R",
+        (Test("weight_change | G | R", ">", 0.0),),
+    ),
+)

@@ -1,0 +1,444 @@
+"""ATI-GAN's networks against Sec. 3.1, its equations recomputed, who trains whom, and Algorithm 1 as the engine walks it."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ledger import equation
+from torch import nn
+
+from lib import engine, runs
+from lib.data import Batches
+from lib.hole import Box, composite
+from lib.losses import gradient_penalty
+from lib.papers import atigan
+from lib.params import ParameterError
+
+
+def small(**fields) -> atigan.Config:
+    return replace(atigan.smoke(), **{"r_width": 4, "g_width": 4, "d_width": 4} | fields)
+
+
+def batch(size=32, n=4, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    dtype = torch.get_default_dtype()
+    x = (torch.rand(n, 3, size, size, generator=rng) * 2 - 1).to(dtype)
+    y = (torch.rand(n, 4, generator=rng) < 0.5).to(dtype)
+    return SimpleNamespace(x=x, y=y, rng=torch.Generator().manual_seed(seed + 100))
+
+
+def count(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def shapes(net, x, kinds) -> list[tuple[int, ...]]:
+    """Shapes after every layer of these kinds in a Sequential."""
+    out = []
+    for m in net:
+        x = m(x)
+        if isinstance(m, kinds):
+            out.append(tuple(x.shape[1:]))
+    return out
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def bce(logits, labels) -> float:
+    """Summed over attributes, mean over the batch."""
+    return float(np.mean([sum(-np.log(sigmoid(z if c else -z)) for z, c in zip(zs, cs, strict=True)) for zs, cs in zip(logits, labels, strict=True)]))
+
+
+def close(a, b, tolerance=1e-10):
+    return abs(float(torch.as_tensor(a).detach()) - float(b)) <= tolerance * max(1, abs(float(b)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- hole
+
+
+def test_the_hole():
+    at = {size: atigan.box_of(small(size=size)) for size in (128, 64, 32)}
+    assert at[128] == Box(57, 109, 38, 90, 128) and at[64] == Box(29, 55, 19, 45, 64) and at[32] == Box(14, 28, 9, 23, 32)
+    assert at[128].mask().sum() == 2704 and at[64].mask().sum() == 676
+    for box in at.values():
+        assert torch.equal(box.mask(), box.mask().flip(-1))
+    assert at[128].share == at[64].share == 2704 / 16384 and at[128].centre == (64, 83)
+    center = atigan.box_of(small(size=128, mask="center"))
+    assert center == Box(38, 90, 38, 90, 128)
+
+
+# ---------------------------------------------------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("size", [128, 64])
+def test_layer_tables(size):
+    s, cfg = size, atigan.Config(size=size)
+    nets = atigan.build(cfg)
+    with torch.no_grad():
+        half, quarter = s // 2, s // 4
+        wanted = [(32, s, s)] + [(64, half, half)] * 2 + [(128, quarter, quarter)] * 9 + [(64, half, half)] * 2 + [(32, s, s), (16, s, s), (3, s, s)]
+        assert shapes(nets.R.net, torch.zeros(1, 5, s, s), nn.Conv2d) == wanted
+        wanted = [(64, s, s), (128, half, half), (256, quarter, quarter)] + [(256, quarter, quarter)] * 6
+        wanted += [(128, half, half), (64, s, s), (3, s, s)]
+        assert shapes(nets.G.net, torch.zeros(1, 7, s, s), (nn.Conv2d, nn.ConvTranspose2d, atigan.DilatedBlock)) == wanted
+        side = 52 if size == 128 else 26
+        maps = {128: [64, 32, 16, 8, 4, 2], 64: [32, 16, 8, 4, 2], 52: [26, 13, 6, 3, 1], 26: [13, 6, 3, 1]}
+        for trunk, width in ((nets.D.trunk_g, size), (nets.D.trunk_p, side)):
+            assert shapes(trunk, torch.zeros(1, 3, width, width), nn.Conv2d) == [(64 * 2**i, h, h) for i, h in enumerate(maps[width])]
+        g, p, logits = nets.D(torch.zeros(2, 3, s, s))
+    assert g.shape == (2, 1, 2, 2) and p.shape == (2, 1, 1, 1) and logits.shape == (2, 4)
+    assert nets.D.cls_g.kernel_size == (2, 2) and nets.D.cls_p.kernel_size == (1, 1)
+    dilations = [m.dilation[0] for m in nets.R.net if isinstance(m, nn.Conv2d)]
+    assert dilations[6:10] == ([2, 4, 8, 16] if size == 128 else [1, 2, 4, 8]) and set(dilations[:6] + dilations[10:]) == {1}
+    assert all(m.padding_mode == "reflect" for m in nets.R.net if isinstance(m, nn.Conv2d))
+    assert all(m.padding_mode == "zeros" for m in nets.G.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_parameter_counts():
+    nets = atigan.build(atigan.Config())
+    assert count(nets.R) == 1_448_227 and count(nets.G) == 8_427_392 and count(nets.D) == 55_913_344
+    D = nets.D
+    assert (count(D.trunk_g), count(D.src_g), count(D.cls_g)) == (44_702_656, 18_432, 32_768)
+    assert (count(D.trunk_p), count(D.src_p), count(D.cls_p)) == (11_146_176, 9_216, 4_096)
+    assert count(atigan.build(atigan.Config(size=64)).D) == 13_934_976
+
+
+def test_the_dilation_of_128_does_not_fit_the_mirrored_map_of_64():
+    R = atigan.build(small(size=64)).R
+    dilated = [m for m in R.net if isinstance(m, nn.Conv2d)][9]
+    assert dilated.dilation == (8, 8)
+    with pytest.raises(RuntimeError, match="[Pp]adding size"):
+        nn.Conv2d(16, 16, 3, 1, 16, 16, padding_mode="reflect")(torch.zeros(1, 16, 16, 16))
+    assert R(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
+
+
+def test_r_never_sees_the_hole():
+    nets, b = atigan.build(small()), batch()
+    box = nets.R.box
+    other = composite(b.x, torch.rand_like(b.x), box)
+    assert torch.equal(nets.R(b.x), nets.R(other))
+    moved = b.x.clone()
+    moved[..., 0, 0] += 0.5
+    assert not torch.equal(nets.R(b.x), nets.R(moved))
+
+
+def test_the_label_reaches_g_only_through_the_zero_border(float64):
+    torch.manual_seed(0)
+    G, x = atigan.Generator(small(size=64)), batch(64).x
+    zero, one = torch.zeros(4, 4), torch.ones(4, 4)
+    assert (G(x, zero) - G(x, one)).abs().max() > 1e-2
+    for m in G.modules():
+        if isinstance(m, nn.Conv2d):
+            m.padding_mode = "reflect"
+            m._reversed_padding_repeated_twice = [p for p in reversed(m.padding) for _ in range(2)]
+    assert (G(x, zero) - G(x, one)).abs().max() < 1e-5
+
+
+def test_the_critics_see_the_same_picture():
+    D, x = atigan.build(small()).D, batch().x
+    moved = x.clone()
+    moved[..., 0, 0] += 0.5  # outside the hole
+    assert torch.equal(D(x)[1], D(moved)[1]) and not torch.equal(D(x)[0], D(moved)[0])
+    assert torch.equal(D(x)[1], D.p(D.box.crop(x))) and torch.equal(D(x)[0], D.g(x))
+    x.requires_grad_(True)
+    D(x)[1].sum().backward()
+    assert (x.grad * (1 - D.box.mask())).abs().max() == 0 and x.grad.abs().max() > 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- equations
+
+
+@equation("atigan", 3)
+def test_reconstruction_loss(float64):
+    rng = np.random.default_rng(0)
+    x, y = (rng.uniform(-1, 1, (2, 3, 8, 8)) for _ in range(2))
+    box = Box(2, 6, 3, 7, 8)
+    contour = patch = 0.0
+    for n, k, i, j in np.ndindex(x.shape):
+        if 2 <= i < 6 and 3 <= j < 7:
+            patch += abs(x[n, k, i, j] - y[n, k, i, j])
+        else:
+            contour += abs(x[n, k, i, j] - y[n, k, i, j])
+    assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0), (contour + 5 * patch) / x.size)
+    cfg = atigan.Config()
+    x = torch.zeros(1, 3, 128, 128)
+    worked = atigan.L_ae(x, x + 0.1, atigan.box_of(cfg).mask().double(), cfg.lambda_p)
+    assert abs(float(worked) - 0.1660) < 1e-4 and close(worked, 0.1 * 13680 / 16384 + 0.5 * 2704 / 16384)
+
+
+@equation("atigan", 4, 5)
+def test_cycle(float64):
+    cfg = small(blocks=2)
+    G, b = atigan.build(cfg).G, batch(n=2)
+    c_t = 1 - b.y
+    x1, x2 = atigan.there_and_back(G, b.x, c_t, b.y)
+
+    def tiled(image, c):
+        planes = np.stack([np.stack([np.full((32, 32), v) for v in row]) for row in c.numpy()])
+        return G.net(torch.cat([image, torch.tensor(planes)], 1))
+
+    assert torch.equal(x1, tiled(b.x, c_t)) and torch.equal(x2, tiled(x1, b.y))
+    flat = [abs(p - q) for p, q in zip(b.x.flatten().tolist(), x2.flatten().tolist(), strict=True)]
+    assert close(atigan.L_cycle(b.x, x2), sum(flat) / len(flat))
+
+
+@equation("atigan", 7, 8)
+def test_adversarial_terms(float64):
+    rng = np.random.default_rng(0)
+    g, p, fake = rng.normal(size=(2, 1, 2, 2)), rng.normal(size=(2, 1, 1, 1)), rng.normal(size=(3, 1, 2, 2))
+    assert close(atigan.L_adv(torch.tensor(g), torch.tensor(p)), -sum(g.ravel()) / 8 - sum(p.ravel()) / 2)
+    assert close(atigan.critic(torch.tensor(g), torch.tensor(fake), torch.tensor(0.3), 10.0), np.mean(g) - np.mean(fake) - 3.0)
+
+
+@equation("atigan", 9, 10)
+def test_classification(float64):
+    logits, labels = np.random.default_rng(0).normal(size=(2, 4)), np.array([[1, 0, 0, 1], [0, 1, 0, 0]])
+    for loss in (atigan.L_class_f, atigan.L_class_r):
+        assert close(loss(torch.tensor(logits), torch.tensor(labels, dtype=torch.float64)), bce(logits, labels))
+        zero = loss(torch.zeros(3, 4), torch.ones(3, 4))
+        assert close(zero, 4 * np.log(2)) and abs(float(zero) - 2.7726) < 1e-4
+        sure = torch.tensor([[40.0, -40.0, 40.0, -40.0]])
+        assert float(loss(sure, (sure > 0).double())) < 1e-10
+
+
+def penalty(net, x) -> float:
+    """E(||grad of the summed map|| - 1)^2, face by face."""
+    out = []
+    for one in x:
+        at = one[None].clone().requires_grad_(True)
+        net(at).sum().backward()
+        out.append((np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2)
+    return float(np.mean(out))
+
+
+@equation("atigan", 11)
+@pytest.mark.parametrize(("fakes", "on_x"), [("g+r", False), ("g+r", True), ("g", False)])
+def test_d_loss(float64, fakes, on_x):
+    cfg = small(d_fakes=fakes)
+    torch.manual_seed(1)
+    nets, b = atigan.build(cfg), batch()
+    total, parts = atigan.d_loss(nets, b, cfg, on_x=on_x)
+    rng = torch.Generator().manual_seed(100)
+    c_t = b.y[torch.rand(4, generator=rng).argsort()]
+    a = torch.rand(4, 1, 1, 1, generator=rng)
+    with torch.no_grad():
+        x_hat = atigan.reconstruct(nets.R, b.x)[1]
+        x1 = nets.G(b.x if on_x else x_hat, c_t)
+        shown = [*x1, *x_hat] if fakes == "g+r" else [*x1]
+        real, fake = ([nets.D(f[None]) for f in faces] for faces in (b.x, shown))
+    faces, partner = (b.x, x1) if fakes == "g" else (b.x[[0, 2, 1, 3]], torch.stack([x1[0], x1[2], x_hat[1], x_hat[3]]))
+    x_tilde = a * faces + (1 - a) * partner
+    expected, gp = 0.0, {}
+    for k, (name, net, part) in enumerate((("g", nets.D.g, x_tilde), ("p", nets.D.p, nets.D.box.crop(x_tilde)))):
+        gap = np.mean([r[k].mean().item() for r in real]) - np.mean([f[k].mean().item() for f in fake])
+        gp[name] = penalty(net, part)
+        assert close(parts[f"gap_{name}"], gap) and close(parts[f"gp_{name}"], gp[name])
+        expected += -gap + 10 * gp[name]
+    cls = bce([r[2][0].tolist() for r in real], b.y.tolist())
+    assert close(parts["cls"], cls) and close(total, expected + cls)
+
+
+@equation("atigan", 2)
+def test_r_loss(float64):
+    cfg = small()
+    torch.manual_seed(2)
+    nets, b = atigan.build(cfg), batch()
+    nets.R.net[-1].weight.data *= 30  # so that some pixels are clipped
+    total, parts = atigan.r_loss(nets, b, cfg)
+    with torch.no_grad():
+        linear = nets.R(b.x)
+        x_dot, x_hat = atigan.reconstruct(nets.R, b.x)
+        M = nets.R.box.mask(b.x)
+        ae = 10 * float(((1 - M) * (b.x - x_dot)).abs().mean() + 5 * (M * (b.x - x_dot)).abs().mean())
+        judged = [nets.D(f[None]) for f in x_hat]
+    adv = -np.mean([j[0].mean().item() for j in judged]) - np.mean([j[1].item() for j in judged])
+    cls = bce([j[2][0].tolist() for j in judged], b.y.tolist())
+    assert close(parts["ae"], ae) and close(parts["adv"], adv) and close(parts["cls"], cls) and close(total, ae + adv + cls)
+    assert close(parts["clipped"], np.mean(np.abs(linear.numpy()) > 1), 1e-6) and 0 < parts["clipped"] < 1
+    assert x_dot.abs().max() == 1
+    alone, terms = atigan.r_loss(nets, b, replace(cfg, train="R"))
+    assert close(alone, ae) and terms.keys() == {"ae", "clipped"}
+
+
+@equation("atigan", 6)
+@pytest.mark.parametrize("on_x", [False, True])
+def test_g_loss(float64, on_x):
+    cfg = small()
+    torch.manual_seed(3)
+    nets, b = atigan.build(cfg), batch()
+    total, parts = atigan.g_loss(nets, b, cfg, on_x=on_x)
+    c_t = b.y[torch.rand(4, generator=torch.Generator().manual_seed(100)).argsort()]
+    with torch.no_grad():
+        x_hat = b.x if on_x else atigan.reconstruct(nets.R, b.x)[1]
+        x1 = nets.G(x_hat, c_t)
+        x2 = nets.G(x1, b.y)
+        one, two = ([nets.D(f[None]) for f in faces] for faces in (x1, x2))
+    adv = [-np.mean([j[0].mean().item() for j in judged]) - np.mean([j[1].item() for j in judged]) for judged in (one, two)]
+    cls, cycle = bce([j[2][0].tolist() for j in one], c_t.tolist()), 10 * float((x_hat - x2).abs().mean())
+    assert close(parts["adv"], adv[0]) and close(parts["cls"], cls) and close(parts["cycle"], cycle) and close(total, adv[0] + cls + cycle)
+    b.rng.manual_seed(100)
+    assert close(atigan.g_loss(nets, b, replace(cfg, adv_on_cycle=True), on_x=on_x)[0], sum(adv) + cls + cycle)
+
+
+# ---------------------------------------------------------------------------------------------------------------- gradients
+
+
+def test_the_critics_reach_r_through_the_hole_alone():
+    nets, x = atigan.build(small()), batch().x
+    x_dot = torch.rand_like(x).requires_grad_(True)
+    g, p, _ = nets.D(composite(x, x_dot, nets.R.box))
+    atigan.L_adv(g, p).backward()
+    M = nets.R.box.mask()
+    assert (x_dot.grad * (1 - M)).abs().max() == 0 and (x_dot.grad * M).abs().max() > 0
+    x_dot.grad = None
+    atigan.L_ae(x, x_dot, M, 0.0).backward()
+    assert (x_dot.grad * M).abs().max() == 0 and (x_dot.grad.abs() > 0).masked_select(M < 1).all()
+
+
+def test_clipped_pixels_get_no_gradient():
+    y = torch.tensor([-1.5, -0.5, 0.5, 1.5], requires_grad=True)
+    (y.clamp(-1, 1) - 3).abs().sum().backward()
+    assert y.grad.tolist() == [0, -1, -1, 0]
+
+
+def test_the_composite_is_exact_outside():
+    nets, x = atigan.build(small()), batch().x
+    x_dot, x_hat = atigan.reconstruct(nets.R, x)
+    M = nets.R.box.mask() > 0
+    assert torch.equal(x_hat.masked_select(~M), x.masked_select(~M)) and torch.equal(x_hat.masked_select(M), x_dot.masked_select(M))
+
+
+def test_who_trains_whom():
+    cfg = small()
+    nets, b = atigan.build(cfg), batch()
+    before = [p.clone() for net in (nets.R, nets.G, nets.D) for p in net.parameters()]
+    changed = atigan.weight_changes(nets, b, cfg)
+    assert changed.keys() == {(u, n) for u in "DRG" for n in "RGD"}
+    for (update, net), value in changed.items():
+        assert (value > 0) == (update == net), (update, net, value)
+    assert all(torch.equal(p, q) for p, q in zip(before, (p for net in (nets.R, nets.G, nets.D) for p in net.parameters()), strict=True))
+    nets.R.requires_grad_(True)  # even if R collected gradients, L_gen has none for it
+    atigan.g_loss(nets, batch(), cfg)[0].backward()
+    assert all(p.grad is None for p in nets.R.parameters()) and any(p.grad is not None for p in nets.G.parameters())
+
+
+def test_gradient_penalty_of_linear_critics(float64):
+    x = batch().x
+    k = 1 / np.sqrt(3 * 32 * 32)
+    assert gradient_penalty(lambda t: k * t.flatten(1).sum(1), x).abs() < 1e-12
+    four = gradient_penalty(lambda t: (k * t.flatten(1).sum(1))[:, None].expand(-1, 4) / 4, x)  # the mean of a map of four equal scores
+    quarter = gradient_penalty(lambda t: k * t.flatten(1).sum(1) / 4, x)
+    assert four.abs() < 1e-12 and close(quarter, (1 / 4 - 1) ** 2)
+
+
+# ---------------------------------------------------------------------------------------------------------------- Algorithm 1
+
+
+def test_learning_rate():
+    n = 200_000
+    assert atigan.lr_factor(0, n) == atigan.lr_factor(100_000, n) == 1 and atigan.lr_factor(150_000, n) == 0.5 and atigan.lr_factor(200_000, n) == 0
+    first, second = atigan.stages(atigan.Config())
+    assert (first.name, first.cycles, second.name, second.cycles) == ("on x", 50_000, "on x-hat", 150_000)
+    assert [u.rate(1) for u in (*first.updates, *second.updates)] == [1e-4] * 6
+    assert second.updates[0].rate(100_001) == 5e-5 and second.updates[2].rate(150_000) == pytest.approx(1e-9)
+
+
+def test_thresholds():
+    def names(**f):
+        return [(s.name, s.cycles, [u.name for u in s.updates]) for s in atigan.stages(small(n_iter=20, **f))]
+
+    assert names() == [("on x", 5, ["D", "R", "G"]), ("on x-hat", 15, ["D", "R", "G"])]
+    assert names(th_disc=0.0) == [("on x-hat", 20, ["D", "R", "G"])] and names(th_disc=1.0) == [("on x", 20, ["D", "R", "G"])]
+    assert names(train="R") == [("R alone", 20, ["R"])] and names(train="G") == [("on x", 20, ["D", "G"])]
+    arms = atigan.ablations(small())
+    assert {a.n_iter for name, a in arms.items() if name != "R, L1 only"} == {5} and arms["R, L1 only"].n_iter == 10
+
+
+def test_twenty_iterations(tmp_path, faces, split, monkeypatch):
+    """D, R and G on one batch; G in the last of five iterations, on x before the threshold and on x-hat from there; one optimiser for all."""
+    seen = {"D": [], "R": [], "G": []}
+    fed = []
+
+    def spy(name, loss):
+        def wrapped(nets, b, cfg, **on):
+            seen[name].append((tuple(b.index.tolist()), on.get("on_x")))
+            if name == "G":
+                inner = nets.G.forward
+                nets.G.forward = lambda x, c: (fed.append(torch.equal(x, b.x)), inner(x, c))[1]
+                result = loss(nets, b, cfg, **on)
+                del nets.G.forward
+                return result
+            return loss(nets, b, cfg, **on)
+
+        return wrapped
+
+    for name, function in (("D", "d_loss"), ("R", "r_loss"), ("G", "g_loss")):
+        monkeypatch.setattr(atigan, function, spy(name, getattr(atigan, function)))
+    cfg = small(n_iter=20)
+    run = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
+    try:
+        engine.train(atigan, cfg, faces, split, run, log_every=1)
+    finally:
+        runs.release(run.folder)
+    assert [len(seen[k]) for k in "DRG"] == [20, 20, 4]
+    assert [i for i, _ in seen["D"]] == [i for i, _ in seen["R"]] and len({i for i, _ in seen["D"]}) == 20
+    assert [i for i, _ in seen["G"]] == [seen["D"][k][0] for k in (4, 9, 14, 19)]
+    assert [on for _, on in seen["D"]] == [True] * 5 + [False] * 15 and [on for _, on in seen["G"]] == [True, False, False, False]
+    assert fed[::2] == [True, False, False, False] and not any(fed[1::2])
+    assert run.record["images_seen"] == {"D": 80, "R": 80, "G": 16}
+
+
+def test_raked_pool(faces, split):
+    pool = atigan.raked(faces, split, 0)
+    assert len(pool.index) == len(split.train) and np.isin(pool.index, split.train).all()
+    share = np.array([faces.column(a)[pool.index].mean() for a in atigan.ATTRIBUTES])
+    assert (np.abs(share - 0.5) < 0.06).all()
+    assert (pool.index == atigan.raked(faces, split, 0).index).all() and (pool.index != atigan.raked(faces, split, 1).index).any()
+    batches = Batches(faces, pool, atigan.ATTRIBUTES, 4, 0)
+    assert batches(0).y.shape == (4, 4)
+
+
+def test_targets_are_a_permutation_of_the_batch():
+    y = torch.eye(4).repeat(2, 1)
+    drawn = [atigan.targets(y, torch.Generator().manual_seed(s)) for s in range(4)]
+    assert all(torch.equal(d.sum(0), y.sum(0)) and d.sum() == 8 for d in drawn) and not all(torch.equal(d, drawn[0]) for d in drawn)
+
+
+# ---------------------------------------------------------------------------------------------------------------- editing
+
+
+def test_edit_and_editor():
+    cfg = small()
+    nets, x = atigan.build(cfg), batch().x
+    c = torch.tensor([[1.0, 0, 1, 0]]).expand(4, -1)
+    done = atigan.edit(nets, x, c, cfg)
+    assert torch.equal(done.inpainted, atigan.reconstruct(nets.R, x)[1]) and torch.equal(done.image, nets.G(done.inpainted, c)) and done.mask is None
+    plain = atigan.edit(nets, x, c, replace(cfg, train="G"))
+    assert torch.equal(plain.inpainted, x) and torch.equal(plain.image, nets.G(x, c))
+    seen = (nets.D(x)[2] > 0).float()
+    seen[:, 2] = 0.5
+    assert torch.equal(atigan.editor({"joint": nets}, cfg)("Smiling", x, 0.5).image, nets.G(done.inpainted, seen))
+
+
+def test_config_refuses_what_it_cannot_run():
+    for fields, message in (
+        ({"size": 60}, "multiple of 16"),
+        ({"r_width": 3}, "even"),
+        ({"mask": "eyes"}, "nose, center"),
+        ({"th_disc": 1.5}, "share of n_iter"),
+        ({"train": "D"}, "all, R, G"),
+        ({"batch": 0}, "batch = 0"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(**fields)
+
+
+def test_every_claim_names_a_cell_of_the_paper():
+    from lib import tables
+
+    printed = tables.printed("atigan", "Table 2")
+    assert {(r, c) for r, c, *_ in atigan.TABLE_2} == set(zip(printed["row"], printed["column"], strict=True))
+    assert len({c.id for c in atigan.CLAIMS}) == len(atigan.CLAIMS) == 12
