@@ -103,6 +103,15 @@ def recogniser(
     return Judge("recogniser", body, net["head"], (), pd.DataFrame(), key, torch.device(device))
 
 
+def train(
+    wanted: tuple[Arm, ...], faces: FaceSet, split: Split, edit: Callable, editor_id: str, *, width: int, steps: int, seeds: int, batch: int = 32,
+    device="cpu", cache: Path | None = None,
+) -> dict[str, list[Judge]]:  # fmt: skip
+    """The networks of all arms: arm's name -> one per seed 0, 1, .. `seeds` - 1 (see `recogniser`)."""
+    budget = {"width": width, "steps": steps, "batch": batch, "device": device, "cache": cache}
+    return {arm.name: [recogniser(arm, faces, split, edit, editor_id, seed=seed, **budget) for seed in range(seeds)] for arm in wanted}
+
+
 def _train(net: nn.ModuleDict, batches: Batches, label: Tensor, steps: int, edit: Callable, what: str) -> None:
     net.train()
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
@@ -178,7 +187,10 @@ def protocol_counts(identities: np.ndarray, targets: np.ndarray, queries: np.nda
     }  # fmt: skip
 
 
-def lfw_of(folder: str, faces: FaceSet) -> tuple[FaceSet, tuple[np.ndarray, ...]] | None:
+Lfw = tuple[FaceSet, tuple[np.ndarray, ...]] | None  # the faces and the folds of `load_lfw`; None: not at hand
+
+
+def lfw_of(folder: str, faces: FaceSet) -> Lfw:
     """LFW and its folds at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose editors and judges have
     never seen a photograph, and as `load_lfw` does."""
     if not folder:
@@ -408,6 +420,26 @@ def share_rows(judge: Judge, faces: FaceSet, index: np.ndarray, lfw: FaceSet, at
     name, value = f"{attribute.lower()} share", Value(float(a.mean() - b.mean()), float(low), float(high), min(len(a), len(b)))
     out = [metrics.row(table, place, "judge", name, proportion(v), protocol) for place, v in said.items()]
     return [*out, metrics.row(table, "LFW - CelebA", "judge", f"{name} difference", value, protocol)]
+
+
+def lfw_edits(editors: dict[str, Callable], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge, attributes, n: int, device="cpu"):
+    """Every method on the test faces `index` and on LFW, at most n faces an attribute and direction. Returns (metric rows, the samples of LFW);
+    without LFW one row that says so, and no sample."""
+    if lfw is None:
+        return not_run("Fig. 9", "LFW", "edit_success drop"), []
+    home, away = (edit_both_ways(editors, s, i, judge, attributes, n, device) for s, i in ((faces, index), (lfw[0], np.arange(len(lfw[0])))))
+    return drop_rows(home, away, judge), away
+
+
+def lfw_pairs(networks: dict[str, list[Judge]], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge) -> tuple[list[dict], pd.DataFrame]:
+    """Verification of LFW's pairs, and the judge's share of smiles there and among the test faces `index`. Returns (metric rows, ROC curves);
+    without LFW one row that says so, and no curve."""
+    if lfw is None:
+        return not_run("Fig. 11", "LFW", "auc"), pd.DataFrame()
+    there, folds = lfw
+    result = compare(networks, there, np.arange(len(there)), in_folds(there.identities, folds))
+    what = f"LFW View 2, {len(folds)} of 10 folds" if len(folds) < 10 else "LFW View 2"
+    return rows(result, "Fig. 11", "LFW", what) + share_rows(judge, faces, index, there), curves(result)
 
 
 # ------------------------------------------------------------------------------------------------ pictures

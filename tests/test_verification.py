@@ -355,6 +355,38 @@ def test_curves_rise_on_a_logarithmic_grid_and_controls_are_dashed():
     assert [line.get_linestyle() for line in axis.lines] == ["-", "--"] and axis.get_xscale() == "log"
 
 
+def tiny_lfw(faces):
+    """Synthetic faces in the place of LFW: two folds of four pairs among those who have two images."""
+    ids, first, counts = np.unique(faces.identities, return_index=True, return_counts=True)
+    a, b = ids[counts >= 2][:4], []
+    rows = [np.flatnonzero(faces.identities == who)[:2] for who in a]
+    for k in (0, 1):
+        same = [[*rows[2 * k + j], 1] for j in (0, 1)]
+        b.append(np.array([*same, [rows[0][k], rows[1][k], 0], [rows[2][k], rows[3][k], 0]]))
+    return faces, tuple(b)
+
+
+def test_lfw_gives_figures_9_and_11_or_a_row_that_says_it_is_missing(faces, split, tmp_path):
+    networks = verification.train(verification.arms(("Smiling",)), faces, split, paint, "paint", width=2, steps=2, seeds=2, batch=8, cache=tmp_path)
+    assert [len(nets) for nets in networks.values()] == [2, 2, 2]
+    assert not torch.equal(*(net.body.state_dict()["body.0.weight"] for net in networks[verification.PLAIN]))
+    lfw, judge = tiny_lfw(faces), Eye()
+    rows, drawn = verification.lfw_pairs(networks, lfw, faces, split.test, judge)
+    have = claims.measures(pd.DataFrame(rows))
+    assert have["auc | LFW | Smiling"]["n"] == 4 and "LFW View 2, 2 of 10 folds: 4 genuine and 4 impostor" in have["auc | LFW | Smiling"]["protocol"]
+    assert "auc gain | LFW | Smiling" in have and "smiling share difference | LFW - CelebA | judge" in have and set(drawn["arm"]) == set(networks)
+    rows, samples = verification.lfw_edits({"SaGAN": paint, "StarGAN": keep}, lfw, faces, split.test, judge, ("Eyeglasses",), 6)
+    have = claims.measures(pd.DataFrame(rows))
+    assert len(samples) == 2 and have["edit_success drop | LFW | SaGAN"]["value"] == 0
+    assert all(have[f"edit_success | Eyeglasses {sign} on LFW | SaGAN"]["value"] == 1 for sign in "+-")  # what `paint` paints, Eye sees
+    assert all(have[f"edit_success | Eyeglasses {sign} on LFW | StarGAN"]["value"] == 0 for sign in "+-")
+    for rows, nothing in (
+        verification.lfw_pairs(networks, None, faces, split.test, judge),
+        verification.lfw_edits({"SaGAN": paint}, None, faces, split.test, judge, ("Eyeglasses",), 6),
+    ):
+        assert len(rows) == 1 and rows[0]["protocol"].endswith("no LFW folder given") and len(nothing) == 0
+
+
 def test_an_empty_table_says_why():
     (row,) = verification.not_run("Fig. 11", "LFW", "auc")
     assert row["protocol"] == "unavailable: not run: no LFW folder given" and row["value"] is None
