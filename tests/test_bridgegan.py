@@ -1,0 +1,484 @@
+"""BridgeGAN's networks against Figs 2 to 5, its two paths and their sign convention, every loss, the rules of its edits."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from ledger import equation
+
+from lib import engine
+from lib.data import DataError
+from lib.papers import bridgegan
+from lib.params import ParameterError
+
+N = 4  # attributes of the small model
+
+
+def small(**fields) -> bridgegan.Config:
+    return replace(bridgegan.smoke(), **{"width": 4, "style": 4, "hidden": 4, "width_d": 4} | fields)
+
+
+def nets_of(cfg=None, seed=0):
+    torch.manual_seed(seed)
+    return bridgegan.build(cfg or small())
+
+
+def batch(n=3, seed=0, size=32):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 3, size, size, generator=rng) * 2 - 1
+    y = (torch.rand(n, N, generator=rng) > 0.5).to(x.dtype)
+    return SimpleNamespace(x=x, y=y, index=torch.arange(n), rng=rng)
+
+
+def count(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def close(a, b, tolerance=1e-10):
+    return abs(float(torch.as_tensor(a).detach()) - float(b)) <= tolerance * max(1, abs(float(b)))
+
+
+def mean_abs(a, b):
+    a, b = (t.detach().numpy().ravel() for t in (a, b))
+    return sum(abs(p - q) for p, q in zip(a, b, strict=True)) / a.size
+
+
+# ---------------------------------------------------------------------------------------------------------------- networks
+
+
+def blocks_of(blocks, x, *more):
+    out = []
+    for block in blocks:
+        x = block(x, *more)
+        out.append(tuple(x.shape[1:]))
+    return out
+
+
+def test_generator_is_figure_2():
+    G = bridgegan.Generator(bridgegan.Config())
+    x, S = torch.zeros(1, 32, 128, 128), torch.zeros(1, 32, 64, 64)
+    with torch.no_grad():
+        assert G.first(torch.zeros(1, 3, 128, 128)).shape == (1, 32, 128, 128)
+        assert blocks_of(G.down, x) == [(64, 64, 64), (128, 32, 32), (256, 16, 16)]
+        x = torch.zeros(1, 256, 16, 16)
+        assert blocks_of(G.middle, x, S) == [(256, 16, 16), (256, 16, 16)]
+        assert blocks_of(G.up, x, S) == [(128, 32, 32), (64, 64, 64), (32, 128, 128)]
+        assert G(torch.zeros(1, 3, 128, 128), S).shape == (1, 3, 128, 128)
+    kinds = [type(block.norm1) for block in (*G.down, *G.middle, *G.up)]
+    assert kinds == [bridgegan.InstanceNorm] * 4 + [bridgegan.Spade] * 4
+
+
+def test_mapping_encoder_discriminator_are_figures_3_to_5():
+    nets = bridgegan.build(bridgegan.Config())
+    d, R, X = torch.zeros(2, 14), torch.zeros(2, 16), torch.zeros(2, 3, 128, 128)
+    with torch.no_grad():
+        assert nets.M.fc(torch.cat([R, d], 1)).shape == (2, 1024)
+        assert blocks_of(nets.M.up, torch.zeros(1, 64, 4, 4)) == [(32, 8, 8), (32, 16, 16), (32, 32, 32), (32, 64, 64)]
+        assert nets.E.first(torch.zeros(1, 17, 128, 128)).shape == (1, 16, 128, 128)
+        assert blocks_of(nets.E.blocks, torch.zeros(1, 16, 128, 128)) == [(32, 64, 64)] * 4
+        assert nets.M(R, d).shape == nets.E(X, d).shape == (2, 32, 64, 64)
+        trunk = [(16, 128, 128), (32, 64, 64), (64, 32, 32), (128, 16, 16), (256, 8, 8), (256, 8, 8)]
+        assert blocks_of(nets.D.trunk, torch.zeros(1, 3, 128, 128)) == trunk
+        assert nets.D.D[0](torch.zeros(1, 256, 8, 8)).shape == (1, 256, 1, 1)
+        score, logits = nets.D(X)
+    assert score.shape == (2, 1) and logits.shape == (2, 14)
+
+
+def test_parameter_counts():
+    nets = bridgegan.build(bridgegan.Config())
+    assert (count(nets.G), count(nets.M), count(nets.E)) == (7_219_011, 121_888, 71_808)
+    assert (count(nets.D.trunk), count(nets.D.D), count(nets.D.C)) == (1_220_064, 4_194_817, 4_198_158)
+    for net in (nets.G, nets.M, nets.E, nets.D):
+        assert all((m.bias == 0).all() for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_other_sizes_keep_the_heads_and_the_codes_place(size):
+    cfg = small(size=size)
+    nets, d = nets_of(cfg), torch.zeros(1, N)
+    with torch.no_grad():
+        S = nets.M(torch.zeros(1, 16), d)
+        assert S.shape == nets.E(torch.zeros(1, 3, size, size), d).shape == (1, 4, size // 2, size // 2)
+        assert nets.G(torch.zeros(1, 3, size, size), S).shape == (1, 3, size, size)
+        assert nets.D.trunk(torch.zeros(1, 3, size, size)).shape[2:] == (8, 8)
+
+
+def test_the_fused_convolution_is_convolution_and_pooling(float64):
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv2d(3, 5, 3, 1, 1), torch.randn(2, 3, 8, 8)
+    assert (bridgegan.convolve_and_halve(conv, x) - F.avg_pool2d(conv(x), 2)).abs().max() < 1e-12
+
+
+def test_a_block_is_what_its_words_say(float64):
+    """Shortcut after enlarging and before shrinking, as the released code has it."""
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 8, 8)
+    for resample in ("", "up", "down"):
+        block = bridgegan.ResBlk(3, 4, bridgegan.InstanceNorm, torch.nn.ReLU(), resample)
+        up = torch.nn.Upsample(scale_factor=2) if resample == "up" else torch.nn.Identity()
+        down = torch.nn.AvgPool2d(2) if resample == "down" else torch.nn.Identity()
+        h = block.conv1(up(F.relu(F.instance_norm(x, eps=1e-6))))
+        expected = down(block.conv2(F.relu(F.instance_norm(h, eps=1e-6)))) + down(block.shortcut(up(x)))
+        assert (block(x) - expected).abs().max() < 1e-12
+
+
+def test_spade_is_its_formula(float64):
+    torch.manual_seed(2)
+    spade, x, S = bridgegan.Spade(3, 2, 5), torch.randn(2, 3, 4, 4), torch.randn(2, 2, 8, 8)
+    at_x = S[:, :, ::2, ::2]  # nearest neighbours, half the size
+    h = F.relu(spade.shared(at_x))
+    normed = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), unbiased=False, keepdim=True) + 1e-6).sqrt()
+    assert (spade(x, S) - (normed * (1 + spade.gamma(h)) + spade.beta(h))).abs().max() < 1e-12
+
+
+def test_codes_are_rectified_and_the_label_reaches_them():
+    nets, b = nets_of(), batch()
+    d = torch.ones(3, N)
+    with torch.no_grad():
+        for code in (nets.E(b.x, d), nets.M(torch.randn(3, 16), d)):
+            assert (code >= 0).all() and (code > 0).any()
+        assert (nets.E(b.x, d) - nets.E(b.x, -d)).abs().max() > 1e-2
+        assert (nets.M(torch.zeros(3, 16), d) - nets.M(torch.zeros(3, 16), -d)).abs().max() > 1e-2
+
+
+def test_the_label_reaches_the_encoder_only_as_one_shift_a_channel(float64):
+    """The trap named in Encoder: behind the blocks, what d does is a constant plane per channel; behind the last ReLU it is not."""
+    nets, b = nets_of(), batch()
+    b.x = b.x.double()
+    first = [nets.E.first(torch.cat([b.x, d[:, :, None, None].expand(-1, -1, 32, 32)], 1)) for d in (torch.zeros(3, N), torch.ones(3, N))]
+    apart = nets.E.blocks(first[0]) - nets.E.blocks(first[1])
+    assert apart.abs().max() > 1e-2 and apart.std((2, 3)).max() < 1e-10
+    code = nets.E(b.x, torch.zeros(3, N)) - nets.E(b.x, torch.ones(3, N))
+    assert code.std((2, 3)).max() > 1e-3
+
+
+def test_generator_depends_on_the_code_and_not_on_a_label():
+    nets, b = nets_of(), batch()
+    S = torch.rand(3, 4, 16, 16)
+    with torch.no_grad():
+        assert (nets.G(b.x, S) - nets.G(b.x, 2 * S)).abs().max() > 1e-3
+    assert not any(p.shape[1] == 3 + N for p in nets.G.parameters() if p.ndim == 4)
+
+
+# ---------------------------------------------------------------------------------------------------------------- att_ak
+
+
+@equation("bridgegan", 11)
+def test_att_ak_example_and_identities(float64):
+    Y_s, Y_t = torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0]])  # Smiling, Bangs, Male: the smile goes
+    d = Y_t - Y_s
+    assert d.tolist() == [[-1, 0, 0]]
+    assert bridgegan.att_ak(Y_s, d).tolist() == [[0, 1, -1]]
+    assert bridgegan.att_ak(Y_s, d, -1.0).tolist() == [[0, -1, 1]]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        s, t = rng.integers(0, 2, (2, 5)), rng.integers(0, 2, (2, 5))
+        expected = [[0 if t[i, j] != s[i, j] else (-1 if s[i, j] else 1) for j in range(5)] for i in range(2)]
+        d = torch.tensor(t - s, dtype=torch.float64)
+        ak = bridgegan.att_ak(torch.tensor(s, dtype=torch.float64), d)
+        assert ak.tolist() == expected
+        assert (ak * d == 0).all() and (ak.abs() + d.abs() == 1).all()
+    Y = torch.tensor(rng.integers(0, 2, (4, 5)), dtype=torch.float64)
+    assert torch.equal(bridgegan.att_ak(Y, torch.zeros(4, 5)), 1 - 2 * Y)
+    assert (bridgegan.att_ak(Y, 1 - 2 * Y) == 0).all()
+
+
+@equation("bridgegan", 10)
+def test_attribute_keeping(float64):
+    nets, b, other = nets_of(), batch(2), batch(2, seed=1).x.double()
+    x, ak = b.x.double(), torch.tensor([[0.0, 1, -1, 1], [1, 0, 0, -1]])
+    expected = np.mean([mean_abs(nets.E(other[i : i + 1], ak[i : i + 1]), nets.E(x[i : i + 1], ak[i : i + 1])) for i in range(2)])
+    assert close(bridgegan.attribute_keeping(nets.E, x, other, ak), expected) and expected > 1e-3
+    assert bridgegan.attribute_keeping(nets.E, x, x, ak) == 0
+    image = other.clone().requires_grad_(True)
+    bridgegan.attribute_keeping(nets.E, x, image, ak).backward()
+    assert image.grad.abs().max() > 0  # no stop: it trains G too
+
+
+# ---------------------------------------------------------------------------------------------------------------- losses
+
+
+def drawn(cfg, seed=0, n=3):
+    """The batch of `batch(n, seed)` in float64 and what the losses draw from its generator, in their order."""
+    b = batch(n, seed)
+    state = b.rng.get_state()
+    pi = torch.randperm(n, generator=b.rng)
+    R = torch.randn(n, cfg.noise_length, generator=b.rng, dtype=torch.float64)
+    a = torch.rand(n, 1, 1, 1, generator=b.rng, dtype=torch.float64)
+    more = b.rng.get_state()
+    b.rng.set_state(state)
+    later = torch.Generator()
+    later.set_state(more)
+    b.x, b.y = b.x.double(), b.y.double()
+    return b, pi, R, a, later
+
+
+def codes(nets, b, pi, R, a):
+    d = b.y[pi] - b.y
+    S_s = nets.E(b.x, -d)
+    S_rand, S_ref = S_s + nets.M(R, d), S_s + nets.E(b.x[pi], d)
+    return d, S_s, S_rand, S_ref, a * S_rand + (1 - a) * S_ref
+
+
+def test_d_loss_term_by_term(float64):
+    cfg = small()
+    nets, (b, pi, R, a, later) = nets_of(cfg), drawn(cfg)
+    total, parts = bridgegan.d_loss(nets, b, cfg)
+    _, _, *S = codes(nets, b, pi, R, a)
+    fakes = [nets.G(b.x, s).detach() for s in S]
+    score = [[nets.D(x[None])[0].item() for x in images] for images in (b.x, *fakes)]
+    adv = -np.mean(score[0]) + np.mean([np.mean(s) for s in score[1:]])
+    assert close(parts["adv"], adv) and close(parts["gap"], -adv)
+    u, penalties = torch.rand(9, 1, 1, 1, generator=later), []
+    for i, (real, fake) in enumerate((r, f) for images in fakes for r, f in zip(b.x, images, strict=True)):
+        at = (u[i] * real + (1 - u[i]) * fake)[None].requires_grad_(True)
+        nets.D(at)[0].sum().backward()
+        penalties.append((np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2)
+    assert close(parts["gp"], 10 * np.mean(penalties))
+    p = 1 / (1 + np.exp(-nets.D(b.x)[1].detach().numpy()))
+    cls = np.mean([-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), b.y.numpy().ravel(), strict=True)])
+    assert close(parts["cls"], cls)
+    assert close(total, adv + 10 * np.mean(penalties) + cls)
+
+
+@pytest.mark.parametrize(("weights", "cyc", "ak"), [("supplement", 50.0, 100.0), ("code", 50 / 3, 50 / 3)])
+def test_g_loss_term_by_term(float64, weights, cyc, ak):
+    cfg = small(weights=weights)
+    nets, (b, pi, R, a, later) = nets_of(cfg), drawn(cfg)
+    total, parts = bridgegan.g_loss(nets, b, cfg)
+    d, S_s, S_rand, S_ref, S_int = codes(nets, b, pi, R, a)
+    zero = torch.zeros_like(d)
+    X_l, X_r, X_i = (nets.G(b.x, s) for s in (S_rand, S_ref, S_int))
+    expected = {"adv": -np.mean([nets.D(x)[0].mean().item() for x in (X_l, X_r, X_i)])}
+    Y_t, terms = b.y[pi], []
+    for x in (X_l, X_r, X_i):
+        p = 1 / (1 + np.exp(-nets.D(x)[1].detach().numpy()))
+        terms += [-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), Y_t.numpy().ravel(), strict=True)]
+    expected["cls"] = 10 * np.mean(terms)
+    rec = [nets.G(b.x, nets.E(b.x, zero) + own) for own in (nets.M(R, zero), nets.E(b.x[pi], zero))]
+    expected["rec"] = 100 * (mean_abs(b.x, rec[0]) + mean_abs(b.x, rec[1])) / 2
+    expected["cyc"] = cyc * (mean_abs(S_rand, nets.E(X_l, d) + S_s) + mean_abs(S_ref, nets.E(X_r, d) + S_s))
+    keep = bridgegan.att_ak(b.y, d)
+    expected["ak"] = ak * mean_abs(nets.E(X_l, keep), nets.E(b.x, keep))
+    expected["sty"] = 50 * mean_abs(nets.M(R, d), nets.E(b.x[pi], d))
+    R_1 = torch.randn(3, cfg.noise_length, generator=later)
+    expected["ms"] = 0.005 * mean_abs(R, R_1) / (mean_abs(nets.G(b.x, S_s + nets.M(R_1, d)), X_l) + 1e-5)
+    for name, value in expected.items():
+        assert close(parts[name], value), name
+    assert close(total, sum(expected.values()))
+
+
+def test_weights_of_the_two_arms():
+    assert bridgegan.keeping_weights(small()) == (50.0, 100.0)  # 100 times the mean of two terms
+    assert bridgegan.keeping_weights(small(weights="code")) == (50 / 3, 50 / 3)
+    assert bridgegan.keeping_weights(bridgegan.of_domains(small()))[1] == 0.0
+    cfg = bridgegan.Config()
+    assert (cfg.lambda_cls, cfg.lambda_rec, cfg.lambda_cyc, cfg.lambda_ms, cfg.lambda_sty, cfg.lambda_ak) == (10, 100, 100, 0.005, 50, 100)
+
+
+def test_the_latent_cycle_stops_at_the_image():
+    nets, b = nets_of(), batch()
+    d, S = torch.ones(3, N), torch.rand(3, 4, 16, 16, requires_grad=True)
+    image = b.x.clone().requires_grad_(True)
+    bridgegan.latent_cycle(nets.E, image, d, nets.E(b.x, -d), S).backward()
+    assert image.grad is None and S.grad.abs().max() > 0
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in nets.E.parameters())
+
+
+def test_mode_seeking_stops_at_the_other_image_and_falls_with_difference():
+    R, R_1 = torch.zeros(2, 16), torch.ones(2, 16)
+    near, far = torch.zeros(2, 3, 4, 4, requires_grad=True), torch.zeros(2, 3, 4, 4, requires_grad=True)
+    values = [bridgegan.mode_seeking(R, R_1, x, x1) for x, x1 in ((near, torch.full_like(near, 0.1)), (far, torch.full_like(far, 0.4)))]
+    assert close(values[0], 1 / (0.1 + 1e-5), 1e-6) and close(values[1], 1 / (0.4 + 1e-5), 1e-6)
+    other = torch.full((2, 3, 4, 4), 0.1, requires_grad=True)
+    bridgegan.mode_seeking(R, R_1, near, other).backward()
+    assert other.grad is None and near.grad.abs().max() > 0
+
+
+def test_each_loss_trains_its_own_networks():
+    cfg = small()
+    nets, b = nets_of(cfg), batch()
+    bridgegan.d_loss(nets, b, cfg)[0].backward()
+    assert all(p.grad is None for net in (nets.G, nets.M, nets.E) for p in net.parameters())
+    assert all(torch.isfinite(p.grad).all() for p in nets.D.parameters())
+    nets = nets_of(cfg)
+    nets.D.requires_grad_(False)
+    bridgegan.g_loss(nets, batch(), cfg)[0].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for net in (nets.G, nets.M, nets.E) for p in net.parameters())
+    assert all(p.grad is None for p in nets.D.parameters())
+
+
+def test_references_are_a_permutation_and_bring_their_label():
+    b = batch(8)
+    X_s, X_r, Y_s, d, rows = bridgegan.pairs(b)
+    assert sorted(rows.tolist()) == list(range(8)) and rows.tolist() != list(range(8))
+    assert torch.equal(X_r, b.x[rows]) and torch.equal(Y_s + d, b.y[rows]) and set(d.unique().tolist()) <= {-1, 0, 1}
+
+
+def test_the_animals_have_no_keeping_term():
+    cfg = bridgegan.of_domains(small())
+    nets = nets_of(cfg)
+    b = batch()
+    b.y = torch.eye(3)
+    total, parts = bridgegan.g_loss(nets, b, cfg)
+    assert parts["ak"] == 0 and torch.isfinite(total)
+    assert bridgegan.attributes_of(cfg) == ("cat", "dog", "wild") and nets.D(b.x)[1].shape == (3, 3)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_noise_bank_takes_one_clipped_step_and_is_written_by_g_only(float64, sign):
+    cfg = small(noise="bank", bank_sign=sign, bank_rows=10)
+    nets, b = nets_of(cfg), batch()
+    b.x, b.y = b.x.double(), b.y.double()
+    nets.bank.Z = 0.3 * nets.bank.Z.double()  # inside the clip
+    before, state = nets.bank.Z.clone(), b.rng.get_state()
+    assert nets.bank.transient and before.shape == (10, 16)
+    rows = bridgegan.pairs(b)[4]
+    b.rng.set_state(state)
+    X_r, d = b.x[rows], b.y[rows] - b.y
+
+    def mismatch(R):
+        return [((nets.M(R, d)[i] - nets.E(X_r, d)[i]) ** 2).mean().item() for i in range(3)]
+
+    bridgegan.d_loss(nets, b, cfg)
+    assert torch.equal(nets.bank.Z, before)
+    b.rng.set_state(state)
+    bridgegan.g_loss(nets, b, cfg)
+    after = nets.bank.Z
+    assert torch.equal(after[3:], before[3:]) and (after[rows] != before[rows]).any() and after[rows].abs().max() <= 1
+    R_0 = before[rows].clone().requires_grad_(True)
+    (g,) = torch.autograd.grad(((nets.M(R_0, d) - nets.E(X_r, d)) ** 2).mean(), R_0)
+    step = (0.9 / g.square().mean(1, keepdim=True).sqrt() + 5) * g
+    assert torch.allclose(after[rows], (before[rows] + sign * step).clamp(-1, 1), rtol=1e-9)
+    small_step = R_0.detach() + sign * 1e-3 * step  # the sign as the code has it goes up
+    assert sign * (np.mean(mismatch(small_step)) - np.mean(mismatch(R_0.detach()))) > 0
+
+
+def test_five_updates_of_d_to_one_of_g_by_default(tmp_path, faces, split, monkeypatch):
+    assert [(u.name, u.repeats, u.trains) for u in bridgegan.stages(bridgegan.Config())[0].updates] == [("D", 5, ("D",)), ("G", 1, ("G", "M", "E"))]
+    seen = {"D": [], "G": []}
+
+    def spy(name, loss):
+        def wrapped(nets, b, cfg):
+            seen[name].append(tuple(b.index.tolist()))
+            return loss(nets, b, cfg)
+
+        return wrapped
+
+    monkeypatch.setattr(bridgegan, "d_loss", spy("D", bridgegan.d_loss))
+    monkeypatch.setattr(bridgegan, "g_loss", spy("G", bridgegan.g_loss))
+    run = SimpleNamespace(folder=tmp_path, device="cpu", seed=0, finished_weights=lambda: None, training_done=lambda *a: None)
+    engine.train(bridgegan, small(d_per_g=5, g_steps=2, width=2, style=2, hidden=2, width_d=2), faces, split, run)
+    assert (len(seen["D"]), len(seen["G"])) == (10, 2) and len(set(seen["D"] + seen["G"])) == 12
+
+
+# ---------------------------------------------------------------------------------------------------------------- editing
+
+
+@pytest.fixture
+def model():
+    return {"attributes": nets_of()}
+
+
+def test_conflict_rules():
+    names = bridgegan.ATTRIBUTES
+    Y = torch.zeros(1, 14)
+    Y[0, [names.index(a) for a in ("Brown_Hair", "Bangs", "Goatee")]] = 1
+
+    def changed(chosen, target):
+        d = bridgegan.difference(Y, names, chosen, torch.tensor([[float(target)]]))[0]
+        return {a: int(v) for a, v in zip(names, d.tolist(), strict=True) if v}
+
+    assert changed(("Black_Hair",), 1) == {"Black_Hair": 1, "Brown_Hair": -1}
+    assert changed(("Brown_Hair",), 0) == {"Brown_Hair": -1}
+    assert changed(("Receding_Hairline",), 1) == {"Receding_Hairline": 1, "Bangs": -1}
+    assert changed(("Bangs",), 0) == {"Bangs": -1}
+    assert changed(("No_Beard",), 1) == {"No_Beard": 1}  # no rule for beards
+    assert changed(("Mouth_Slightly_Open", "Smiling"), 1) == {"Mouth_Slightly_Open": 1, "Smiling": 1}
+    assert changed(("Bangs",), 1) == {}  # it has them
+    d = bridgegan.difference(torch.tensor([[1.0, 0, 0]]), bridgegan.DOMAINS, ("wild",), torch.ones(1, 1))
+    assert d.tolist() == [[-1, 0, 1]]
+
+
+def test_both_paths_their_strength_and_what_lies_between(model, faces, split):
+    cfg = small()
+    x = torch.from_numpy(faces.images[split.test[:4]].copy()).float() / 127.5 - 1
+    label = bridgegan.editor(model, faces, split, cfg, "label")
+    reference = bridgegan.editor(model, faces, split, cfg, "reference")
+    y = [e("Bangs", x, 1.0) for e in (label, reference, bridgegan.editor(model, faces, split, cfg, "between"))]
+    assert torch.allclose((y[0].code + y[1].code) / 2, y[2].code, atol=1e-6)
+    assert y[0].reference is None and y[1].reference.shape == x.shape and torch.equal(y[1].reference, y[2].reference)
+    assert torch.equal(label("Bangs", x, 1.0).image, y[0].image)  # seeded: the same again
+    assert torch.allclose(label("Bangs", x[2:], 1.0).image, y[0].image[2:], atol=1e-5)  # and for a face alone
+    assert not torch.equal(bridgegan.editor(model, faces, split, cfg, "label", seed=1)("Bangs", x, 1.0).image, y[0].image)
+    assert not torch.equal(bridgegan.editor(model, faces, split, cfg, "label", strength=1.0)("Bangs", x, 1.0).image, y[0].image)
+    assert torch.allclose(bridgegan.bridge(model, faces, split, cfg)("Bangs", x, 0.5).image, y[2].image, atol=1e-5)
+    columns = [faces.column("Bangs")[bridgegan.row_finder(faces, split.test)(r)] for r in (y[1].reference, reference("Bangs", x, 0.0).reference)]
+    assert (columns[0] == 1).all() and (columns[1] == 0).all()
+
+
+def test_swapping_the_reference_changes_the_edit_and_noise_does_not_enter_it(model, faces, split):
+    cfg = small()
+    x = torch.from_numpy(faces.images[split.test[:2]].copy()).float() / 127.5 - 1
+    edit = bridgegan.editor(model, faces, split, cfg, "reference")
+    one, two = (edit("Bangs", x, 1.0, r.expand_as(x)).image for r in (x[:1], x[1:]))
+    assert (one - two).abs().max() > 1e-3
+    other = bridgegan.editor(model, faces, split, cfg, "reference", seed=5)
+    assert torch.equal(other("Bangs", x, 1.0, x).image, edit("Bangs", x, 1.0, x).image)
+
+
+def test_strength_multiplies_the_whole_difference():
+    nets, b = nets_of(), batch()
+    d, R = torch.tensor([[1.0, -1, 0, 0]] * 3), torch.randn(3, 16)
+    with torch.no_grad():
+        expected = nets.G(b.x, nets.E(b.x, -1.5 * d) + nets.M(R, 1.5 * d))
+    assert torch.equal(bridgegan.edit(nets, b.x, 1.5 * d, R=R).image, expected)
+    with pytest.raises(ValueError, match="noise R, reference images X_r, or both"):
+        bridgegan.edit(nets, b.x, d)
+
+
+def test_faces_without_a_known_label_and_wrong_modes_are_refused(model, faces, split):
+    cfg = small()
+    edit = bridgegan.editor(model, faces, split, cfg, "label")
+    with pytest.raises(DataError, match="not one of the"):
+        edit("Bangs", torch.zeros(1, 3, 32, 32), 1.0)
+    with pytest.raises(ParameterError, match="mode = 'latent'"):
+        bridgegan.editor(model, faces, split, cfg, "latent")
+
+
+def test_no_difference_is_learned_to_be_the_source(faces, split):
+    """d = 0 reconstructs: a few dozen updates of the reconstruction term alone bring G(X_s, S) near X_s whatever R or X_r is."""
+    cfg = small(lambda_cls=0.0, lambda_cyc=0.0, lambda_sty=0.0, lambda_ak=0.0, lambda_ms=0.0, width=8)
+    nets = nets_of(cfg)
+    x = torch.from_numpy(faces.images[split.test[:8]].copy()).float() / 127.5 - 1
+    b = SimpleNamespace(x=x, y=torch.zeros(8, N), index=torch.arange(8), rng=torch.Generator().manual_seed(0))
+    optimiser = torch.optim.Adam([p for net in (nets.G, nets.M, nets.E) for p in net.parameters()], lr=3e-3)
+    first = bridgegan.g_loss(nets, b, cfg)[1]["rec"]
+    for _ in range(60):
+        total, parts = bridgegan.g_loss(nets, b, cfg)
+        optimiser.zero_grad()
+        (total - parts["adv"]).backward()
+        optimiser.step()
+    no = torch.zeros(8, N)
+    errors = [(bridgegan.edit(nets, x, no, **path).image - x).abs().mean().item() for path in ({"R": torch.randn(8, 16)}, {"X_r": x.flip(0)})]
+    assert max(errors) < 0.12 and max(errors) < first.item() / 100 / 4
+
+
+def test_config_refuses_what_it_cannot_run():
+    for fields, message in (
+        ({"attribute": "Glasses"}, "attribute"),
+        ({"size": 48}, "power of two"),
+        ({"batch": 1}, "batch = 1"),
+        ({"weights": "paper"}, "supplement, code"),
+        ({"noise": "uniform"}, "normal, bank"),
+        ({"ak_sign": 0.5}, "ak_sign"),
+        ({"task": "domains", "attribute": "Bangs"}, "cat, dog, wild"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            small(**fields)
+    assert bridgegan.attributes_of(small(attribute="Bangs, Smiling")) == ("Smiling", "Bangs")
+    assert bridgegan.share_of_paper(bridgegan.Config()) == 1
+    assert len(bridgegan.attributes_of(bridgegan.cpu())) >= 6
