@@ -33,6 +33,7 @@ from lib.metrics import DIRECTIONS, SEED, Value, l1, mean, proportion
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 MEASURES = ("auc", "eer", *RATES)
+SHOWN = [*MEASURES, "auc gain", "tpr_at_fpr_1e-3 gain", "fold_accuracy", "fold_accuracy_std", "smiling share", "smiling share difference"]
 RESAMPLES = 200  # of the test identities, for every interval
 RESAMPLED_PAIRS = 500_000  # impostor pairs that an interval is computed from, at most; the values themselves use all
 NO_LFW = "not run: no LFW folder given"
@@ -137,7 +138,7 @@ def _train(net: nn.ModuleDict, batches: Batches, label: Tensor, steps: int, edit
 @dataclass(frozen=True, eq=False)
 class Comparisons:
     """P pairs of images. first, second (P,) int rows of one array of feature vectors; same (P,) bool: one person; a, b (P,) int: their
-    identities; fold (P,) int or None."""
+    identities; fold (P,) int or None; alone: how many people have one image only and so no genuine pair (None where that is not known)."""
 
     first: np.ndarray
     second: np.ndarray
@@ -145,6 +146,7 @@ class Comparisons:
     a: np.ndarray
     b: np.ndarray
     fold: np.ndarray | None = None
+    alone: int | None = None
 
     def __post_init__(self):
         if not self.same.any() or self.same.all():
@@ -159,15 +161,16 @@ class Comparisons:
     @property
     def words(self) -> str:
         """How many pairs of which kind, of how many people."""
-        people = len(np.union1d(self.a, self.b))
-        return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people:,} people"
+        people = f"{len(np.union1d(self.a, self.b)):,} people"
+        people += f", {self.alone} with a single image and so without a query" if self.alone else ""
+        return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people}"
 
 
 def against_targets(identities: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> Comparisons:
     """Every query with every target (rows of identities (n,)): Q x T pairs."""
     first, second = np.repeat(queries, len(targets)), np.tile(targets, len(queries))
     a, b = identities[first], identities[second]
-    return Comparisons(first, second, a == b, a, b)
+    return Comparisons(first, second, a == b, a, b, alone=len(np.setdiff1d(b, a)))
 
 
 def in_folds(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
@@ -175,16 +178,6 @@ def in_folds(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Compariso
     pairs = np.concatenate(folds)
     fold = np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     return Comparisons(pairs[:, 0], pairs[:, 1], pairs[:, 2] == 1, identities[pairs[:, 0]], identities[pairs[:, 1]], fold)
-
-
-def protocol_counts(identities: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> dict[str, int]:
-    """The numbers behind a protocol of targets and queries, for a table."""
-    images = np.unique(identities, return_counts=True)[1]
-    return {
-        "test identities": len(images), "test images": len(identities), "targets": len(targets), "queries": len(queries),
-        "identities with one image, which yield no query": int((images == 1).sum()),
-        "genuine pairs": len(queries), "impostor pairs": len(queries) * (len(targets) - 1),
-    }  # fmt: skip
 
 
 Lfw = tuple[FaceSet, tuple[np.ndarray, ...]] | None  # the faces and the folds of `load_lfw`; None: not at hand
