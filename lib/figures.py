@@ -76,16 +76,6 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     return montage(rows, [word for word in ("add", "remove") for _ in range(k)])
 
 
-def residual_comparison(edits: dict[tuple[str, int], Edited], cases: list[tuple[str, int]], k: int = 3) -> Figure:
-    """Rows input, residual, edited for the first k faces of each (attribute, target): the layout of SaGAN's Fig. 1. If a run edited none
-    of the cases, it shows those that it did edit."""
-    chosen = [edits[c] for c in cases if c in edits] or list(edits.values())
-    rows = [("input", [p for e in chosen for p in pixels(e.x[:k])])]
-    rows.append(("residual", [p for e in chosen for p in residual_pixels(e.x[:k], e.y[:k])]))
-    rows.append(("edited", [p for e in chosen for p in pixels(e.y[:k])]))
-    return montage(rows, [e.row.replace("_", " ") if i == 0 else "" for e in chosen for i in range(k)], inch=1.0)
-
-
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded choice."""
     out = {}
@@ -116,11 +106,12 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
 def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
     """Values with their 95 % intervals: one line per metric row, one colour per method (column `column`)."""
     names, methods = list(dict.fromkeys(rows["row"])), list(dict.fromkeys(rows["column"]))
-    figure = Figure(figsize=(7.2, 0.34 * len(names) + 1.1), layout="constrained")
+    step = min(0.16, 0.8 / len(methods))  # between the methods of a row, whose lines are 1 apart
+    figure = Figure(figsize=(7.2, max(0.34, 0.09 * len(methods)) * len(names) + 1.1), layout="constrained")
     axis = figure.subplots()
     for i, (method, colour) in enumerate(zip(methods, sns.color_palette("colorblind", len(methods)), strict=True)):
         part = rows[rows["column"] == method]
-        y = np.array([names.index(r) for r in part["row"]]) + 0.16 * (i - (len(methods) - 1) / 2)
+        y = np.array([names.index(r) for r in part["row"]]) + step * (i - (len(methods) - 1) / 2)
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         axis.errorbar(part["value"], y, xerr=spread, fmt="o", ms=4, lw=1.2, color=colour, label=method)
     axis.set(yticks=range(len(names)), yticklabels=[n.replace("_", " ") for n in names], title=title, xlabel=unit)

@@ -81,7 +81,8 @@ def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(0), np.cov(features, rowvar=False)
 
 
-def _frechet(a: np.ndarray, b: np.ndarray) -> float:
+def frechet_value(a: np.ndarray, b: np.ndarray) -> float:
+    """Frechet distance between Gaussians fitted to features (n, d) and (m, d), without an interval."""
     (m1, c1), (m2, c2) = _gaussian(a), _gaussian(b)
     # tr sqrt(C1 C2) as the sum of the root eigenvalues of C1 C2, which are real and not negative but for rounding
     cross = np.sqrt(np.linalg.eigvals(c1 @ c2).real.clip(0)).sum()
@@ -91,8 +92,8 @@ def _frechet(a: np.ndarray, b: np.ndarray) -> float:
 def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
     """Frechet distance between Gaussians fitted to features (n, d) and (m, d); interval from a bootstrap over both sets, shifted so that it
     is centred on the value (resampling biases the distance upwards). n is the smaller set."""
-    value, rng = _frechet(a, b), np.random.default_rng(SEED)
-    draws = [_frechet(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(resamples)]
+    value, rng = frechet_value(a, b), np.random.default_rng(SEED)
+    draws = [frechet_value(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(resamples)]
     low, high = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value
     return Value(value, max(0.0, float(low)), float(high), min(len(a), len(b)))
 
