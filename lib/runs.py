@@ -1,6 +1,5 @@
 """What a run leaves in results/<paper>/<run id>/, and the refusal to mix two configurations in one folder."""
 
-import ast
 import dataclasses
 import fcntl
 import hashlib
@@ -24,39 +23,14 @@ from lib.data import FaceSet, Split
 from lib.data.cache import default_dir
 from lib.engine import peak_memory_mb, save_atomically, train
 from lib.params import ParameterError
+from lib.provenance import ROOT, sources
 
-ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
 METRIC_COLUMNS = ["table", "row", "column", "metric", "value", "ci_low", "ci_high", "n", "protocol", "paper_value"]
 
 
 class RunError(RuntimeError):
     """A run folder that cannot be used: another configuration's, in use by another process, or not writable."""
-
-
-def sources(*names: str) -> dict[str, str]:
-    """Hash per source file of the named modules and of every `lib` module they import, directly or not.
-
-    Comments, docstrings and layout do not count: the hash is over the syntax tree without them.
-    """
-    pending, seen = list(names), {}
-    while pending:
-        name = pending.pop()
-        base = ROOT / name.replace(".", "/")
-        file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-        key = str(file.relative_to(ROOT))
-        if key in seen or not file.exists():
-            continue
-        tree = ast.parse(file.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lib":
-                pending += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
-            elif isinstance(node, ast.Import):
-                pending += [a.name for a in node.names if a.name.split(".")[0] == "lib"]
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        seen[key] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-    return dict(sorted(seen.items()))
 
 
 def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int, device: str) -> dict:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lib import runs
+from lib import provenance, runs
 from lib.claims import Claim, Test, verdicts
 from lib.data import Split
 from lib.data.cache import default_dir
@@ -20,18 +20,18 @@ def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, 
     ids = [runs.run_id(runs.identity(sagan, c, faces, split, "smoke", s, "cpu")) for c, s in ((cfg, 0), (cfg, 0), (cfg, 1), (sagan.cpu(), 0))]
     assert ids[0] == ids[1] and len(set(ids)) == 3
     assert ids[0].startswith("synthetic-balanced-smoke-s0-") and len(ids[0].rsplit("-", 1)[1]) == 8
-    used = runs.sources(sagan.__name__)
+    used = provenance.sources(sagan.__name__)
     assert {"lib/papers/sagan.py", "lib/losses.py", "lib/blocks.py", "lib/engine.py", "lib/data/batches.py"} <= used.keys()
     assert "lib/figures.py" not in used and "lib/papers/diat.py" not in used
 
 
 def test_comments_and_docstrings_do_not_change_the_source_hash(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     (tmp_path / "lib").mkdir()
     hashes = []
     for text in ('"""A."""\nx = 1\n', '"""B."""\n# why\nx = 1\n', "x = 2\n"):
         (tmp_path / "lib" / "one.py").write_text(text)
-        hashes.append(runs.sources("lib.one")["lib/one.py"])
+        hashes.append(provenance.sources("lib.one")["lib/one.py"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 

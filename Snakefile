@@ -1,0 +1,97 @@
+"""The study as a graph: the faces, one notebook per (paper, seed), the comparison and the claims. See study.yaml for what belongs to it.
+
+    snakemake -c2 --keep-going            all of it on two cores; what is complete and unchanged is not run again
+    snakemake -c2 results/.done/sagan-s0  one paper
+
+A stamp in results/.done/ says that a job ended well, and with which run. A job depends on its notebook and on the source files that the
+notebook imports, so a change reruns exactly what it concerns. A training that was interrupted goes on where it was.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from lib.provenance import of_notebook
+
+configfile: "study.yaml"
+
+ROOT = Path(workflow.basedir)
+DONE = f"{config['results']}/.done"
+PYTHON = sys.executable
+
+
+def needs(name):
+    """The notebook and every source file it imports."""
+    (notebook,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb")
+    return sorted(str(file) for file in of_notebook(notebook))
+
+
+def options(values):
+    """-p NAME VALUE for the command line."""
+    return [text for name, value in values.items() for text in ("-p", name, value if isinstance(value, str) else json.dumps(value))]
+
+
+def of_paper(wildcards):
+    common = {name: config[name] for name in ("data", "profile", "device")} | {"seed": wildcards.seed}
+    return options(common | config["parameters"].get(wildcards.paper, {}))
+
+
+wildcard_constraints:
+    paper="[a-z]+",
+    seed=r"\d+",
+
+
+localrules: study,
+
+
+rule study:
+    input:
+        expand(f"{DONE}/{{summary}}", summary=["data", "comparison", "claims"]),
+    default_target: True
+
+
+rule data:
+    input:
+        needs("data"),
+    output:
+        touch(f"{DONE}/data"),
+    params:
+        options=options({"data": config["data"]}),
+    log:
+        f"{DONE}/data.log",
+    shell:
+        "{PYTHON} -m lib.run data {params.options:q} 2>&1 | tee {log}"
+
+
+rule paper:
+    input:
+        lambda wildcards: needs(wildcards.paper),
+        f"{DONE}/data",
+    output:
+        touch(f"{DONE}/{{paper}}-s{{seed}}"),
+    params:
+        options=lambda wildcards: of_paper(wildcards),
+    log:
+        f"{DONE}/{{paper}}-s{{seed}}.log",
+    resources:
+        gpu=1 if config["device"].startswith("cuda") else 0,
+        mem_mb=6000,
+    shell:
+        "{PYTHON} -m lib.run {wildcards.paper} {params.options:q} 2>&1 | tee {log}"
+
+
+rule summary:
+    input:
+        lambda wildcards: needs(wildcards.summary),
+        expand(f"{DONE}/{{paper}}-s{{seed}}", paper=config["papers"], seed=config["seeds"]),
+    output:
+        touch(f"{DONE}/{{summary}}"),
+    wildcard_constraints:
+        summary="comparison|claims",
+    params:
+        options=options({"data": config["data"], "profile": config["profile"]}),
+    log:
+        f"{DONE}/{{summary}}.log",
+    shell:
+        "{PYTHON} -m lib.run {wildcards.summary} {params.options:q} 2>&1 | tee {log}"
