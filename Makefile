@@ -23,7 +23,7 @@ reproduce: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check lib tests notebooks benchmarks
 	$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(CORES)
 
 lab: $(VENV)/ready
 	$(VENV)/bin/jupyter lab notebooks
