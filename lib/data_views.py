@@ -23,12 +23,13 @@ from lib.data import Crop, DataError, FaceSet, eye_box, lower_face, mouth_box, s
 from lib.data.celeba import FRAME_WIDTH
 from lib.data.regions import MEAN_LANDMARKS, region_source
 from lib.runs import keep_figure
+from lib.synthetic import animals
 
 TILE = 96  # pixels of a face on a sheet, whatever the size of the set
 FRAME_HEIGHT = 218
 SYNTHETIC_ONLY = "This exists for synthetic sets only: it needs the parameters that the faces were drawn from."
 LICENCE = {
-    True: "Drawn by lib/synthetic.py, part of this project (MIT licence): the pictures may be shown and passed on.",
+    True: "Drawn by lib/synthetic, part of this project (MIT licence): the pictures may be shown and passed on.",
     False: "A folder in CelebA's layout. CelebA is for non-commercial research and its images may not be passed on: only numbers are published.",
 }
 
@@ -140,7 +141,7 @@ def counterfactual_sheet(faces: FaceSet) -> Figure:
 
 def animal_sheet(size: int, seed: int, k: int = 8) -> Figure:
     """k animals of each domain of the renderer."""
-    drawn = ((d, synthetic.render_animals(synthetic.sample_animals(seed, range(k), d), size)) for d in synthetic.ANIMALS)
+    drawn = ((d, animals.render(animals.sample(seed, range(k), d), size)) for d in animals.DOMAINS)
     return sheet([(d, list(figures.pixels(x))) for d, x in drawn])
 
 

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import synthetic as S
+from lib.provenance import sources
+from lib.synthetic import animals, canvas
 
 SEEDS = st.integers(0, 2**62)
 
@@ -74,8 +76,8 @@ def test_a_face_is_the_same_in_any_batch(seed, start, cut, size):
 def test_chunks_and_threads_leave_no_trace(monkeypatch):
     faces = S.sample(3, range(40))
     whole = S.render(faces, 32)
-    monkeypatch.setattr(S, "_CHUNK", 7 * 32 * 32)
-    monkeypatch.setattr(S, "_FACES_AT_ONCE", 17)
+    monkeypatch.setattr(canvas, "CHUNK", 7 * 32 * 32)
+    monkeypatch.setattr(canvas, "FACES_AT_ONCE", 17)
     assert torch.equal(S.render(faces, 32), whole)
     torch.set_num_threads(3)
     assert torch.equal(S.render(faces, 32), whole) and torch.get_num_threads() == 3
@@ -97,6 +99,11 @@ def test_sizes_outside_the_range_are_refused():
     for size in (16, 1024):
         with pytest.raises(ValueError, match="32 to 512"):
             S.render(faces, size)
+
+
+def test_all_that_draws_a_face_is_in_the_fingerprint():
+    package = {f"lib/synthetic/{name}.py" for name in ("__init__", "parameters", "chance", "geometry", "canvas", "portrait")}
+    assert set(sources(S.__name__)) == package
 
 
 # --- counterfactuals ---
@@ -311,33 +318,33 @@ def test_label_noise_flips_the_stated_share():
 
 
 def test_animals_are_three_domains_that_a_linear_rule_tells_apart():
-    animals = S.sample_animals(1, range(360))
-    small = F.avg_pool2d(S.render_animals(animals, 32), 4).flatten(1)
-    x, y = torch.cat([small, torch.ones(360, 1)], 1), F.one_hot(animals.domain, 3).float()
+    some = animals.sample(1, range(360))
+    small = F.avg_pool2d(animals.render(some, 32), 4).flatten(1)
+    x, y = torch.cat([small, torch.ones(360, 1)], 1), F.one_hot(some.domain, 3).float()
     assert y.mean(0).min() > 0.25
     weights = torch.linalg.solve(x[:240].T @ x[:240] + 2.0 * torch.eye(x.shape[1]), x[:240].T @ (y[:240] - 1 / 3))
-    assert ((x[240:] @ weights).argmax(1) == animals.domain[240:]).double().mean() > 0.9
+    assert ((x[240:] @ weights).argmax(1) == some.domain[240:]).double().mean() > 0.9
 
 
 @settings(max_examples=4, deadline=None)
-@given(seed=SEEDS, size=st.sampled_from([32, 47]), domain=st.sampled_from(S.ANIMALS))
+@given(seed=SEEDS, size=st.sampled_from([32, 47]), domain=st.sampled_from(animals.DOMAINS))
 def test_animals_are_finite_and_the_same_in_any_batch(seed, size, domain):
-    animals = S.sample_animals(seed, range(9), domain)
-    assert (animals.domain == S.ANIMALS.index(domain)).all()
-    ends = {name: torch.where(torch.arange(9) % 2 > 0, low, high) for name, (_, low, high, _) in S.ranges(S.Animals).items()}
-    for batch in (animals, dataclasses.replace(animals, **ends)):
-        images = S.render_animals(batch, size)
+    some = animals.sample(seed, range(9), domain)
+    assert (some.domain == animals.DOMAINS.index(domain)).all()
+    ends = {name: torch.where(torch.arange(9) % 2 > 0, low, high) for name, (_, low, high, _) in S.ranges(animals.Animals).items()}
+    for batch in (some, dataclasses.replace(some, **ends)):
+        images = animals.render(batch, size)
         assert images.isfinite().all() and images.min() >= -1 and images.max() <= 1
-        assert torch.equal(S.render_animals(batch[3:5], size), images[3:5])
+        assert torch.equal(animals.render(batch[3:5], size), images[3:5])
 
 
 def test_unknown_domains_are_refused():
     with pytest.raises(ValueError, match="bird.*cat, dog, wild"):
-        S.sample_animals(0, range(1), "bird")
+        animals.sample(0, range(1), "bird")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_gpu_draws_the_same_faces():
-    faces, animals = S.sample(41, range(32), balanced=True), S.sample_animals(41, range(16))
+    faces, some = S.sample(41, range(32), balanced=True), animals.sample(41, range(16))
     assert (S.render(faces, 64, "cuda").cpu() - S.render(faces, 64)).abs().max() <= 2 / 255
-    assert (S.render_animals(animals, 64, "cuda").cpu() - S.render_animals(animals, 64)).abs().max() <= 2 / 255
+    assert (animals.render(some, 64, "cuda").cpu() - animals.render(some, 64)).abs().max() <= 2 / 255

@@ -12,6 +12,7 @@ from PIL import Image
 from lib.data import cache, celeba
 from lib.data.crop import Crop
 from lib.data.errors import DataError, fail
+from lib.provenance import sources
 
 SYNTHETIC = ("synthetic", "synthetic-balanced")
 
@@ -107,8 +108,8 @@ def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -
     from lib import synthetic
 
     faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
-    source = Path(synthetic.__file__).read_bytes()
-    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n".encode() + source).hexdigest()
+    drawn_by = sources(synthetic.__name__)
+    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{drawn_by}\n".encode()).hexdigest()
 
     def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
         return to_uint8(synthetic.render(faces[start:stop], crop.size)), []

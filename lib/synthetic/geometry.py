@@ -1,0 +1,177 @@
+"""Where everything is on a face: one set of measures, from which the pictures and the landmarks are both made."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from lib.synthetic.parameters import COLUMN, Faces
+
+_CENTRE = (0.4975, 0.515)  # the point between the eyes in the crop, as CelebA aligns it
+
+# Hair styles, the first six for Male = 0, the rest for Male = 1: share among their sex; width of the hair over that of the head; volume on top; lower
+# end; flare below the eyes; half-width of the opening for the face over that of the head, and whether it is square (0) or round and parted (1);
+# waves; curls (0 strands, 1 curls); a bun; how tousled and how short at the sides.
+_STYLES = (
+    (0.26, 1.13, 0.045, 0.80, 0.25, 0.92, 1.0, 0.000, 0.0, 0.0, 0.0),  # long, straight
+    (0.24, 1.20, 0.052, 0.80, 0.35, 0.91, 1.0, 0.014, 0.2, 0.0, 0.0),  # long, wavy
+    (0.17, 1.17, 0.050, 0.27, 0.22, 0.90, 0.9, 0.000, 0.0, 0.0, 0.0),  # bob
+    (0.13, 1.36, 0.080, 0.36, 0.20, 0.93, 0.5, 0.008, 1.0, 0.0, 0.0),  # curly
+    (0.12, 1.04, 0.030, 0.03, 0.00, 0.95, 0.6, 0.000, 0.0, 1.0, 0.0),  # bun
+    (0.08, 1.12, 0.050, 0.12, 0.05, 0.92, 0.8, 0.006, 0.2, 0.0, 0.3),  # short
+    (0.30, 1.035, 0.036, 0.035, 0.00, 0.95, 0.5, 0.000, 0.0, 0.0, 0.8),  # short
+    (0.22, 1.025, 0.070, 0.030, 0.00, 0.95, 0.3, 0.000, 0.0, 0.0, 1.0),  # quiff
+    (0.16, 1.12, 0.066, 0.03, 0.00, 0.95, 0.4, 0.006, 1.0, 0.0, 0.0),  # curly
+    (0.13, 1.09, 0.052, 0.09, 0.05, 0.93, 0.8, 0.005, 0.2, 0.0, 0.5),  # medium, parted
+    (0.14, 1.010, 0.016, 0.030, 0.00, 0.96, 0.3, 0.000, 0.5, 0.0, 0.7),  # crew cut
+    (0.05, 1.13, 0.048, 0.80, 0.20, 0.92, 0.9, 0.010, 0.2, 0.0, 0.0),  # long
+)
+
+
+def has(faces: Faces, name: str) -> Tensor:
+    return faces.state[:, COLUMN[name]].double()
+
+
+def measure(faces: Faces) -> SimpleNamespace:
+    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, from which both the pictures and the landmarks are made."""
+    p = SimpleNamespace(**{f.name: getattr(faces, f.name).double() for f in dataclasses.fields(Faces) if f.metadata})
+    male, old, smiling, gaping = has(faces, "Male"), 1 - has(faces, "Young"), has(faces, "Smiling"), has(faces, "Mouth_Slightly_Open")
+    g = SimpleNamespace(p=p, male=male, old=old * (1 + 0.15 * p.age))
+    g.smile = smiling * (0.90 + 0.10 * p.smile)
+    g.gape = gaping * (0.90 + 0.10 * p.gape)
+    for name, key in (("bangs", "Bangs"), ("receding", "Receding_Hairline"), ("hat", "Wearing_Hat"), ("glasses", "Eyeglasses")):
+        setattr(g, name, has(faces, key))
+    # frame
+    angle = p.roll * math.radians(5)
+    g.cos, g.sin, g.scale = angle.cos(), angle.sin(), 1 + 0.03 * p.zoom
+    g.cx, g.cy = _CENTRE[0] + 0.008 * p.shift_x, _CENTRE[1] + 0.008 * p.shift_y
+    # head: (x / width)^2 + .6 t^2 + .4 t^4 = 1 with t = y / top above the eyes; below, with s = y / chin and a the jaw's,
+    # x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
+    g.hx = -0.020 * p.yaw  # the eyes stay in place (CelebA's alignment), so the skull moves
+    g.width = 0.226 + 0.014 * p.skull_width + 0.009 * male
+    g.top = 0.296 + 0.014 * p.skull_height - 0.008 * p.pitch
+    g.chin = 0.384 + 0.020 * p.face_length + 0.018 * male + 0.006 * p.pitch
+    g.taper = 0.06 - 0.06 * p.taper - 0.04 * male + 0.04 * (1 - male)
+    g.jaw = 1.02 - 0.21 * p.jaw - 0.52 * male + 0.06 * (1 - male) - 0.10 * old
+    # eyes
+    g.eye_x = 0.1075 + 0.004 * p.eye_spacing
+    g.eye_w = 0.0545 + 0.0045 * p.eye_size - 0.002 * male
+    g.eye_u = (0.0285 + 0.0040 * p.eye_open - 0.0025 * p.squint - 0.0035 * male) * (1 - 0.18 * g.smile - 0.20 * old)
+    g.eye_l = (0.0160 + 0.0020 * p.eye_open - 0.0010 * p.squint) * (1 - 0.38 * g.smile)
+    g.eye_tilt = 0.05 + 0.09 * p.eye_tilt
+    g.iris = 0.0222 + 0.0010 * p.eye_size
+    g.brow_y = 0.0690 + 0.0080 * p.brow_height + 0.005 * p.brow_raise - 0.012 * male + 0.004 * p.pitch
+    g.brow_arch = 0.016 + 0.012 * p.brow_arch - 0.007 * male
+    g.brow_tilt = 0.04 * p.brow_tilt
+    g.brow_h = 0.0074 + 0.0022 * p.brow_width + 0.0062 * male
+    # nose
+    g.nose_x = 0.016 * p.yaw
+    g.nose_y = 0.137 + 0.010 * p.nose_length - 0.008 * p.pitch
+    g.nose_w = 0.0430 + 0.0080 * p.nose_width + 0.0035 * male
+    # mouth: the line between the lips is mouth_y + drop - (drop + lift) u^2, u = x / mouth_w
+    g.mouth_x = 0.007 * p.yaw
+    g.mouth_y = 0.232 + 0.007 * p.mouth_height + 0.004 * male - 0.004 * p.pitch
+    g.mouth_w = (0.0765 + 0.0070 * p.mouth_width + 0.003 * male) * (1 + 0.32 * g.smile - 0.14 * g.gape * (1 - smiling))
+    g.lift = -0.007 + 0.041 * g.smile
+    g.drop = 0.002 + 0.010 * g.smile
+    g.lip_u = (0.0175 + 0.0040 * p.lips - 0.0025 * male - 0.002 * old) * (1 - 0.22 * g.smile)
+    g.lip_l = (0.0235 + 0.0050 * p.lips - 0.003 * male - 0.003 * old) * (1 - 0.15 * g.smile)
+    g.open_u = 0.009 * g.gape
+    g.open_l = 0.041 * g.gape * (1 - 0.15 * g.smile)
+    # hair
+    table = torch.tensor(_STYLES, dtype=torch.float64, device=male.device)
+    female_style = torch.searchsorted(table[:6, 0].cumsum(0) - 1e-9, p.hair_style).clamp(max=5)
+    male_style = torch.searchsorted(table[6:, 0].cumsum(0) - 1e-9, p.hair_style).clamp(max=5) + 6
+    style = table[torch.where(male > 0, male_style, female_style)]
+    _, side, volume, g.hair_end, g.flare, inner, g.round, g.wave, g.curl, g.bun, g.rough = style.unbind(1)
+    g.hair_w = g.width * (side + 0.025 * p.hair_volume * (side - 0.9) * 4)
+    g.hair_top = g.top + 0.036 + volume * (1 + 0.2 * p.hair_volume)
+    g.hair_end = g.hair_end + 0.02 * p.hair_day * (g.hair_end > 0.1)
+    g.cut = torch.where(g.hair_end < 0.035, 0.45, 1.0).double()
+    g.part = 0.06 * p.hair_part
+    g.open_w = g.width * inner * (1 + 0.07 * g.receding)
+    g.open_h = (0.183 + 0.012 * p.hairline + 0.015 * g.round) * (1 + 0.40 * g.receding) * (1 - 0.30 * g.hat * (1 - g.receding))
+    g.temple = 0.28 * g.receding - (0.06 + 0.14 * g.hat) * (1 - g.receding)
+    g.fringe_y = -0.078 + 0.012 * p.fringe
+    g.hat_y = -0.160 - 0.006 * p.hairline
+    return g
+
+
+def to_crop(g: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> Tensor:
+    """(B, k, 2) float32 pixel coordinates of points (B, k) given in head coordinates."""
+    c, s = g.cos[:, None] * g.scale[:, None], g.sin[:, None] * g.scale[:, None]
+    return (torch.stack([g.cx[:, None] + c * x - s * y, g.cy[:, None] + s * x + c * y], 2) * size).float()
+
+
+def _jaw_half_width(g: SimpleNamespace, s: Tensor) -> Tensor:
+    """(B, k) half-width of the lower head at y = s * chin, s (k,) in [0, 1]."""
+    a = g.jaw[:, None]
+    return g.width[:, None] * (1 - g.taper[:, None] * s) * (1 - a * s**2 - (1 - a) * s**4).clamp(min=0).sqrt()
+
+
+def landmarks5(faces: Faces, size: int) -> Tensor:
+    """(B, 5, 2) float32 (x, y): left eye, right eye, tip of the nose, left and right corner of the mouth; pixels of a `size` render."""
+    g = measure(faces)
+    corner = g.mouth_y - g.lift
+    x = torch.stack([-g.eye_x, g.eye_x, g.nose_x, g.mouth_x - g.mouth_w, g.mouth_x + g.mouth_w], 1)
+    zero = torch.zeros_like(corner)
+    return to_crop(g, x, torch.stack([zero, zero, g.nose_y, corner, corner], 1), size)
+
+
+def landmarks68(faces: Faces, size: int) -> Tensor:
+    """(B, 68, 2) float32 (x, y) in the iBUG order; pixels of a `size` render.
+
+    0-16 jaw, 17-21 left brow, 22-26 right brow, 27-30 ridge of the nose, 31-35 its base, 36-41 left eye, 42-47 right eye, 48-59 outer and 60-67
+    inner contour of the lips. Jaw points are on the outline of the head whether or not hair covers it.
+    """
+    g = measure(faces)
+
+    def row(*values):
+        return torch.tensor(values, dtype=torch.float64, device=g.width.device)
+
+    def col(v):
+        return v[:, None]
+
+    s = torch.sin(torch.linspace(0, math.pi / 2, 9, dtype=torch.float64, device=g.width.device))
+    half, depth = _jaw_half_width(g, s), col(g.chin) * s
+    xs = [col(g.hx) - half, col(g.hx) + half[:, :-1].flip(1)]
+    ys = [depth, depth[:, :-1].flip(1)]
+    u = row(1, 0.5, 0, -0.5, -1)  # brows, from the temple to the nose
+    brow_x, brow_y = BROW_X + BROW_W * u, brow_line(g.brow_y[:, None], g.brow_arch[:, None], g.brow_tilt[:, None], u)
+    xs += [-col(g.eye_x) - brow_x, (col(g.eye_x) + brow_x).flip(1)]
+    ys += [brow_y, brow_y.flip(1)]
+    t = row(0, 1 / 3, 2 / 3, 1)
+    xs += [col(g.nose_x) * t, col(g.nose_x) + col(g.nose_w) * row(-0.7, -0.35, 0, 0.35, 0.7)]
+    ys += [0.005 + (col(g.nose_y) - 0.005) * t, col(g.nose_y) + row(0.018, 0.023, 0.026, 0.023, 0.018)]
+    u = row(1, 0.4, -0.4, -1, -0.4, 0.4)  # eye, from the outer corner over the upper lid; u > 0 is outer
+    lid = (1 - u**2) * torch.where(row(0, 1, 1, 0, 0, 0) > 0, -col(g.eye_u), col(g.eye_l))
+    ex, ey = col(g.eye_w) * u, lid - col(g.eye_tilt) * col(g.eye_w) * u
+    order = [3, 2, 1, 0, 5, 4]  # the right eye starts at its inner corner
+    xs += [-col(g.eye_x) - ex, (col(g.eye_x) + ex)[:, order]]
+    ys += [ey, ey[:, order]]
+
+    def lip(u, upper, lower):
+        line = col(g.mouth_y + g.drop) - col(g.drop + g.lift) * u**2
+        return col(g.mouth_x) + col(g.mouth_w) * u, line + (1 - u**2) * (col(lower) - col(upper))
+
+    zero = torch.zeros_like(g.width)
+    for u, upper, lower in (
+        (row(-1, -0.62, -0.25, 0, 0.25, 0.62, 1), g.lip_u + g.open_u, zero),
+        (row(0.62, 0.25, 0, -0.25, -0.62), zero, g.lip_l + g.open_l),
+        (row(-0.9, -0.3, 0, 0.3, 0.9), g.open_u, zero),
+        (row(0.3, 0, -0.3), zero, g.open_l),
+    ):
+        x, y = lip(u, upper, lower)
+        xs.append(x)
+        ys.append(y)
+    return to_crop(g, torch.cat(xs, 1), torch.cat(ys, 1), size)
+
+
+BROW_X, BROW_W = 0.008, 0.068  # centre of a brow beyond the eye's centre, half-width
+
+
+def brow_line(height: Tensor, arch: Tensor, tilt: Tensor, u: Tensor) -> Tensor:
+    """y of the brow's middle at u in [-1, 1] from the nose to the temple."""
+    return arch * (u - 0.25) ** 2 * 0.8 - height - 0.3 * arch + tilt * 0.068 * u
