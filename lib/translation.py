@@ -297,6 +297,14 @@ def with_all(faces: FaceSet, split: Split, attributes: Iterable[str], k: int) ->
     return np.sort(np.random.default_rng([SEED, 7]).permutation(have)[:k])
 
 
+def domain_examples(faces: FaceSet, split: Split, sources: int, references: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Seeded val images: sources of the first domain, references of the others in turn, and each reference's domain."""
+    names, rng = faces.attribute_names, np.random.default_rng([SEED, 8])
+    pools = {a: rng.permutation(split.test[faces.column(a)[split.test] == 1]) for a in names}
+    wanted = [names[1 + k % (len(names) - 1)] for k in range(references)]
+    return pools[names[0]][:sources], np.array([pools[a][k % len(pools[a])] for k, a in enumerate(wanted)]), wanted
+
+
 def same_licence(faces: FaceSet, others: FaceSet) -> None:
     """Raise DataError if others may not be published while faces may: one page would show what must not be shown."""
     if faces.publishable and not others.publishable:

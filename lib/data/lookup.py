@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lib.data.errors import DataError
@@ -28,3 +29,9 @@ def row_finder(faces: FaceSet, index: np.ndarray) -> Callable[[Tensor], np.ndarr
         return np.array(found, np.int64)
 
     return find
+
+
+def label_finder(faces: FaceSet, index: np.ndarray, names: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+    """Returns labels(x): images of the rows `index` -> (B, len(names)) their labels in {0, 1}, on x's device; errors as `row_finder`."""
+    find, columns = row_finder(faces, index), np.stack([faces.column(a) for a in names], axis=1)
+    return lambda x: torch.from_numpy(columns[find(x)]).to(x.device, x.dtype)

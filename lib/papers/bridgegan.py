@@ -51,6 +51,13 @@ ATTRIBUTES = (  # in the order of Tables 1 and 2
 DOMAINS = ("cat", "dog", "wild")  # AFHQ, Table 3
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 BEARD = ("No_Beard", "Mustache", "Goatee", "Sideburns")
+RARE = ("Gray_Hair", "Receding_Hairline", "Mustache", "Goatee", "Sideburns")  # under 10 % of CelebA's faces
+TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
+LABEL, REFERENCE, BETWEEN, STARGAN = "BridgeGAN (label)", "BridgeGAN (reference)", "BridgeGAN (between)", "StarGAN"
+PRINTED = {LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN"}  # rows of Tables 1 to 3
+COMPARED = (  # first minus second, in the claims
+    (LABEL, STARGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (REFERENCE, LABEL), (BETWEEN, REFERENCE), ("unedited", LABEL),
+)  # fmt: skip
 PAPER_STEPS = 63_100  # G updates: D4
 
 DEVIATIONS = (
@@ -166,11 +173,12 @@ class Config:
     g_steps: int = PAPER_STEPS  # G updates; not stated: D4
     strength: float = 1.5  # factor of d at test time; not stated: D9
     # the animals' model
-    domains: str = "animals"  # the built-in ones, a folder in AFHQ's layout, or none
+    domains: str = "animals"  # the built-in ones, or a folder in AFHQ's layout
     domain_size: int = 256  # Sec. D
     domain_steps: int = PAPER_STEPS  # not stated: D14
     domain_images: int = 15_000  # built-in animals to render (a folder is read whole)
     # what is not the method: data and evaluation
+    baseline_steps: int = 40_000  # G updates of the retrained StarGAN: its paper's
     faces: int = 200_000  # synthetic faces to render (a folder of faces is read whole)
     split: str = "random"  # D12; or "most_images"
     test_images: int = 2_000  # test faces per attribute and direction, at most
@@ -184,7 +192,7 @@ class Config:
         for name in ("size", "domain_size"):
             value = getattr(self, name)
             require(value >= 32 and value & (value - 1) == 0, name, value, "a power of two, at least 32")
-        counts = ("width", "hidden", "width_d", "noise_length", "bank_rows", "d_per_g", "g_steps", "domain_steps", "domain_images")
+        counts = ("width", "hidden", "width_d", "noise_length", "bank_rows", "d_per_g", "g_steps", "domain_steps", "domain_images", "baseline_steps")
         for name in (*counts, "faces", "test_images", "judge_width", "judge_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.style >= 2 and self.style % 2 == 0, "style", self.style, "even, at least 2")
@@ -216,6 +224,18 @@ def attributes_of(cfg: Config) -> tuple[str, ...]:
 def of_domains(cfg: Config) -> Config:
     """The configuration of the animals' model that belongs to a configuration for faces (D14)."""
     return replace(cfg, task="domains", attribute="all", size=cfg.domain_size, g_steps=cfg.domain_steps, strength=1.0)
+
+
+def of_stargan(cfg: Config) -> dict[str, object]:
+    """The fields of StarGAN's configuration that make it comparable with this one."""
+    own = {"attributes": ",".join(attributes_of(cfg)), "size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": cfg.baseline_steps}
+    return own | {"sampler": "natural", "scratch": cfg.scratch}
+
+
+def together_of(cfg: Config) -> tuple[str, str]:
+    """The two attributes to change at once: Fig. 12's, or the first two where the model does not edit those. A model of one repeats it."""
+    names = attributes_of(cfg)
+    return TOGETHER if set(TOGETHER) <= set(names) else (names[0], names[min(1, len(names) - 1)])
 
 
 def share_of_paper(cfg: Config) -> float:
@@ -255,8 +275,8 @@ def paper() -> Config:
 def gpu() -> Config:
     """64x64 and the paper's widths, all attributes, a few per cent of its updates."""
     return Config(
-        size=64, batch=32, g_steps=6_000, domain_size=64, domain_steps=2_500, domain_images=6_000, faces=60_000, test_images=1_000, judge_width=32,
-        judge_steps=6_000,
+        size=64, batch=32, g_steps=6_000, domain_size=64, domain_steps=2_500, domain_images=6_000, baseline_steps=4_000, faces=60_000,
+        test_images=1_000, judge_width=32, judge_steps=6_000,
     )  # fmt: skip
 
 
@@ -264,8 +284,8 @@ def cpu() -> Config:
     """Two cores, minutes: small faces, eight attributes, narrow networks, few updates (D15)."""
     return Config(
         attribute="Mouth_Slightly_Open,Black_Hair,Blond_Hair,Gray_Hair,Bangs,Male,No_Beard,Sideburns", size=32, width=8, style=8, hidden=16,
-        width_d=8, batch=16, lr=1e-3, d_per_g=2, g_steps=600, domain_size=32, domain_steps=200, domain_images=1_500, faces=8_000, test_images=200,
-        judge_width=8, judge_steps=700,
+        width_d=8, batch=16, lr=1e-3, d_per_g=2, g_steps=600, domain_size=32, domain_steps=200, domain_images=1_500, baseline_steps=150,
+        faces=8_000, test_images=200, judge_width=8, judge_steps=700,
     )  # fmt: skip
 
 
@@ -273,7 +293,7 @@ def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
     return Config(
         attribute="Mouth_Slightly_Open,Black_Hair,Bangs,No_Beard", size=32, width=2, style=2, hidden=2, width_d=2, batch=4, d_per_g=1, g_steps=3,
-        domain_size=32, domain_steps=2, domain_images=90, faces=600, test_images=8, judge_width=2, judge_steps=4, scratch=True,
+        domain_size=32, domain_steps=2, domain_images=90, baseline_steps=2, faces=600, test_images=8, judge_width=2, judge_steps=4, scratch=True,
     )  # fmt: skip
 
 
@@ -649,12 +669,12 @@ def editor(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, m
     """
     pick(dict.fromkeys(MODES), mode, "mode")
     nets, names, find = models[cfg.task], attributes_of(cfg), row_finder(faces, split.test)
-    labels = np.stack([faces.column(a) for a in names], axis=1)
+    Y = np.stack([faces.column(a) for a in names], axis=1)
     strength = cfg.strength if strength is None else strength
 
     def reference(row: int, chosen: tuple[str, ...], value: int) -> int:
         columns = [names.index(a) for a in chosen]
-        pool = split.test[(labels[split.test][:, columns] == value).all(1)]
+        pool = split.test[(Y[split.test][:, columns] == value).all(1)]
         if not len(pool):
             raise DataError(f"{faces.name}: no test face has {' and '.join(chosen)} = {value}, so none can be the reference. Give more images.")
         return pool[np.random.default_rng([seed, 1, sum(2**k for k in columns), row]).integers(len(pool))]
@@ -663,7 +683,7 @@ def editor(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, m
         chosen = (attribute,) if isinstance(attribute, str) else tuple(attribute)
         rows = find(x)
         target = torch.as_tensor(target, dtype=x.dtype).cpu().expand(len(x), 1)
-        d = strength * difference(torch.from_numpy(labels[rows]).to(x.dtype), names, chosen, target).to(x.device)
+        d = strength * difference(torch.from_numpy(Y[rows]).to(x.dtype), names, chosen, target).to(x.device)
         R = None
         if mode != "reference":
             R = np.stack([np.random.default_rng([seed, 0, row]).standard_normal(cfg.noise_length) for row in rows])
@@ -681,6 +701,13 @@ def editors(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, 
     return tuple(editor(models, faces, split, cfg, mode, seed=k) for k in range(draws))
 
 
+def methods(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config) -> dict[str, Callable]:
+    """The editors that Tables 1 and 2 compare: both paths and the code half-way, and both paths at strength 1 (D9)."""
+    paths = {LABEL: "label", REFERENCE: "reference"}
+    full = {name: editor(models, faces, split, cfg, mode) for name, mode in (paths | {BETWEEN: "between"}).items()}
+    return full | {f"{name}, strength 1": editor(models, faces, split, cfg, mode, strength=1.0) for name, mode in paths.items()}
+
+
 def bridge(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, seed: int = 0) -> Callable:
     """(attribute, x, a) -> Edit that gives the attribute with S_int = a S_rand + (1 - a) S_ref: from the reference (0) to the noise (1)."""
     by_label, by_reference = (editor(models, faces, split, cfg, mode, seed=seed) for mode in ("label", "reference"))
@@ -696,10 +723,6 @@ def bridge(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, s
 
 
 # ------------------------------------------------------------------------------------------------ claims (criteria fixed before any run)
-
-LABEL, REFERENCE, BETWEEN, STARGAN = "BridgeGAN label", "BridgeGAN reference", "BridgeGAN between", "StarGAN"
-RARE = ("Gray_Hair", "Receding_Hairline", "Mustache", "Goatee", "Sideburns")  # under 10 % of CelebA's faces
-TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
 
 CLAIMS = (
     Claim(
