@@ -6,7 +6,10 @@ import pandas as pd
 from IPython.display import HTML
 
 PAPER_VALUES = Path(__file__).resolve().parent.parent / "results" / "paper_values.csv"
-PERCENT = {"edit_success", "unedited_floor", "unrelated_kept", "judge_accuracy", "judge_balanced_accuracy", "judge_majority_rate"}
+PERCENT = {
+    "edit_success", "unedited_floor", "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy",
+    "judge_balanced_accuracy", "judge_majority_rate",
+}  # fmt: skip
 
 
 def show(frame: pd.DataFrame) -> HTML:
