@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import synthetic, translation
+from lib import translation
 from lib.data import DataError, load_domains, to_uint8
 from lib.data.lookup import label_finder, row_finder
 from lib.judges import as_images
+from lib.synthetic import animals as renderer
 
 
 class Oracle:
@@ -137,7 +138,7 @@ def animals():
 
 def test_domains_are_one_hot_and_divided(animals):
     faces, parts = animals
-    assert faces.attribute_names == synthetic.ANIMALS and (faces.attributes.sum(1) == 1).all() and faces.publishable
+    assert faces.attribute_names == renderer.DOMAINS and (faces.attributes.sum(1) == 1).all() and faces.publishable
     assert len(parts.train) == 96 and len(parts.test) == 24 and not np.intersect1d(parts.train, parts.test).size
     assert all(f.startswith("val/") for f in parts.test_files) and all(f.startswith("train/") for f in parts.train_files)
     assert all(faces.column(f.split("/")[1])[i] for i, f in enumerate(faces.files))

@@ -11,6 +11,7 @@ from lib.data.crop import Crop
 from lib.data.errors import DataError, fail
 from lib.data.faceset import FaceSet, to_uint8
 from lib.data.splits import Split, divided
+from lib.provenance import sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +75,20 @@ def load_domains(data: str, size: int, *, n: int = 15_000, seed: int = 0, cache_
 
 
 def _animals(n: int, size: int, seed: int, cache_dir: Path) -> DomainSet:
-    from lib import synthetic
+    from lib.synthetic import animals
 
     if n < 30:
         raise DataError(f"built-in animals: n is {n}. Give at least 30, so that every domain has some in both parts.")
-    crop, drawn = Crop(size), synthetic.sample_animals(seed, range(n))
-    source = Path(synthetic.__file__).read_bytes()
-    fingerprint = hashlib.sha256(f"{BUILT_IN}\n{seed}\n{n}\n{crop}\n".encode() + source).hexdigest()
+    crop, drawn = Crop(size), animals.sample(seed, range(n))
+    drawn_by = sources(animals.__name__)
+    fingerprint = hashlib.sha256(f"{BUILT_IN}\n{seed}\n{n}\n{crop}\n{drawn_by}\n".encode()).hexdigest()
 
     def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
-        return to_uint8(synthetic.render_animals(drawn[start:stop], size)), []
+        return to_uint8(animals.render(drawn[start:stop], size)), []
 
     images, _ = cache.build(cache_dir, f"{BUILT_IN}-{size}-{fingerprint[:16]}", fingerprint, n, size, draw, workers=1)
     is_train = np.arange(n) < n - n // 5
-    names = tuple(synthetic.ANIMALS)
+    names = tuple(animals.DOMAINS)
     parts = np.where(is_train, "train", "val")
     domain = drawn.domain.numpy()
     files = tuple(f"{part}/{names[d]}/{i + 1:06d}.png" for i, (part, d) in enumerate(zip(parts, domain, strict=True)))
