@@ -354,7 +354,7 @@ def test_thresholds():
     assert names(th_disc=0.0) == [("on x-hat", 20, ["D", "R", "G"])] and names(th_disc=1.0) == [("on x", 20, ["D", "R", "G"])]
     assert names(train="R") == [("R alone", 20, ["R"])] and names(train="G") == [("on x", 20, ["D", "G"])]
     arms = atigan.ablations(small())
-    assert {a.n_iter for name, a in arms.items() if name != "R, L1 only"} == {5} and arms["R, L1 only"].n_iter == 10
+    assert {a.n_iter for name, a in arms.items() if name != "R, L1 only"} == {5} and arms["R, L1 only"].n_iter == 16
 
 
 def test_twenty_iterations(tmp_path, faces, split, monkeypatch):

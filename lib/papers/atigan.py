@@ -239,7 +239,7 @@ def cpu() -> Config:
 def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
     return Config(
-        size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=10, sampler="raked", ablation_iter=5, faces=600, test_images=8,
+        size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=16, sampler="raked", ablation_iter=5, faces=2_000, test_images=8,
         judge_width=2, judge_steps=4, scratch=True,
     )  # fmt: skip
 
@@ -552,15 +552,17 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def ablations(cfg: Config) -> dict[str, Config]:
-    """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for all of n_iter; the others for ablation_iter, ATI-GAN itself too."""
+    """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for all of n_iter; the others for ablation_iter, ATI-GAN itself too.
+    None if cfg.ablations is off."""
     short = replace(cfg, n_iter=cfg.ablation_iter)
-    return {
+    arms = {
         "R, L1 only": replace(cfg, train="R"),
         "ATI-GAN": short,
         "G on x-hat from the start": replace(short, th_disc=0.0),
         "G on x throughout": replace(short, th_disc=1.0),
         "no inpainting": replace(short, train="G"),
     }
+    return arms if cfg.ablations else {}
 
 
 # ------------------------------------------------------------------------------------------------ editing
@@ -582,17 +584,28 @@ def edit(nets: Nets, x: Tensor, c: Tensor, cfg: Config) -> Edit:
     return Edit(nets.G(x_hat, c.to(x)), x_hat)
 
 
-@torch.no_grad()
+def editing(models: dict[str, Nets], cfg: Config) -> Callable[[Tensor, Tensor], Edit]:
+    """(x, c) -> Edit with the trained networks."""
+    return lambda x, c: edit(models["joint"], x, c, cfg)
+
+
 def editor(models: dict[str, Nets], cfg: Config) -> Callable:
     """(attribute, x, target) -> Edit, with the other attributes as D's classifier sees them in x. target: number or (B, 1) in [0, 1]."""
     nets = models["joint"]
 
+    @torch.no_grad()
     def one(attribute: str, x: Tensor, target: Tensor | float) -> Edit:
         c = (nets.D(x)[2] > 0).to(x)
         c[:, ATTRIBUTES.index(attribute)] = torch.as_tensor(target, dtype=x.dtype, device=x.device).expand(len(x), 1)[:, 0]
         return edit(nets, x, c, cfg)
 
     return one
+
+
+def fill(models: dict[str, Nets]) -> Callable[[Tensor], Tensor]:
+    """x -> x-dot (B, 3, H, H) on R's own device."""
+    R = models["joint"].R
+    return lambda x: reconstruct(R, x.to(next(R.parameters()).device))[0].detach()
 
 
 def weight_changes(nets: Nets, batch, cfg: Config) -> dict[tuple[str, str], float]:
