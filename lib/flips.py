@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from lib import background, figures, metrics, synthetic, tables
 from lib.data import DataError, FaceSet, Split
+from lib.data.splits import narrowed
 from lib.judges import Judge, as_images
 from lib.metrics import Value
 
@@ -32,6 +34,21 @@ class Picture:
 
     image: Tensor
     mask: None = None
+
+
+def columns_of(groups: Iterable) -> tuple[str, ...]:
+    """The face set's columns that the groups are told by, each once."""
+    return tuple(dict.fromkeys(c for g in groups for c in (g.one, g.zero) if c))
+
+
+def labels_of(groups: Iterable, faces: FaceSet, index: np.ndarray) -> Tensor:
+    """(len(index), groups) float32 in {0, 1, -1}."""
+    return torch.from_numpy(np.stack([g.labels(faces)[index] for g in groups], 1))
+
+
+def with_value(split: Split, faces: FaceSet, group) -> Split:
+    """The split with only those training images that have a value of the group: for methods that know two classes and no third."""
+    return narrowed(split, faces, group.labels(faces) >= 0, f"those with a value of {group.name}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edits to compare with
@@ -114,7 +131,7 @@ def is_judge(p: np.ndarray, splits: int = 10) -> tuple[float, float]:
 def joint_classes(p: np.ndarray, judge: Judge, groups: Iterable) -> np.ndarray:
     """(n, 2^A) probabilities of every combination of the A columns that the groups name, each column taken for independent given the image."""
     out = np.ones((len(p), 1))
-    for column in dict.fromkeys(c for g in groups for c in (g.one, g.zero) if c):
+    for column in columns_of(groups):
         q = p[:, judge.names.index(column), None].astype(float)
         out = np.concatenate([out * (1 - q), out * q], axis=1)
     return out
@@ -280,7 +297,7 @@ def rows(flipped: dict, table: str, judge: Judge) -> list[dict]:
 def score_rows(flipped: dict, table: str, judge: Judge, groups: Iterable, splits: int = 10) -> list[dict]:
     """Table of Inception scores: `is_judge` and its standard deviation over the splits, and `is` where Inception's weights can be had."""
     out, groups = [], list(groups)
-    classes = 2 ** len({c for g in groups for c in (g.one, g.zero) if c})
+    classes = 2 ** len(columns_of(groups))
     for (name, method), f in flipped.items():
         if method == "identity G":  # the same images as the real faces
             continue
@@ -350,12 +367,46 @@ def ratio_rows(flipped: dict, table: str, first: str, second: str, metric: str, 
     return out
 
 
+def accuracy_rows(right: dict[str, np.ndarray], table: str, pairs: Iterable[tuple[str, str]]) -> list[dict]:
+    """`d_accuracy` over all labels of real test faces, and its differences: right {method: (B, n) 1, 0 or NaN where there is no label}."""
+    flat = {name: r[np.isfinite(r)] for name, r in right.items()}
+    said = "the discriminator's classifier on real test faces, all attributes"
+    out = [metrics.row(table, "all", name, "d_accuracy", metrics.proportion(r == 1), said) for name, r in flat.items()]
+    for a, b in pairs:
+        if a in flat and b in flat:
+            out.append(metrics.row(table, "all", f"{a} - {b}", "d_accuracy difference", metrics.mean(flat[a] - flat[b]), f"{said}, paired"))
+    return out
+
+
 # ---------------------------------------------------------------------------------------------------------------- tables
+
+
+def frame(lines: dict[str, dict]) -> pd.DataFrame:
+    """One line per name, from dicts; what a line does not have stays empty."""
+    return pd.DataFrame([{"method": name} | facts for name, facts in lines.items()]).astype(object).where(lambda d: d.notna(), "")
+
+
+def cost(record: dict) -> dict[str, object]:
+    """Of a run record: cycles, seconds, and images shown to D and to the generators."""
+    stages = record["stages"].values()
+    seen = images_seen({"": record})[""].split("; ")
+    return {"cycles": sum(s["cycles"] for s in stages), "seconds": record["seconds"], "images seen by G": seen[0], "images seen by D": seen[1]}
+
+
+def comparisons(frame: pd.DataFrame) -> pd.DataFrame:
+    """Metric rows one a line: what is compared, on which rows, value with interval, n."""
+    text = [_cell(r.drop("paper_value"), None) for _, r in frame.iterrows()]
+    return frame[["metric", "column", "row", "n"]].rename(columns={"column": "methods"}).assign(value=text)
+
+
+def histories(folders: dict[str, Path]) -> pd.DataFrame:
+    """The history.csv of several runs as one frame whose stages are the names, for `figures.curves`."""
+    return pd.concat([tables.history(folder).assign(stage=name) for name, folder in folders.items()], ignore_index=True)
 
 
 def layout(frame: pd.DataFrame, table: str, methods: Iterable[str], columns: dict[str, tuple[str, str]], seen: dict[str, str]) -> pd.DataFrame:
     """A table as a paper lays it out: one line per method; columns: {heading: (metric, row)}. A cell holds our value with its 95 % interval and,
-    after a bar, what the paper prints there. seen: {method: what it cost}, the last column."""
+    after a bar, what the paper prints there. n: images behind the line; seen: {method: what it was shown}, the last column."""
     part = frame[frame["table"] == table]
     cells = {(r["metric"], r["row"], r["column"]): r for _, r in part.iterrows()}
     out = []
@@ -365,7 +416,8 @@ def layout(frame: pd.DataFrame, table: str, methods: Iterable[str], columns: dic
             found = cells.get((metric, row, method))
             line[heading] = "" if found is None else _cell(found, cells.get((f"{metric}_std", row, method)))
         if any(v for k, v in line.items() if k != "method"):
-            out.append(line | {"images seen by G, D": seen.get(method, "")})
+            n = max(int(cells[m, row, method]["n"]) for m, row in columns.values() if (m, row, method) in cells)
+            out.append(line | {"n": n, "images seen by G; D": seen.get(method, "")})
     return pd.DataFrame(out)
 
 
@@ -373,7 +425,7 @@ TIMES_100 = ("flip_accuracy", "unrelated_accuracy", "edit_success", "unrelated_k
 
 
 def _cell(r, spread) -> str:
-    k = 100 if r["metric"].endswith(TIMES_100) else 1
+    k = 100 if r["metric"].removesuffix(" difference").endswith(TIMES_100) else 1
     if pd.isna(r["value"]):
         return "unavailable"
     text = f"{k * r['value']:.3g}"
@@ -385,8 +437,8 @@ def _cell(r, spread) -> str:
 
 
 def beside_paper(rows: list[dict], paper: str, place: Callable[[dict], tuple[str, str, str] | None]) -> list[dict]:
-    """The rows with `paper_value` where results/paper_values.csv has a number at place(row), (table, row, column) or None. Percentages and hundredfold
-    values become shares, as ours are."""
+    """The rows with `paper_value` where results/paper_values.csv has a number at place(row), (table, row, column) or None. Percentages and
+    hundredfold values become shares, as ours are."""
     printed = tables.printed(paper).set_index(["table", "row", "column"])
     out = []
     for r in rows:
@@ -397,11 +449,11 @@ def beside_paper(rows: list[dict], paper: str, place: Callable[[dict], tuple[str
 
 
 def images_seen(records: dict[str, dict]) -> dict[str, str]:
-    """{method: 'by G, by D'} from run records; the updates of several generators are added up."""
+    """{method: 'by G; by D'} from run records; the updates of several generators are added up."""
     out = {}
     for method, record in records.items():
         seen = record["images_seen"]
-        out[method] = f"{sum(v for k, v in seen.items() if k != 'D'):,}, {seen['D']:,}"
+        out[method] = f"{sum(v for k, v in seen.items() if k != 'D'):,}; {seen['D']:,}"
     return out
 
 
@@ -432,19 +484,19 @@ def grid(edits: dict[str, Callable], faces: FaceSet, index: np.ndarray, columns:
     return figures.montage(lines, ["input", *columns, *([f"|{c}|" for c in columns] if residual else [])])
 
 
-def budget_grid(edits: dict[tuple[str, str], Callable], faces: FaceSet, index: np.ndarray, group) -> Figure:
+def budget_grid(edits: dict[tuple[str, str], Callable], faces: FaceSet, index: np.ndarray, group, device="cpu") -> Figure:
     """For each face a block of rows, one per method, columns input and every label budget: the group turned to the other value. edits: {(method,
     budget): edit}; what was not trained stays grey."""
     methods, budgets = (list(dict.fromkeys(k[i] for k in edits)) for i in (0, 1))
     lines = []
-    for i in index:
-        x = as_images(faces, np.array([i]))
+    for i in index if edits else ():
+        x = as_images(faces, np.array([i])).to(device)
         own = {group.name: _own(group, faces, i)}
         blank = torch.zeros_like(x)
         for m in methods:
             made = [_turned(edits[m, b], x, (group.name,), own) if (m, b) in edits else blank for b in budgets]
-            lines.append((m, [figures.pixels(t)[0] for t in (x, *made)]))
-    return figures.montage(lines, ["input", *budgets])
+            lines.append((m, [figures.pixels(t.cpu())[0] for t in (x, *made)]))
+    return figures.montage(lines or [("no run", [figures.pixels(as_images(faces, index[:1]))[0]])], ["input", *budgets])
 
 
 def shown(found: dict[str, Case], k: int) -> np.ndarray:

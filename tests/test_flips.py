@@ -1,5 +1,6 @@
 """The flip protocol, the three measures of background, and the stand-in for the Inception score, on images and judges that are known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +48,7 @@ def world(faces, split):
     """Test faces whose unedited pictures carry their true labels, and an edit that writes its target."""
     truth = np.stack([faces.column(n) for n in NAMES], 1).astype(float)
     found = flips.cases((GENDER, HAIR), faces, split, 6)
-    found = {k: flips.Case(c.group, c.index, c.target, paint(c.x, truth[c.index]), paint(c.truth, truth[c.index]), c.region) for k, c in found.items()}
+    found = {k: replace(c, x=paint(c.x, truth[c.index]), truth=paint(c.truth, truth[c.index])) for k, c in found.items()}
 
     def edit(name, x, target):
         y, p = x.clone(), Reader().probabilities(x)
@@ -251,8 +252,16 @@ def test_tables_set_the_paper_beside_us():
     ]
     beside = pd.DataFrame(flips.beside_paper(rows, "sggan", sggan.printed_at))
     assert beside["paper_value"].tolist()[:5] == pytest.approx([0.9379, 0.9790, 0.18, 3.83, 0.9326]) and np.isnan(beside["paper_value"][5])
-    shown = flips.layout(beside, "T", ["SG-GAN(5 %)", "none"], {"gender": ("flip_accuracy", "gender")}, {"SG-GAN(5 %)": "16, 80"})
-    assert shown.to_dict("records") == [{"method": "SG-GAN(5 %)", "gender": "50 [40, 60] | 93.79", "images seen by G, D": "16, 80"}]
+    shown = flips.layout(beside, "T", ["SG-GAN(5 %)", "none"], {"gender": ("flip_accuracy", "gender")}, {"SG-GAN(5 %)": "16; 80"})
+    assert shown.to_dict("records") == [{"method": "SG-GAN(5 %)", "gender": "50 [40, 60] | 93.79", "n": 20, "images seen by G; D": "16; 80"}]
+
+
+def test_cost_and_comparisons():
+    record = {"stages": {"a": {"cycles": 3}, "b": {"cycles": 3}}, "seconds": 2.5, "images_seen": {"D": 1200, "G_0": 600, "G_1": 600}}
+    assert flips.cost(record) == {"cycles": 6, "seconds": 2.5, "images seen by G": "1,200", "images seen by D": "1,200"}
+    row = metrics.row("T", "all", "A - B", "flip_accuracy difference", metrics.Value(-0.25, -0.5, 0.0, 9), "p") | {"paper_value": None}
+    shown = flips.comparisons(pd.DataFrame([row]))
+    assert shown.to_dict("records") == [{"metric": "flip_accuracy difference", "methods": "A - B", "row": "all", "n": 9, "value": "-25 [-50, 0]"}]
 
 
 def test_best_share():
