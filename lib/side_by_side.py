@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
-from lib import metrics
+from lib import figures, metrics
 from lib.data import FaceSet
 from lib.figures import montage, pixels, residual_pixels
 from lib.judges import Judge
@@ -186,7 +186,7 @@ def beside(frame: pd.DataFrame, records: dict[str, dict]) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------ figures
 
 
-def grid(edits: dict[str, Edits], attribute: str, k: int = 4, order: dict[int, np.ndarray] | None = None) -> Figure:
+def grid(edits: dict[str, Edits], attribute: str, k: int = 3, order: dict[int, np.ndarray] | None = None) -> Figure:
     """Rows input and, per method, edit and residual (one display scale for all), on synthetic faces the exact counterfactual last; k faces
     given the attribute, k relieved of it. The first of the seeded test choice, or of `order`: target -> positions in it."""
     cases = [(attribute, target) for target, _ in DIRECTIONS]
@@ -205,6 +205,16 @@ def least_convincing(faces: pd.DataFrame, attribute: str) -> dict[int, np.ndarra
     """Per target the positions of the faces, those first whose edit the judge believes least. faces: `per_face` of one method."""
     part = faces[faces["attribute"] == attribute]
     return {target: np.argsort(part.loc[part["sign"] == sign, "confidence"].to_numpy(), kind="stable") for target, sign in DIRECTIONS}
+
+
+def show(run, edits: dict[str, Edits], faces: pd.DataFrame, attribute: str, name: str, alt: str) -> None:
+    """Display two panels of `grid` and keep them: <name>, the seeded choice, and <name>_worst, the faces whose edit by the method of `faces`
+    (its `per_face`) the judge believes least. Says so if the run did not edit the attribute."""
+    if (attribute, 1) not in next(iter(edits.values())):
+        print(f"This run did not edit {attribute}.")
+        return
+    figures.show(run, grid(edits, attribute), name, alt)
+    figures.show(run, grid(edits, attribute, 2, least_convincing(faces, attribute)), f"{name}_worst", f"The least convincing cases. {alt}")
 
 
 def boxed(x: torch.Tensor, region: torch.Tensor) -> list[np.ndarray]:

@@ -161,6 +161,15 @@ def test_figures(edits, judged):
     assert len(figure.axes) == 5 * 2  # the attribute that was not edited is left out
 
 
+def test_show_keeps_both_panels_or_says_why_not(edits, judged, capsys):
+    kept = []
+    run = SimpleNamespace(figure=lambda figure, name, faces: kept.append((name, faces)))
+    table = side_by_side.per_face(edits["SaGAN"], judged[0])
+    side_by_side.show(run, edits, table, "Eyeglasses", "fig_4", "words")
+    side_by_side.show(run, edits, table, "Smiling", "fig_7", "words")
+    assert kept == [("fig_4", True), ("fig_4_worst", True)] and "did not edit Smiling" in capsys.readouterr().out
+
+
 def test_a_box_around_the_region():
     x, region = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     region[0, 0, 2:5, 3:7] = True
