@@ -202,9 +202,12 @@ def scaled_corner(size: int) -> int:
     return max(2, round(CORNER * size / PRINTED_AT))
 
 
-def judged(case: Case, y: Tensor, target: np.ndarray, others: Iterable, faces: FaceSet, judge: Judge, identity: Judge, ms: float) -> Flipped:
-    """Every figure of images y (n, 3, S, S) that are to show `target` (n,) of the case's group. others: groups that should stay as labelled."""
-    p, before = judge.probabilities(y), judge.probabilities(case.x)
+def judged(case: Case, y: Tensor, target: np.ndarray, others: Iterable, faces: FaceSet, judge: Judge, identity: Judge, ms: float,
+           seen: tuple[np.ndarray, np.ndarray] | None = None) -> Flipped:  # fmt: skip
+    """Every figure of images y (n, 3, S, S) that are to show `target` (n,) of the case's group. others: groups that should stay as labelled;
+    seen: the judge's probabilities and the identity vectors of the unedited faces, where they are known already."""
+    before, anchor = seen or (judge.probabilities(case.x), identity.embed(case.x))
+    p = judge.probabilities(y)
     samples = {"flip_accuracy": (margin(p, judge, case.group) > 0) == target}
     for g in others:
         labels = g.labels(faces)[case.index]
@@ -223,7 +226,7 @@ def judged(case: Case, y: Tensor, target: np.ndarray, others: Iterable, faces: F
         if side >= 7:
             samples[f"{name}_ssim7"] = background.ssim7(b, a)
     samples["change_l1"] = metrics.l1(y, case.x)
-    samples["identity_cosine"] = (identity.embed(y) * identity.embed(case.x)).sum(1)
+    samples["identity_cosine"] = (identity.embed(y) * anchor).sum(1)
     if "Pale_Skin" in judge.names and "Pale_Skin" not in own:
         samples["pale_change"] = np.abs(p - before)[:, judge.names.index("Pale_Skin")]
     if case.truth is not None:
@@ -241,9 +244,10 @@ def flip(edits: dict[str, Callable], found: dict[str, Case], others: Iterable, f
     out = {}
     for name, case in found.items():
         rest = [g for g in others if g.name != name]
+        seen = judge.probabilities(case.x), identity.embed(case.x)
 
-        def put(method, y, target, ms=float("nan"), *, case=case, rest=rest, name=name):
-            out[name, method] = judged(case, y, target, rest, faces, judge, identity, ms)
+        def put(method, y, target, ms=float("nan"), *, case=case, rest=rest, name=name, seen=seen):
+            out[name, method] = judged(case, y, target, rest, faces, judge, identity, ms, seen)
 
         put("real faces", case.x, 1 - case.target)
         put("identity G", case.x, case.target)
