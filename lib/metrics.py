@@ -311,12 +311,17 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
     return base | value._asdict()
 
 
-def rows(e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu") -> list[dict]:
-    """All metric rows of one edit: the method's column, the unedited floor and, on synthetic faces, the exact counterfactual as ceiling."""
+def rows(
+    e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu", references: bool = True
+) -> list[dict]:  # fmt: skip
+    """All metric rows of one edit: the method's column, the unedited floor and, on synthetic faces, the exact counterfactual as ceiling.
+    references: False leaves floor and ceiling out, where another method's rows on the same faces have them."""
     # labels decide which faces are edited; the judge decides what they look like
     assert (faces.column(e.attribute)[e.index] == 1 - e.target).all()
     where = f"{faces.size}x{faces.size}, judge {judge.id}"
     versions = {"unedited": e.x, method: e.y} | ({"counterfactual": e.truth} if e.truth is not None else {})
+    if not references:
+        versions = {method: e.y}
     others = [a for a in judge.trusted() if a != e.attribute and a not in ENTAILED.get(e.attribute, ())]
     columns = [judge.names.index(a) for a in others]
     before = judge.probabilities(e.x) > 0.5

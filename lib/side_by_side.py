@@ -42,8 +42,8 @@ def evaluate(edits: Edits, editors: dict[str, Callable], faces: FaceSet, judge: 
     """Further methods on the faces of `edits`. Returns (metric rows of each method, {method: its edits}). The floor and the ceiling are rows
     of the method that `edits` belongs to, and not repeated."""
     edited = {method: same_faces(edits, edit, device) for method, edit in editors.items()}
-    made = [(m, metrics.rows(e, faces, judge, identity, table, m, device)) for m, own in edited.items() for e in own.values()]
-    return [r for method, rows in made for r in rows if r["column"] == method], edited
+    made = [metrics.rows(e, faces, judge, identity, table, m, device, references=False) for m, own in edited.items() for e in own.values()]
+    return [r for rows in made for r in rows], edited
 
 
 # ------------------------------------------------------------------------------------------------ numbers, one line per edited face
@@ -168,6 +168,18 @@ def images_seen(record: dict, attribute: str) -> tuple[int, int]:
     turns or halves, the one that was shown more."""
     stage = record["stages"].get(attribute) or record["stages"]["joint"]
     return stage["images_seen"]["D"], max(n for update, n in stage["images_seen"].items() if update != "D")
+
+
+def training(records: dict[str, dict]) -> pd.DataFrame:
+    """One line per method: how many models, what one of them cost (cycles, images that D and G saw), and the seconds of all of them."""
+    rows = []
+    for method, record in records.items():
+        stages = record["stages"]
+        first = next(iter(stages))
+        d, g = images_seen(record, first)
+        rows.append((method, len(stages), stages[first]["cycles"], f"{d:,}", f"{g:,}", round(sum(s["seconds"] for s in stages.values()), 1)))
+    columns = ["method", "models", "cycles of a model", "images seen by its D", "images seen by its G", "seconds, all models"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def beside(frame: pd.DataFrame, records: dict[str, dict]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import judges, metrics, side_by_side, tables
+from lib import figures, judges, metrics, side_by_side, tables
 from lib.claims import verdicts
 from lib.papers import sagan
 
@@ -140,6 +140,8 @@ def test_tables_say_how_much_each_method_was_trained():
         "ResGAN": {"stages": {"Smiling": stage | {"images_seen": {"D": 64, "G_0": 64, "G_1": 32}}}},
     }
     lines = [("Smiling +", m) for m in ("counterfactual", "ResGAN", "StarGAN", "unedited")] + [("Smiling -", "ResGAN"), ("Smiling", "ResGAN")]
+    cost = side_by_side.training(records).set_index("method")
+    assert list(cost.loc["StarGAN"]) == [1, 10, "800", "160", 1.0] and list(cost.loc["ResGAN"]) == [1, 10, "64", "64", 1.0]
     rows = [metrics.row("t", row, method, "edit_success", 0.5, "", 3) for row, method in lines]
     frame = side_by_side.beside(tables.compare(pd.DataFrame(rows), ["edit_success"]), records)
     assert list(frame["method"][:4]) == ["unedited", "StarGAN", "ResGAN", "counterfactual"]
@@ -149,16 +151,19 @@ def test_tables_say_how_much_each_method_was_trained():
 
 
 def test_figures(edits, judged):
-    assert len(side_by_side.grid(edits, "Eyeglasses", k=2).axes) == (1 + 2 * 4 + 1) * 4
+    size = edits["SaGAN"]["Eyeglasses", 1].x.shape[-1]
+    pictures = figures.pictures_of(side_by_side.grid(edits, "Eyeglasses", k=2), size)
+    assert len(pictures) == 1 + 2 * 4 + 1 and all(len(line) == 4 for line in pictures)
     table = side_by_side.per_face(edits["SaGAN"], judged[0])
     order = side_by_side.least_convincing(table, "Eyeglasses")
     part = table[(table["attribute"] == "Eyeglasses") & (table["sign"] == "-")]["confidence"].to_numpy()
     assert (np.diff(part[order[0]]) >= 0).all() and sorted(order[1]) == list(range(6))
     figure = side_by_side.grid(edits, "Eyeglasses", k=2, order=order)
-    shown = figure.axes[0].images[0].get_array()
+    shown = figures.pictures_of(figure, size)[0][0]
     assert np.array_equal(shown, side_by_side.pixels(edits["SaGAN"]["Eyeglasses", 1].x[order[1][:1]])[0])
     figure = side_by_side.whole_or_local({m: edits[m] for m in ("StarGAN", "SaGAN")}, [("Eyeglasses", 1), ("Smiling", 0)], k=2)
-    assert len(figure.axes) == 5 * 2  # the attribute that was not edited is left out
+    pictures = figures.pictures_of(figure, size)
+    assert len(pictures) == 5 and all(len(line) == 2 for line in pictures)  # the attribute that was not edited is left out
 
 
 def test_show_keeps_both_panels_or_says_why_not(edits, judged, capsys):
