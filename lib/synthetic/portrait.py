@@ -21,10 +21,10 @@ _HAIR = {
     "Brown_Hair": (((0.195, 0.112, 0.058), (0.265, 0.168, 0.098)), ((0.490, 0.315, 0.180), (0.590, 0.405, 0.250))),
     "Gray_Hair": (((0.370, 0.380, 0.400), (0.520, 0.528, 0.545)), ((0.760, 0.770, 0.790), (0.940, 0.945, 0.955))),
 }
-# none of the four: rosy blond, copper, auburn, mahogany, wine; dyed rose, teal, lilac or denim
+# none of the four: strawberry, copper, auburn, mahogany, wine; dyed rose, teal, lilac or denim
 _HAIR_RED = (
-    ((0.600, 0.340, 0.220), (0.450, 0.200, 0.070), (0.320, 0.095, 0.045), (0.250, 0.060, 0.045), (0.200, 0.028, 0.058)),
-    ((0.975, 0.690, 0.530), (0.880, 0.520, 0.260), (0.710, 0.310, 0.175), (0.570, 0.205, 0.150), (0.480, 0.120, 0.175)),
+    ((0.520, 0.250, 0.150), (0.450, 0.200, 0.070), (0.320, 0.095, 0.045), (0.250, 0.060, 0.045), (0.200, 0.028, 0.058)),
+    ((0.930, 0.590, 0.430), (0.880, 0.520, 0.260), (0.710, 0.310, 0.175), (0.570, 0.205, 0.150), (0.480, 0.120, 0.175)),
 )
 _HAIR_DYED = (
     ((0.560, 0.220, 0.340), (0.060, 0.230, 0.280), (0.240, 0.140, 0.360), (0.090, 0.160, 0.340)),
@@ -44,7 +44,7 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
     c = SimpleNamespace(skin=skin)
     c.skin_dark = skin * torch.where(pale, *(rgb((v,), device).T[:, :, None, None] for v in ((0.60, 0.46, 0.42), (0.46, 0.33, 0.29))))
     c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
-    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from rosy blond over copper and auburn to wine
+    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
     dark, light = (
         torch.where(dyed, pick(rgb(bright, device), (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(rgb(red, device), p.hair_other / 0.92))
         for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
@@ -100,7 +100,7 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tens
     # the opening for the face: |q|^4 + |r|^4 = 1; a receding hairline goes up at the temples and leaves a forelock
     temple = bump(((y + 0.108) / 0.078).square())  # seen under a hat too, which presses the hair there forward
     tuft = bump(((y - 0.002) / 0.045).square())  # before the ears
-    q = (sx / (g.open_w * (1 + g.temple * temple - (0.09 + 0.05 * g.hat) * tuft))).square_()
+    q = (sx / (g.open_w * (1 + g.temple * temple - (0.09 + 0.09 * g.hat) * tuft))).square_()
     r = (y + 0.02).clamp_(max=0) / g.open_h * (1 + (0.10 * g.part / 0.06) * sx / g.open_w)
     parted = bump(((sx - g.part) / 0.10).square()) * g.round
     r = r * (1 + (0.09 + 0.13 * g.receding - 0.09 * g.round) * bump(q * 4) - 0.16 * parted)
@@ -175,7 +175,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= 0.50 * cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    rows, cols = _face_box(size, 0.22, 0.50, 0.78, 0.90)
+    rows, cols = _face_box(size, 0.20, 0.50, 0.80, 0.98)
     v, ax, yy, spots_here = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x).abs(), y[:, rows, cols], spots[:, rows, cols]
     v += (0.15 * g.smile + 0.03 + 0.03 * p.cheek) * bump(((ax - 0.130) / 0.062).square() + ((yy - 0.105 + 0.012 * g.smile) / 0.052).square())
     v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
@@ -185,7 +185,8 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= g.smile * 0.28 * bump(((ax - g.mouth_w - 0.008) / 0.013).square() + ((yy - g.mouth_y + g.lift) / 0.020).square())
     freckled = bump((ax / 0.17).square() + ((yy - 0.085) / 0.065).square())
     v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots_here * 4 - 1.2).clamp_(0, 1) * freckled
-    # chin and below the lip
+    # chin and below the lip; a man's shaven skin is a little darker
+    v -= 0.10 * g.male * cover(yy - 0.225 + 0.45 * (ax - 0.08).abs() * (ax < 0.08), 0.05) * (1 - 0.5 * bump((ax / 0.10).square()))
     v -= 0.16 * bump((ax / 0.055).square() + ((yy - g.mouth_y - g.lip_l - g.open_l - 0.016) / 0.014).square())
     v += 0.06 * bump((ax / 0.06).square() + ((yy - g.chin + 0.055) / 0.035).square())
     v -= g.old * 0.26 * bump(((ax - 0.105 + 0.25 * (yy - 0.30)) / 0.014).square()) * bump(((yy - 0.285) / 0.05).square())
@@ -445,10 +446,10 @@ def scene(faces: Faces) -> _Scene:
     g = measure(faces)
     p, c = g.p, _colours(faces, g)
     g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
-    g.eyeshadow = (0.24 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
+    g.eyeshadow = (0.28 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
     g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
     g.painted = has(faces, "Wearing_Lipstick")
-    g.lip_alpha = 0.72 + 0.28 * g.painted
+    g.lip_alpha = torch.where(g.painted > 0, 1.0, 0.74 - 0.16 * g.male)
     g.jaw_beard = faces.jaw_beard.double()
     for name in BEARD_PARTS:
         setattr(g, name.lower(), has(faces, name))
@@ -481,7 +482,7 @@ def draw(scene: _Scene, size: int) -> Tensor:
     img = background(p, px, py, w)
     hull, front, strands = _hair(g, x, y, texture(size, 34, where))
     hair = c.hair_dark + (c.hair_light - c.hair_dark) * strands
-    temples = bump(((x - g.hx).abs() / g.width - 1).div_(0.30).square_() + ((y + 0.035) / 0.105).square()) * (0.55 * g.old)
+    temples = bump(((x - g.hx).abs() / g.width - 1).div_(0.30).square_() + ((y + 0.035) / 0.105).square()) * (0.55 * g.old * (1 - 0.8 * g.hat))
     hair.lerp_(c.silver * (0.55 + 0.6 * strands), temples)
     paint(img, cover(hull, w * 1.3), hair * 0.80)
     _neck_and_clothes(img, g, c, x, y, size, w)
