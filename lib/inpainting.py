@@ -209,26 +209,21 @@ def evaluate(fills: dict[str, Callable], faces: FaceSet, split: Split, box: Box,
 
 
 def table_1(rows: pd.DataFrame, paper: str, own: str) -> pd.DataFrame:
-    """The measured fills, one line each, then the paper's own line and the lines that it quotes, marked as what they are.
+    """The table as the paper sets it, composite: the measured fills, then the lines that the paper quotes from elsewhere, marked as such.
 
-    rows: of `evaluate`; own: the name of the paper's method among them.
+    rows: of `evaluate`; own: the name of the paper's method among them, which gets the paper's own figures beside it.
     """
-    wide = {name: {"method": name} for name in dict.fromkeys(rows.loc[rows["metric"] == "psnr", "column"])}
-    for _, r in rows[rows["metric"].isin(("psnr", "ssim"))].iterrows():
-        wide[r["column"]][f"{r['metric'].upper()} {r['row']}"] = tables.cell(r)
-        wide[r["column"]]["n"] = int(r["n"])
-    for _, r in rows[(rows["row"] == "composite") & rows["metric"].isin(("lpips", "frechet_judge"))].iterrows():
-        wide[r["column"]][f"{r['metric']} composite"] = tables.cell(r)
+    measured = rows[rows["row"] == "composite"]
     printed = tables.printed(paper, "Table 1").pivot_table(index="row", columns="column", values="value", aggfunc="first", sort=False)
-    quoted = [
-        {"method": f"{name}: {'the paper' if name == 'Ours' else 'reported, other protocol'}", "PSNR printed": v["PSNR"], "SSIM printed": v["SSIM"]}
-        for name, v in printed.iterrows()
-    ]
-    frame = pd.DataFrame([*wide.values(), *quoted])
-    front = [c for v in VARIANTS for c in (f"PSNR {v}", f"SSIM {v}") if c in frame]
-    last = [c for c in frame if c not in ("method", "n", *front)]
-    frame.loc[frame["method"] == own, ["PSNR printed", "SSIM printed"]] = printed.loc["Ours", ["PSNR", "SSIM"]].to_numpy()
-    return frame[["method", "n", *front, *last]].fillna("")
+    lines = []
+    for name in dict.fromkeys(measured.loc[measured["metric"] == "psnr", "column"]):
+        mine = measured[measured["column"] == name].set_index("metric", drop=False)
+        line = {"method": name, "n": int(mine.loc["psnr", "n"]), "PSNR": tables.cell(mine.loc["psnr"]), "SSIM": tables.cell(mine.loc["ssim"])}
+        lines.append(line | ({f"{c}, printed": printed.loc["Ours", c] for c in ("PSNR", "SSIM")} if name == own else {}))
+    quoted = printed.drop(index="Ours")
+    for name, v in quoted.iterrows():
+        lines.append({"method": f"{name} (reported, other protocol)", "PSNR, printed": v["PSNR"], "SSIM, printed": v["SSIM"]})
+    return pd.DataFrame(lines).fillna("")
 
 
 # ---------------------------------------------------------------------------------------------- the mask and the landmarks
@@ -238,15 +233,15 @@ def outside_rows(faces: FaceSet, split: Split, box: Box, table: str) -> list[dic
     """How well one hole fits all faces: share of test faces with an eye or a mouth corner outside, and the nose's distance from its centre."""
     if faces.landmarks is None:
         absent = "unavailable: the set has no landmarks"
-        return [metrics.row(table, part, "box", "landmark_outside", absent, "") for part in ("eyes", "mouth", "eyes or mouth")]
+        return [metrics.row(table, part, "hole", "landmark_outside", absent, "") for part in ("eyes", "mouth", "eyes or mouth")]
     points = faces.landmarks[split.test]
     low, high = np.array((box.left, box.top)), np.array((box.right, box.bottom))
     out = ((points < low) | (points > high)).any(-1)  # (n, 5)
     parts = {"eyes": out[:, :2].any(1), "mouth": out[:, 3:].any(1), "eyes or mouth": out[:, [0, 1, 3, 4]].any(1)}
     where = f"test faces with such a point outside the hole, landmarks: {faces.landmark_source}"
-    rows = [metrics.row(table, part, "box", "landmark_outside", metrics.proportion(hit), where) for part, hit in parts.items()]
+    rows = [metrics.row(table, part, "hole", "landmark_outside", metrics.proportion(hit), where) for part, hit in parts.items()]
     far = nose_distance(faces, split.test, box) * 128 / faces.size
-    rows.append(metrics.row(table, "nose", "box", "landmark_distance_px", metrics.mean(far), "nose tip to the hole's centre, px of a 128 frame"))
+    rows.append(metrics.row(table, "nose", "hole", "landmark_distance_px", metrics.mean(far), "nose tip to the hole's centre, px of a 128 frame"))
     return rows
 
 

@@ -412,7 +412,7 @@ def human_rows(study: Trials, file: Path, done: dict, cells, faces: FaceSet, tab
 
 
 def table_2(frame: pd.DataFrame, cells, paper: str, table: str, method: str) -> pd.DataFrame:
-    """One line per cell: the judge's success with its floors and ceiling, the people's, and what the paper prints."""
+    """One line per cell: the judge's success with its two floors and its ceiling, the people's, and what the paper prints."""
     success = frame[(frame["table"] == table) & (frame["metric"] == "edit_success")]
     people = frame[(frame["table"] == table) & (frame["metric"] == "human_success")].set_index("row")
     printed = tables.printed(paper, table).set_index(["row", "column"])["value"]
@@ -420,8 +420,7 @@ def table_2(frame: pd.DataFrame, cells, paper: str, table: str, method: str) -> 
     for cell in cells:
         by = {r["column"]: r for _, r in success[success["row"] == column_of(cell)].iterrows()}
         line = {"transfer": cell[0], "who": cell[1], "n": int(by[method]["n"]), "success": tables.cell(by[method])}
-        line |= {f"floor: {name}": tables.cell(by[name]) for name in ("unedited", "inpainted")}
-        line |= {"counterfactual": tables.cell(by["counterfactual"])} if "counterfactual" in by else {}
+        line |= {name: tables.number("edit_success", by[name]["value"]) for name in ("unedited", "inpainted", "counterfactual") if name in by}
         line |= {"people": tables.cell(people.loc[column_of(cell)])} if column_of(cell) in people.index else {}
         lines.append(line | {"printed": f"{printed[cell[0], cell[1]]:.0f} %"})
     return pd.DataFrame(lines)

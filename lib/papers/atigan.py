@@ -644,16 +644,22 @@ ALL = "all edits of Table 2"
 
 CLAIMS = (
     Claim(
-        "H1",
+        "H1a",
         "31.8 dB and SSIM 0.946 on inpainted faces",
         "Table 1",
-        "composite on CelebA at 128 pixels: 31.8 +- 1.5 dB and SSIM at least 0.93; anywhere: at least 2 dB above ridge regression",
+        "composite, CelebA at 128 pixels: 31.8 +- 1.5 dB, SSIM at least 0.93",
         (
             Test("psnr on CelebA at 128 | composite | R", ">=", 30.3),
             Test("psnr on CelebA at 128 | composite | R", "<=", 33.3),
             Test("ssim on CelebA at 128 | composite | R", ">=", 0.93),
-            Test("psnr difference | composite | R - ridge regression", ">=", 2.0),
         ),
+    ),
+    Claim(
+        "H1b",
+        "The inpainting is far better than a simple one (in any run)",
+        "Table 1",
+        "composite PSNR of R at least 2 dB above that of ridge regression",
+        (Test("psnr difference | composite | R - ridge regression", ">=", 2.0),),
     ),
     Claim(
         "H2",
