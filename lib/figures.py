@@ -37,22 +37,33 @@ def residual_pixels(x: Tensor, y: Tensor) -> np.ndarray:
 
 
 def montage(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: float = 0.78) -> Figure:
-    """Rows of equally large (H, W, 3) uint8 pictures with a label at the left of each row and above each column."""
-    n = max(len(pictures) for _, pictures in rows)
-    figure = Figure(figsize=(inch * n + 1.25, inch * len(rows) + 0.45), layout="constrained")
-    axes = figure.subplots(len(rows), n, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-    for line, (label, pictures) in zip(axes, rows, strict=True):
-        for axis in line:
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-        for axis, picture in zip(line, pictures, strict=False):
-            axis.imshow(picture, interpolation="nearest")
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-    for axis, label in zip(axes[0], columns, strict=False):
-        axis.set_title(label, fontsize=8)
+    """Rows of equally large (H, W, 3) uint8 pictures with a label at the left of each row and above each column; `inch` is a picture's width.
+
+    All pictures are one image on one axis: an axis for each would take a hundred times as long to lay out.
+    """
+    (high, wide), n = rows[0][1][0].shape[:2], max(len(pictures) for _, pictures in rows)
+    gap = max(1, wide // 32)
+    down, right = high + gap, wide + gap
+    canvas = np.full((down * len(rows) - gap, right * n - gap, 3), 255, np.uint8)
+    for i, (_, pictures) in enumerate(rows):
+        for k, picture in enumerate(pictures):
+            canvas[i * down : i * down + high, k * right : k * right + wide] = picture
+    left, top, edge = 1.25, 0.3, 0.06  # inches for the labels and around
+    width, height = left + inch * n + edge, top + inch * len(rows) * high / wide + edge
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((left / width, edge / height, 1 - (left + edge) / width, 1 - (top + edge) / height))
+    axis.imshow(canvas, interpolation="nearest", aspect="auto")
+    axis.spines[:].set_visible(False)
+    axis.set_yticks([i * down + high / 2 for i in range(len(rows))], [label for label, _ in rows], fontsize=8)
+    axis.set_xticks([k * right + wide / 2 for k in range(n)], [*columns[:n], *[""] * (n - len(columns))], fontsize=8)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
     return figure
+
+
+def pictures_of(figure: Figure, size: int) -> list[list[np.ndarray]]:
+    """The pictures of a `montage` again, row by row, of `size` pixels a side; places that hold none are white."""
+    canvas, step = figure.axes[0].images[0].get_array(), size + max(1, size // 32)
+    return [[canvas[i : i + size, k : k + size] for k in range(0, canvas.shape[1], step)] for i in range(0, canvas.shape[0], step)]
 
 
 def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
