@@ -403,6 +403,11 @@ def test_resgan_losses_recomputed_one_image_at_a_time(float64):
         assert np.isclose(total.item(), sum(expected.values()), rtol=1e-9) and expected["dual"] != expected["gan"]
 
 
+def test_resgan_sweep_of_the_sparsity():
+    found = resgan.sweep(resgan.Config(alpha=5e-4, beta=5e-5))
+    assert [(c.attributes, round(c.alpha, 9), round(c.beta, 9)) for c in found.values()] == [("Eyeglasses", 5e-5, 5e-6), ("Eyeglasses", 5e-6, 5e-7)]
+
+
 def test_resgan_each_update_trains_its_own_network():
     cfg = res()
     for number, (update, untouched) in enumerate(zip(resgan.stages(cfg)[0].updates, (("G_0", "G_1"), ("G_1", "D"), ("G_0", "D")), strict=True)):

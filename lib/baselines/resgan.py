@@ -15,7 +15,7 @@ alpha, beta                           weights of the residual's and of the perce
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -287,6 +287,12 @@ def stages(cfg: Config) -> list[Stage]:
         return Stage(attribute, attribute, (attribute,), updates, cfg.steps, cfg.batch, "balanced", cfg.flip, pool if cfg.per_value else None)
 
     return [stage(a) for a in attributes_of(cfg)]
+
+
+def sweep(cfg: Config) -> dict[str, Config]:
+    """Configurations with weaker sparsity on the first attribute: alpha and beta a tenth and a hundredth of cfg's."""
+    one = replace(cfg, attributes=attributes_of(cfg)[0])
+    return {f"ResGAN, alpha / {k}": replace(one, alpha=cfg.alpha / k, beta=cfg.beta / k) for k in (10, 100)}
 
 
 # ------------------------------------------------------------------------------------------------ editing
