@@ -150,20 +150,26 @@ def test_tables_say_how_much_each_method_was_trained():
     assert list(frame.columns[:4]) == ["row", "method", "images seen by D", "images seen by G"]
 
 
+def canvas_and_rows(figure):
+    (axis,) = figure.axes
+    return np.asarray(axis.images[0].get_array()), [t.get_text() for t in axis.get_yticklabels()]
+
+
 def test_figures(edits, judged):
-    size = edits["SaGAN"]["Eyeglasses", 1].x.shape[-1]
-    pictures = figures.pictures_of(side_by_side.grid(edits, "Eyeglasses", k=2), size)
-    assert len(pictures) == 1 + 2 * 4 + 1 and all(len(line) == 4 for line in pictures)
+    canvas, rows = canvas_and_rows(side_by_side.grid(edits, "Eyeglasses", k=2))
+    assert rows == ["input", "CycleGAN", "residual", "StarGAN", "residual", "ResGAN", "residual", "SaGAN", "residual", "truth"]
+    assert canvas.shape == (10 * 33 - 1, 4 * 33 - 1, 3)  # two faces given it, two relieved of it
     table = side_by_side.per_face(edits["SaGAN"], judged[0])
     order = side_by_side.least_convincing(table, "Eyeglasses")
     part = table[(table["attribute"] == "Eyeglasses") & (table["sign"] == "-")]["confidence"].to_numpy()
     assert (np.diff(part[order[0]]) >= 0).all() and sorted(order[1]) == list(range(6))
-    figure = side_by_side.grid(edits, "Eyeglasses", k=2, order=order)
-    shown = figures.pictures_of(figure, size)[0][0]
-    assert np.array_equal(shown, side_by_side.pixels(edits["SaGAN"]["Eyeglasses", 1].x[order[1][:1]])[0])
-    figure = side_by_side.whole_or_local({m: edits[m] for m in ("StarGAN", "SaGAN")}, [("Eyeglasses", 1), ("Smiling", 0)], k=2)
-    pictures = figures.pictures_of(figure, size)
-    assert len(pictures) == 5 and all(len(line) == 2 for line in pictures)  # the attribute that was not edited is left out
+    canvas, _ = canvas_and_rows(side_by_side.grid(edits, "Eyeglasses", k=2, order=order))
+    for method, row in (("SaGAN", 7), ("CycleGAN", 1)):
+        e = edits[method]["Eyeglasses", 1]
+        assert np.array_equal(canvas[33 * row : 33 * row + 32, 33:65], side_by_side.pixels(e.y[order[1][1:2]])[0])
+    two = {m: edits[m] for m in ("StarGAN", "SaGAN")}
+    canvas, rows = canvas_and_rows(side_by_side.whole_or_local(two, [("Eyeglasses", 1), ("Smiling", 0)], k=2))
+    assert canvas.shape[1] == 2 * 33 - 1 and rows[0] == "input" and len(rows) == 5  # the attribute that was not edited is left out
 
 
 def test_show_keeps_both_panels_or_says_why_not(edits, judged, capsys):
