@@ -54,11 +54,6 @@ def with_value(split: Split, faces: FaceSet, group) -> Split:
 # ---------------------------------------------------------------------------------------------------------------- edits to compare with
 
 
-def identity_edit(attribute, x: Tensor, target) -> Picture:
-    """The generator that does nothing: the floor of every success, the best of every resemblance."""
-    return Picture(x)
-
-
 def constant_edit(groups: Iterable, faces: FaceSet, split: Split, judge: Judge, n: int = 500) -> Callable:
     """The generator that answers every face with one and the same picture per value: of the first n training faces the one in which the judge
     sees that value most clearly. It can satisfy a classifier and a cycle of values at once, with no memory of its input."""
