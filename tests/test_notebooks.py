@@ -22,6 +22,7 @@ from lib.params import declared
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 PAPERS = [p.stem[3:] for p in NOTEBOOKS if p.stem[3:] in run.PAPERS]
 COMMON = {"data", "profile", "seed", "device", "run_dir", "force", "with_images", "overrides"}
+SETS = {"lfw"}  # folders of further data, read beside `data`: no part of a Config, whose values are written into run folders
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -50,7 +51,7 @@ def test_parameters_agree_with_the_config(path):
         return  # no paper's notebook; `declared` has checked its cell
     assert COMMON <= names.keys()
     paper = importlib.import_module(f"lib.papers.{path.stem[3:]}")
-    for name in names.keys() - COMMON:
+    for name in names.keys() - COMMON - SETS:
         kind, default = names[name]
         assert paper.Config.__annotations__[name] is kind and getattr(paper.Config(), name) == default, name
 
