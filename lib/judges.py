@@ -1,11 +1,11 @@
-"""The judges: a ResNet-18 attribute classifier and an identity network, trained once per data set on its training split only.
+"""The judges: an attribute classifier and an identity network, trained once per data set on its training split only.
 
 They are scored on held-out real images before use; their scores and their hash travel with every number they produce.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lib.data import Batches, FaceSet, Split
+from lib.data import Batches, FaceSet, Split, load
 from lib.data.cache import default_dir
 from lib.engine import save_atomically
+from lib.provenance import sources
 
 # Attributes that any of the papers edits or that an edit can spoil; a judge learns those that the data set has.
 JUDGED = (
@@ -80,13 +81,44 @@ class ResNet18(nn.Module):
     def forward(self, x):
         return self.body(x)
 
+    def pooled(self, h):
+        """Features as one vector per image: they already are."""
+        return h
+
+
+class PlaceNet(nn.Module):
+    """Seven 3x3 convolutions of a given width, each with batch norm and ReLU. (B, 3, S, S) in [-1, 1] -> features (B, 16 * 8 width), on a 4x4 grid.
+
+    Faces are aligned, so what is seen where matters; the grid keeps it, where the ResNet's mean over all places loses it. On 32-pixel synthetic
+    faces, width 8, after the same 250 steps: 91 % of the verdicts on exact counterfactuals flipped, against 49 %, at a third of the time.
+    The stem's stride brings any S from 64 on to 32x32 .. 63x63 first, as in the ResNet.
+    """
+
+    def __init__(self, width: int, size: int):
+        super().__init__()
+        stem = 2 ** max(0, int(np.log2(size / 32)))
+        layers, channels = [], 3
+        for k, (out, stride) in enumerate(((1, stem), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))):
+            kernel = 3 if k else 2 * int(np.log2(stem)) + 3
+            layers += [nn.Conv2d(channels, out * width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out * width), nn.ReLU()]
+            channels = out * width
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.features = 16 * channels
+
+    def forward(self, x):
+        return self.body(x)
+
+    def pooled(self, h):
+        """(B, 16 * 8 width) -> (B, 8 width): the mean over the grid."""
+        return h.unflatten(1, (-1, 16)).mean(2)
+
 
 @dataclass
 class Judge:
     """A trained judge. `scores` is a frame (one row per attribute, or one row of verification figures); `id` the hash of its weights."""
 
     kind: str
-    body: ResNet18
+    body: ResNet18 | PlaceNet
     head: nn.Linear
     names: tuple[str, ...]
     scores: pd.DataFrame
@@ -103,8 +135,8 @@ class Judge:
         return self._run(x, lambda h: self.head(h).sigmoid()).numpy()
 
     def features(self, x: Tensor) -> np.ndarray:
-        """Pooled features (B, 8 width), before the last layer."""
-        return self._run(x, lambda h: h).numpy()
+        """Features (B, 8 width) before the last layer, averaged over the picture."""
+        return self._run(x, self.body.pooled).numpy()
 
     def embed(self, x: Tensor) -> np.ndarray:
         """Identity judge: unit vectors (B, 8 width); their dot product is the identity cosine."""
@@ -121,7 +153,7 @@ def as_images(faces: FaceSet, index: np.ndarray) -> Tensor:
 
 
 def _key(*parts) -> str:
-    source = Path(__file__).read_text()
+    source = sources(__name__)["lib/judges.py"]
     return hashlib.sha256(json.dumps([*map(str, parts), source]).encode()).hexdigest()[:16]
 
 
@@ -173,28 +205,39 @@ def _cached(kind: str, key: str, names, body, head, device, cache: Path | None, 
 def attribute_judge(
     faces: FaceSet, split: Split, width: int, steps: int, seed: int = 0, device="cpu", cache: Path | None = None, names: tuple[str, ...] = JUDGED
 ) -> Judge:
-    """The attribute classifier of a data set: ResNet-18, one logit per attribute of `names` that the set has.
+    """The attribute classifier of a data set: a PlaceNet with one logit per attribute of `names` that the set has.
 
-    Binary cross-entropy, rarer values weighted by the fourth root of their rarity; batch 64, random flips. Scored on the test
-    split: accuracy, balanced accuracy, the majority rate beside them, n.
+    Binary cross-entropy, rarer values weighted by the fourth root of their rarity; batch 64, random flips. On the natural synthetic set half
+    of each batch are twins of training faces: the same people in the same pictures with attributes drawn independently. Otherwise the judge
+    would never see, say, a woman with a beard, and would read one attribute off the others when an edit makes her. Scored on the (natural)
+    test split: accuracy, balanced accuracy, the majority rate beside them, n.
     """
     names = tuple(a for a in names if a in faces.attribute_names)
     key = _key("attribute", torch.device(device).type, faces.fingerprint, split.checksum, width, steps, seed, *names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = ResNet18(width, faces.size)
+        body = PlaceNet(width, faces.size)
         head = nn.Linear(body.features, len(names))
     columns = np.stack([faces.column(a) for a in names], axis=1)
 
     def train():
-        rate = torch.tensor(columns[split.train].mean(0), dtype=torch.float32, device=device).clamp(1e-3, 1 - 1e-3)
+        pools = [faces]
+        if faces.name == "synthetic" and set(names) <= set(JUDGED):
+            pools.append(load("synthetic-balanced", faces.size, n=len(faces), seed=int(faces.faces.seed[0])))
+        each = min(64, len(split.train)) // len(pools)
+        parts = [Batches(pool, split.train, names, each, seed + k, flip=True, device=device) for k, pool in enumerate(pools)]
+        share = [np.mean([pool.column(a)[split.train].mean() for pool in pools]) for a in names]
+        rate = torch.tensor(share, dtype=torch.float32, device=device).clamp(1e-3, 1 - 1e-3)
         positive, negative = (0.5 / rate) ** 0.25, (0.5 / (1 - rate)) ** 0.25
 
         def loss(head, h, batch):
             weight = torch.where(batch.y > 0.5, positive, negative)
             return F.binary_cross_entropy_with_logits(head(h), batch.y, weight=weight)
 
-        batches = Batches(faces, split.train, names, min(64, len(split.train)), seed, flip=True, device=device)
+        def batches(step):
+            drawn = [part(step) for part in parts]
+            return replace(drawn[0], x=torch.cat([b.x for b in drawn]), y=torch.cat([b.y for b in drawn]))
+
         _train(body, head, loss, batches, steps, device, "attribute judge")
 
     def score(judge):

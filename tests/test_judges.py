@@ -5,14 +5,51 @@ import pytest
 import torch
 
 from lib import judges
-from lib.data import Crop
+from lib.data import Crop, load, make_split
 
 
-def test_the_network_takes_every_size_and_has_resnet18s_depth():
+def test_the_networks_take_every_size_and_the_identity_network_has_resnet18s_depth():
     for size in (32, 48, 64, 128):
         body = judges.ResNet18(4, size).eval()
         assert body(torch.zeros(2, 3, size, size)).shape == (2, 32)
+        body = judges.PlaceNet(4, size).eval()
+        h = body(torch.zeros(2, 3, size, size))
+        assert h.shape == (2, 16 * 32) == (2, body.features) and body.pooled(h).shape == (2, 32)
     assert sum(isinstance(m, torch.nn.Conv2d) for m in judges.ResNet18(4, 32).modules()) == 17  # and one linear layer: 18
+
+
+def test_the_attribute_network_knows_where_things_are():
+    torch.manual_seed(0)
+    x = torch.full((1, 3, 32, 32), -1.0)
+    x[..., 4:10, 4:10] = 1
+    net = judges.PlaceNet(4, 32).eval()
+    with torch.no_grad():
+        here, there = net(x), net(x.roll(16, -1))  # two cells of the grid to the right
+        assert torch.allclose(net.pooled(here), net.body[:-2](x).mean((2, 3)), atol=1e-6)
+        moved, kept = (here - there).abs().max() / here.abs().max(), (net.pooled(here) - net.pooled(there)).abs().max() / net.pooled(here).abs().max()
+        assert moved > 4 * kept  # the mean hardly changes, but for the borders
+
+
+def test_the_judge_of_natural_synthetic_faces_learns_from_their_twins(monkeypatch, tmp_path):
+    """The same people in the same pictures, attributes drawn independently, training side only; other sets have no twins."""
+    natural = load("synthetic", 32, n=300)
+    split, seen = make_split(natural, "random"), []
+    monkeypatch.setattr(judges, "_train", lambda body, head, loss, batches, *rest: seen.append(batches(0)))
+    judges.attribute_judge(natural, split, 2, 1, cache=tmp_path)
+    twins = load("synthetic-balanced", 32, n=300)
+    assert (twins.identities == natural.identities).all()
+    x, rows = seen[0].x, torch.from_numpy(split.train)
+
+    def found(pool):  # per image of the batch: is it one of the training rows of the pool, as it is or mirrored?
+        known = {tuple(v) for v in judges.as_images(pool, rows).flatten(1)[:, :300].tolist()}
+        as_is, mirrored = ([tuple(v) for v in images.flatten(1)[:, :300].tolist()] for images in (x, x.flip(3)))
+        return [v in known or w in known for v, w in zip(as_is, mirrored, strict=True)]
+
+    assert len(x) == 64 and sum(found(natural)[:32]) == 32 and sum(found(twins)[32:]) == 32
+    assert sum(found(twins)[:32]) < 8 and sum(found(natural)[32:]) < 8
+    judges.attribute_judge(twins, split, 2, 1, cache=tmp_path)
+    x = seen[1].x
+    assert sum(found(twins)) == 64
 
 
 def test_a_judge_learns_is_scored_on_the_test_split_and_cached(faces, split, tmp_path, monkeypatch):
