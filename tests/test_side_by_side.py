@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import figures, judges, metrics, side_by_side, tables
+from lib import judges, metrics, side_by_side, tables
 from lib.claims import verdicts
 from lib.papers import sagan
 
