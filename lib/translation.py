@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.data import DataError, FaceSet, Split
 from lib.data.lookup import row_finder
-from lib.figures import montage, pixels
+from lib.figures import pixels
 from lib.judges import Judge, as_images
 from lib.metrics import SEED, fid, frechet, l1, lpips_distance, mean, proportion, region_of, row
 from lib.tables import printed
@@ -223,37 +223,63 @@ def with_printed(rows: list[dict], paper: str, table: str, metric: str, named: d
     return out
 
 
-def beside_paper(rows: pd.DataFrame, paper: str, table: str, metric: str, columns: Iterable[str], percent: bool) -> pd.DataFrame:
+def beside_paper(
+    rows: pd.DataFrame, paper: str, table: str, metric: str, columns: Iterable[str], percent: bool, mean: str = "mean"
+) -> pd.DataFrame:
     """A table as the paper lays it out, methods down and attributes (or tasks) across: ours as measured, the paper's own and quoted rows as
-    printed. percent: our values times 100."""
-    columns = list(columns)
-    ours = rows[(rows["metric"] == metric) & rows["row"].isin([*columns, "mean"])]
+    printed, and the mean over these columns. percent: our values times 100. mean: the row that holds ours."""
+    columns, last = list(columns), "mean of these"
+    ours = rows[(rows["metric"] == metric) & rows["row"].isin([*columns, mean])].replace({"row": {mean: last}})
     wide = ours.pivot_table(index="column", columns="row", values="value", sort=False) * (100 if percent else 1)
-    wide = wide.reindex(columns=[c for c in [*columns, "mean"] if c in wide.columns]).round(2)
-    wide.insert(0, "where from", f"measured here, {metric}" + (", %" if percent else ""))
+    wide = wide.reindex(columns=[c for c in [*columns, last] if c in wide.columns]).round(1 if percent else 4)
+    wide.insert(0, "where from", f"measured here: {metric}" + (", %" if percent else ""))
     theirs = printed(paper, table).assign(column=lambda f: f["column"].str.replace(" ", "_"))
     theirs = theirs[theirs["column"].isin(columns)].pivot_table(index="row", columns="column", values="value", sort=False)
-    theirs["mean"] = theirs.mean(axis=1).round(2)
+    theirs[last] = theirs.mean(axis=1).round(2)
     theirs.insert(0, "where from", "printed in the paper")
-    both = pd.concat([wide, theirs.reindex(columns=["where from", *[c for c in [*columns, "mean"] if c in theirs.columns]])])
+    both = pd.concat([wide, theirs.reindex(columns=["where from", *[c for c in [*columns, last] if c in theirs.columns]])])
     return both.rename_axis("method").reset_index().rename(columns=lambda c: c.replace("_", " "))
 
 
 # ------------------------------------------------------------------------------------------------ figures
 
 
-def scatter(rows: pd.DataFrame, paper: str, tables: tuple[str, str]) -> Figure:
-    """Accuracy against distance, one point per method and attribute: measured here (judge's distance) and as printed (FID)."""
-    figure = Figure(figsize=(9.2, 4.2), layout="constrained")
+def scatter(rows: pd.DataFrame, paper: str, tables: tuple[str, str], named: dict[str, str]) -> Figure:
+    """Accuracy against distance, one point per method and attribute: measured here (judge's distance) and as printed (FID). named: {our method: the
+    printed row's name}; both have one colour."""
+    figure = Figure(figsize=(9.4, 4.6), layout="constrained")
     ours = rows[~rows["row"].isin(["mean", "lowest"])].pivot_table(index=["column", "row"], columns="metric", values="value").reset_index()
     ours = pd.DataFrame({"method": ours["column"], "accuracy, %": 100 * ours["flip_accuracy"], "Frechet distance": ours["frechet_judge"]})
     first, second = (printed(paper, t).set_index(["row", "column"])["value"] for t in tables)
     theirs = pd.DataFrame({"accuracy, %": first, "Frechet distance": second}).rename_axis(["method", "attribute"]).reset_index()
+    theirs = theirs.replace({"method": {theirs_name: our_name for our_name, theirs_name in named.items()}})
+    methods = list(dict.fromkeys([*named, *ours["method"], *theirs["method"]]))
+    palette = dict(zip(methods, sns.color_palette("husl", len(methods)), strict=True))
     for axis, frame, title in zip(figure.subplots(1, 2), (ours, theirs), ("measured here (judge's features)", "printed (FID)"), strict=True):
-        sns.scatterplot(frame, x="accuracy, %", y="Frechet distance", hue="method", style="method", palette="colorblind", s=34, ax=axis)
-        axis.set(title=title, yscale="log" if frame["Frechet distance"].min() > 0 else "linear", xlim=(-2, 102))
-        axis.legend(fontsize=7, frameon=False)
+        shown = [m for m in methods if (frame["method"] == m).any()]
+        x, y = "accuracy, %", "Frechet distance"
+        sns.scatterplot(frame, x=x, y=y, hue="method", style="method", hue_order=shown, style_order=shown, palette=palette, s=36, ax=axis)
+        axis.set(title=title, yscale="log" if frame[y].min() > 0 else "linear", xlim=(-2, 102))
+        sns.move_legend(axis, "upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7, frameon=False, title=None)
         sns.despine(ax=axis)
+    return figure
+
+
+def mosaic(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: float = 0.75) -> Figure:
+    """Rows of equally large (H, W, 3) uint8 pictures, a label at the left of each row and above each column, drawn as one picture."""
+    size, gap = rows[0][1][0].shape[0], max(1, rows[0][1][0].shape[0] // 24)
+    sheet = np.full((len(rows) * (size + gap), len(columns) * (size + gap), 3), 255, np.uint8)
+    for i, (_, pictures) in enumerate(rows):
+        for k, picture in enumerate(pictures):
+            sheet[i * (size + gap) : i * (size + gap) + size, k * (size + gap) : k * (size + gap) + size] = picture
+    figure = Figure(figsize=(inch * len(columns) + 1.5, inch * len(rows) + 0.5), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(sheet, interpolation="nearest")
+    places = [np.arange(n) * (size + gap) + size / 2 for n in (len(columns), len(rows))]
+    axis.set_xticks(places[0], columns, fontsize=8)
+    axis.set_yticks(places[1], [name for name, _ in rows], fontsize=8)
+    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axis.spines[:].set_visible(False)
     return figure
 
 
@@ -267,7 +293,7 @@ def label_grid(edits: dict[str, Edit], faces: FaceSet, split: Split, attributes:
             target = 1 - torch.from_numpy(faces.column(a)[index]).float()[:, None]
             lines[method].append(pixels(images(edit, a, x, target, device)))
     rows = [(method, [pixels(x)[i], *[picture[i] for picture in lines[method]]]) for i in range(len(x)) for method in edits]
-    return montage(rows, ["source", *[a.replace("_", "\n") for a in attributes]], inch=0.7)
+    return mosaic(rows, ["source", *[a.replace("_", "\n") for a in attributes]])
 
 
 def reference_grid(edit, faces: FaceSet, sources: np.ndarray, references: np.ndarray, attribute, device="cpu") -> Figure:
@@ -278,7 +304,7 @@ def reference_grid(edit, faces: FaceSet, sources: np.ndarray, references: np.nda
     rows = [("", [np.full_like(pixels(r.cpu())[0], 255), *pixels(x.cpu())])]
     for one, a in zip(r, wanted, strict=True):
         rows.append(("", [*pixels(one[None].cpu()), *pixels(edit(a, x, 1.0, one.expand_as(x)).image.cpu())]))
-    return montage(rows, ["reference", *["source"] * len(x)], inch=0.8)
+    return mosaic(rows, ["reference", *["source"] * len(x)])
 
 
 def draws_grid(draws: tuple[Edit, ...], faces: FaceSet, sources: np.ndarray, attributes: Iterable[str], device="cpu") -> Figure:
@@ -286,7 +312,7 @@ def draws_grid(draws: tuple[Edit, ...], faces: FaceSet, sources: np.ndarray, att
     x, rows = as_images(faces, sources).to(device), []
     for i, a in ((i, a) for i in range(len(x)) for a in attributes):
         rows.append((a.replace("_", " "), [p for t in (x[i : i + 1], *[e(a, x[i : i + 1], 1.0).image for e in draws]) for p in pixels(t.cpu())]))
-    return montage(rows, ["source", *[f"draw {k + 1}" for k in range(len(draws))]], inch=0.8)
+    return mosaic(rows, ["source", *[f"draw {k + 1}" for k in range(len(draws))]])
 
 
 def with_all(faces: FaceSet, split: Split, attributes: Iterable[str], k: int) -> np.ndarray:

@@ -18,7 +18,8 @@ N = 4  # attributes of the small model
 
 
 def small(**fields) -> bridgegan.Config:
-    return replace(bridgegan.smoke(), **{"width": 4, "style": 4, "hidden": 4, "width_d": 4} | fields)
+    four = "Mouth_Slightly_Open,Black_Hair,Bangs,No_Beard"
+    return replace(bridgegan.smoke(), **{"attribute": four, "width": 4, "style": 4, "hidden": 4, "width_d": 4} | fields)
 
 
 def nets_of(cfg=None, seed=0):
