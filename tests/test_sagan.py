@@ -298,11 +298,11 @@ def test_without_attention_the_edit_is_the_attribute_image():
 
 def test_ablations_differ_in_one_field_each():
     cfg = sagan.cpu()
-    arms = sagan.ablations(cfg)
     for name, field, value in (("b = 1", "attention", False), ("no identity term", "lambda_2", 0), ("natural sampling", "sampler", "natural")):
-        changed = {k for k, v in vars(arms[name]).items() if v != vars(cfg)[k]}
-        assert changed == {"attribute", field} and getattr(arms[name], field) == value and arms[name].attribute == "Eyeglasses"
-    assert "balanced sampling" in sagan.ablations(sagan.paper())
+        arm = sagan.ablations(cfg)[f"SaGAN, {name}"]
+        assert {k for k, v in vars(arm).items() if v != vars(cfg)[k]} == {"attribute", field}
+        assert getattr(arm, field) == value and arm.attribute == "Eyeglasses"
+    assert "SaGAN, balanced sampling" in sagan.ablations(sagan.paper())
     # without the identity term an edit towards the own label costs nothing
     nets = sagan.build(small())
     assert sagan.g_loss(nets, batch(), small(lambda_2=0.0))[1]["rec_same"] == 0 < sagan.g_loss(nets, batch(), small())[1]["rec_same"]

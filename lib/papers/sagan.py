@@ -434,9 +434,9 @@ def ablations(cfg: Config) -> dict[str, Config]:
     """Configurations that differ from cfg in one part of the method, on its first attribute: no mask, no identity term, the other sampler."""
     one, other = replace(cfg, attribute=attributes_of(cfg)[0]), "natural" if cfg.sampler == "balanced" else "balanced"
     return {
-        "b = 1": replace(one, attention=False),
-        "no identity term": replace(one, lambda_2=0.0),
-        f"{other} sampling": replace(one, sampler=other),
+        "SaGAN, b = 1": replace(one, attention=False),
+        "SaGAN, no identity term": replace(one, lambda_2=0.0),
+        f"SaGAN, {other} sampling": replace(one, sampler=other),
     }
 
 
