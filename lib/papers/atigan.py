@@ -131,6 +131,12 @@ DEVIATIONS = (
         "D18", paper="Learning rate 0.0001, full-width networks", ours="as printed, except in profile `cpu`: narrower, and a larger rate",
         why="a few thousand iterations instead of 200,000",
     ),  # fmt: skip
+    Deviation(
+        "D19", paper="Initialisation not stated",
+        ours="R: Glorot's, biases 0 (the default of the framework of Yu et al.); G and D: PyTorch's own (StarGAN's)",
+        why="PyTorch's own shrinks a signal by the root of 3 in each of R's 17 layers, none of which is normalised",
+        effect="R alone, 8 channels, 32 pixels, 160 iterations, one trial, 200 test faces: composite 25.4 dB with PyTorch's, 27.9 with Glorot's",
+    ),  # fmt: skip
 )
 
 
@@ -379,8 +385,13 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """All three networks, with PyTorch's own initialisation (not stated; StarGAN's)."""
-    return Nets(Reconstructor(cfg), Generator(cfg), Discriminator(cfg))
+    """All three networks; G and D with PyTorch's own initialisation, R with Glorot's (D19)."""
+    R = Reconstructor(cfg)
+    for m in R.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.xavier_uniform_(m.weight)
+            nn.init.zeros_(m.bias)
+    return Nets(R, Generator(cfg), Discriminator(cfg))
 
 
 def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
