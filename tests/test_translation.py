@@ -229,3 +229,58 @@ def test_choices_repeat_and_an_empty_one_is_refused(faces, split):
         translation.with_all(faces, split, ("Black_Hair", "Blond_Hair"), 3)
     with pytest.raises(DataError, match="have none of"):
         translation.without(faces, split, faces.attribute_names, 3)
+
+
+def sheet(figure):
+    (axis,) = figure.axes
+    (image,) = axis.get_images()
+    names = [[t.get_text() for t in labels] for labels in (axis.get_yticklabels(), axis.get_xticklabels())]
+    return np.asarray(image.get_array()), *names
+
+
+def test_a_grid_shows_every_method_and_attribute_in_its_place(faces, split):
+    edits = {
+        "white": lambda a, x, t: SimpleNamespace(image=torch.ones_like(x)),
+        "target": lambda a, x, t: SimpleNamespace(image=x * 0 + 2 * t[..., None, None] - 1),
+    }
+    picture, rows, columns = sheet(translation.label_grid(edits, faces, split, ("Bangs", "Male"), 3))
+    assert rows == ["white", "target"] * 3 and columns == ["source", "Bangs", "Male"]
+    index = np.sort(np.random.default_rng([translation.SEED, 6]).permutation(split.test)[:3])
+    for i, face in enumerate(index):
+        for k, a in enumerate(("Bangs", "Male")):
+            for line, value in ((2 * i, 255), (2 * i + 1, 0 if faces.column(a)[face] else 255)):
+                assert (picture[33 * line : 33 * line + 32, 33 * (k + 1) : 33 * (k + 1) + 32] == value).all()
+        assert np.array_equal(picture[66 * i : 66 * i + 32, :32], faces.images[face].transpose(1, 2, 0))
+
+
+def test_a_grid_of_references_puts_them_left_and_passes_them_on(animals):
+    faces, parts = animals
+    seen = []
+
+    def edit(attribute, x, target, reference):
+        seen.append(attribute)
+        return SimpleNamespace(image=reference)
+
+    sources, references, wanted = translation.domain_examples(faces, parts, 3, 4)
+    assert (faces.column("cat")[sources] == 1).all() and wanted == ["dog", "wild"] * 2
+    assert all(faces.column(a)[r] for a, r in zip(wanted, references, strict=True))
+    picture, _, _ = sheet(translation.reference_grid(edit, faces, sources, references, wanted))
+    assert seen == wanted
+    for i, r in enumerate(references):
+        for k in range(len(sources) + 1):  # the reference itself, then what the edit made of it
+            assert np.array_equal(picture[33 * (i + 1) : 33 * (i + 1) + 32, 33 * k : 33 * k + 32], faces.images[r].transpose(1, 2, 0))
+    draws = tuple(lambda a, x, t, k=k: SimpleNamespace(image=torch.full_like(x, k - 1.0)) for k in range(3))
+    picture, rows, columns = sheet(translation.draws_grid(draws, faces, sources[:2], ("dog",)))
+    assert rows == ["dog", "dog"] and columns == ["source", "draw 1", "draw 2", "draw 3"]
+    assert [picture[5, 33 * (k + 1) + 5, 0] for k in range(3)] == [0, 128, 255]
+
+
+def test_the_scatter_has_one_colour_a_method():
+    base, figures = {"row": "Bangs", "protocol": "", "n": 5}, (("flip_accuracy", 0.5), ("frechet_judge", 2))
+    rows = [base | {"column": c, "metric": m, "value": v} for c in ("A", "unedited") for m, v in figures]
+    figure = translation.scatter(pd.DataFrame(rows), "bridgegan", ("Table 1", "Table 2"), {"A": "Ours (Label-based)"})
+    left, right = (axis.get_legend() for axis in figure.axes)
+    names = [[t.get_text() for t in legend.get_texts()] for legend in (left, right)]
+    assert names[0] == ["A", "unedited"] and names[1][0] == "A" and "Ours (Label-based)" not in names[1] and len(names[1]) == 7
+    first = [legend.legend_handles[0].get_markerfacecolor() for legend in (left, right)]
+    assert first[0] == first[1] and len(figure.axes[1].collections[0].get_offsets()) == 98
