@@ -33,9 +33,10 @@ from lib.metrics import DIRECTIONS, SEED, Value, l1, mean, proportion
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 MEASURES = ("auc", "eer", *RATES)
-SHOWN = [*MEASURES, "auc gain", "tpr_at_fpr_1e-3 gain", "fold_accuracy", "fold_accuracy_std", "smiling share", "smiling share difference"]
+SHOWN, GAINS = list(MEASURES), ["auc gain", "tpr_at_fpr_1e-2 gain", "tpr_at_fpr_1e-3 gain"]  # columns of tables
 RESAMPLES = 200  # of the test identities, for every interval
 RESAMPLED_PAIRS = 500_000  # impostor pairs that an interval is computed from, at most; the values themselves use all
+ON_LFW = ["fold_accuracy", "fold_accuracy_std", "smiling share", "smiling share difference"]
 NO_LFW = "not run: no LFW folder given"
 
 
@@ -415,6 +416,14 @@ def share_rows(judge: Judge, faces: FaceSet, index: np.ndarray, lfw: FaceSet, at
     return [*out, metrics.row(table, "LFW - CelebA", "judge", f"{name} difference", value, protocol)]
 
 
+def about(lfw: Lfw) -> str:
+    """What of LFW there is, in a sentence."""
+    if lfw is None:
+        return NO_LFW
+    there, folds = lfw
+    return f"LFW: {len(there):,} images of {len(np.unique(there.identities)):,} people; {sum(map(len, folds)):,} pairs in {len(folds)} of View 2's 10 folds"
+
+
 def lfw_edits(editors: dict[str, Callable], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge, attributes, n: int, device="cpu"):
     """Every method on the test faces `index` and on LFW, at most n faces an attribute and direction. Returns (metric rows, the samples of LFW);
     without LFW one row that says so, and no sample."""
@@ -431,8 +440,7 @@ def lfw_pairs(networks: dict[str, list[Judge]], lfw: Lfw, faces: FaceSet, index:
         return not_run("Fig. 11", "LFW", "auc"), pd.DataFrame()
     there, folds = lfw
     result = compare(networks, there, np.arange(len(there)), in_folds(there.identities, folds))
-    what = f"LFW View 2, {len(folds)} of 10 folds" if len(folds) < 10 else "LFW View 2"
-    return rows(result, "Fig. 11", "LFW", what) + share_rows(judge, faces, index, there), curves(result)
+    return rows(result, "Fig. 11", "LFW", f"LFW View 2, {len(folds)} of 10 folds") + share_rows(judge, faces, index, there), curves(result)
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -483,7 +491,7 @@ def curves(result: Result) -> pd.DataFrame:
 
 def roc_figure(drawn: pd.DataFrame, title: str) -> Figure:
     """ROC curves with a logarithmic axis of false positive rates; controls are dashed."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
     axis = figure.subplots()
     names = list(dict.fromkeys(drawn["arm"]))
     for name, colour in zip(names, sns.color_palette("colorblind", len(names)), strict=True):
@@ -492,6 +500,6 @@ def roc_figure(drawn: pd.DataFrame, title: str) -> Figure:
         colour = "black" if name == PLAIN else colour
         axis.plot(part["fpr"], part["tpr"], "--" if control else "-", color=colour, lw=1.4, label=name.replace("_", " "))
     axis.set(xscale="log", xlim=(GRID[0], 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate", title=title)
-    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=axis)
     return figure

@@ -371,6 +371,8 @@ def test_lfw_gives_figures_9_and_11_or_a_row_that_says_it_is_missing(faces, spli
     have = claims.measures(pd.DataFrame(rows))
     assert have["auc | LFW | Smiling"]["n"] == 4 and "LFW View 2, 2 of 10 folds: 4 genuine and 4 impostor" in have["auc | LFW | Smiling"]["protocol"]
     assert "auc gain | LFW | Smiling" in have and "smiling share difference | LFW - CelebA | judge" in have and set(drawn["arm"]) == set(networks)
+    assert verification.about(lfw) == f"LFW: 600 images of {len(np.unique(faces.identities))} people; 8 pairs in 2 of View 2's 10 folds"
+    assert verification.about(None) == "not run: no LFW folder given"
     rows, samples = verification.lfw_edits({"SaGAN": paint, "StarGAN": keep}, lfw, faces, split.test, judge, ("Eyeglasses",), 6)
     have = claims.measures(pd.DataFrame(rows))
     assert len(samples) == 2 and have["edit_success drop | LFW | SaGAN"]["value"] == 0
