@@ -421,7 +421,8 @@ def about(lfw: Lfw) -> str:
     if lfw is None:
         return NO_LFW
     there, folds = lfw
-    return f"LFW: {len(there):,} images of {len(np.unique(there.identities)):,} people; {sum(map(len, folds)):,} pairs in {len(folds)} of View 2's 10 folds"
+    pairs = f"{sum(map(len, folds)):,} pairs in {len(folds)} of View 2's 10 folds"
+    return f"LFW: {len(there):,} images of {len(np.unique(there.identities)):,} people; {pairs}"
 
 
 def lfw_edits(editors: dict[str, Callable], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge, attributes, n: int, device="cpu"):
