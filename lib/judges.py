@@ -5,7 +5,7 @@ They are scored on held-out real images before use; their scores and their hash 
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -207,10 +207,10 @@ def attribute_judge(
 ) -> Judge:
     """The attribute classifier of a data set: a PlaceNet with one logit per attribute of `names` that the set has.
 
-    Binary cross-entropy, rarer values weighted by the fourth root of their rarity; batch 64, random flips. On the natural synthetic set half
-    of each batch are twins of training faces: the same people in the same pictures with attributes drawn independently. Otherwise the judge
-    would never see, say, a woman with a beard, and would read one attribute off the others when an edit makes her. Scored on the (natural)
-    test split: accuracy, balanced accuracy, the majority rate beside them, n.
+    Binary cross-entropy, rarer values weighted by the fourth root of their rarity; batch 64, random flips. On the natural synthetic set the
+    judge learns from the twins of the training faces: the same people in the same pictures, with attributes drawn independently. From the
+    faces themselves it would never learn what, say, a woman with a beard looks like, and would read one attribute off the others.
+    Scored on the test split, which is natural: accuracy, balanced accuracy, the majority rate beside them, n.
     """
     names = tuple(a for a in names if a in faces.attribute_names)
     key = _key("attribute", torch.device(device).type, faces.fingerprint, split.checksum, width, steps, seed, *names)
@@ -221,12 +221,10 @@ def attribute_judge(
     columns = np.stack([faces.column(a) for a in names], axis=1)
 
     def train():
-        pools = [faces]
+        pool = faces
         if faces.name == "synthetic" and set(names) <= set(JUDGED):
-            pools.append(load("synthetic-balanced", faces.size, n=len(faces), seed=int(faces.faces.seed[0])))
-        each = min(64, len(split.train)) // len(pools)
-        parts = [Batches(pool, split.train, names, each, seed + k, flip=True, device=device) for k, pool in enumerate(pools)]
-        share = [np.mean([pool.column(a)[split.train].mean() for pool in pools]) for a in names]
+            pool = load("synthetic-balanced", faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
+        share = [pool.column(a)[split.train].mean() for a in names]
         rate = torch.tensor(share, dtype=torch.float32, device=device).clamp(1e-3, 1 - 1e-3)
         positive, negative = (0.5 / rate) ** 0.25, (0.5 / (1 - rate)) ** 0.25
 
@@ -234,10 +232,7 @@ def attribute_judge(
             weight = torch.where(batch.y > 0.5, positive, negative)
             return F.binary_cross_entropy_with_logits(head(h), batch.y, weight=weight)
 
-        def batches(step):
-            drawn = [part(step) for part in parts]
-            return replace(drawn[0], x=torch.cat([b.x for b in drawn]), y=torch.cat([b.y for b in drawn]))
-
+        batches = Batches(pool, split.train, names, min(64, len(split.train)), seed, flip=True, device=device)
         _train(body, head, loss, batches, steps, device, "attribute judge")
 
     def score(judge):

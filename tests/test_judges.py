@@ -45,11 +45,11 @@ def test_the_judge_of_natural_synthetic_faces_learns_from_their_twins(monkeypatc
         as_is, mirrored = ([tuple(v) for v in images.flatten(1)[:, :300].tolist()] for images in (x, x.flip(3)))
         return [v in known or w in known for v, w in zip(as_is, mirrored, strict=True)]
 
-    assert len(x) == 64 and sum(found(natural)[:32]) == 32 and sum(found(twins)[32:]) == 32
-    assert sum(found(twins)[:32]) < 8 and sum(found(natural)[32:]) < 8
-    judges.attribute_judge(twins, split, 2, 1, cache=tmp_path)
+    assert len(x) == 64 and all(found(twins)) and sum(found(natural)) < 16
+    folder = type(natural)(**vars(natural) | {"faces": None, "name": "folder"})
+    judges.attribute_judge(folder, split, 2, 1, seed=1, cache=tmp_path)
     x = seen[1].x
-    assert sum(found(twins)) == 64
+    assert all(found(natural))
 
 
 def test_a_judge_learns_is_scored_on_the_test_split_and_cached(faces, split, tmp_path, monkeypatch):
