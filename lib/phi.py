@@ -26,6 +26,7 @@ TITLE = "phi-proxy: five convolutions trained for identity"
 CITATION = "Stands in for VGG-Face (O. M. Parkhi, A. Vedaldi, A. Zisserman, BMVC 2015)."
 NAMES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
 MEAN = (129.1863, 104.7624, 93.5940)  # VGG-Face, R, G, B, on the scale 0 .. 255
+POOL = 4  # side of the map that the head sees
 WEIGHTS = "STUDY_VGG_FACE"  # environment variable: the file with VGG-Face's weights
 VGG_FACE, PROXY = "vgg-face", "phi-proxy"
 
@@ -115,12 +116,14 @@ class Nets:
 
 def build(cfg: Config) -> Nets:
     """The head has an output for `people` identities; those that a small set leaves unused learn that they never occur."""
-    return Nets(Phi(cfg.width), nn.Linear(4 * cfg.width, cfg.people, bias=False))
+    return Nets(Phi(cfg.width), nn.Linear(4 * cfg.width * POOL**2, cfg.people, bias=False))
 
 
 def identity_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy over the training identities, on unit vectors (scale 16) pooled from phi_5; mean over the batch."""
-    h = F.normalize(nets.phi.maps(batch.x)[5].mean((2, 3)), dim=1)
+    """Cross-entropy over the training identities, on unit vectors (scale 16): phi_5 pooled to 4 x 4, standardised over the batch (maps after a
+    ReLU all point the same way). Mean over the batch."""
+    h = F.adaptive_avg_pool2d(nets.phi.maps(batch.x)[5], POOL).flatten(1)
+    h = F.normalize((h - h.mean(0)) / (h.std(0) + 1e-5), dim=1)
     logits = 16 * h @ F.normalize(nets.head.weight, dim=1).T
     who = batch.y[:, 0].long()
     value = F.cross_entropy(logits, who)

@@ -74,6 +74,14 @@ def feature_network(cfg, proxy: phi.Config, faces: FaceSet, split: Split, run: r
     return net
 
 
+def shared_networks(module: ModuleType, net: phi.Phi, cfg, faces: FaceSet, split: Split, run: runs.Run) -> tuple[runs.Run, object]:
+    """What all models of a study share (the task `module.SHARED`), trained in a folder of its own: its run and its networks."""
+    own = replace(cfg, task=module.SHARED)
+    trained, models = runs.trained(module.using(net), own, faces, split, run)
+    run.add(metrics.cost_rows(trained.record, "DIAT, shared"))
+    return trained, models[module.SHARED]
+
+
 def _digest(file: Path) -> str:
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
@@ -276,8 +284,7 @@ def variant_grid(made: dict[tuple[str, str], Edited], k: int = 4) -> Figure:
 
 
 def initial_state(bench: Bench, method, cfg, name: str, task, run: runs.Run) -> list[dict]:
-    """T and D after pre-training alone (a run of its own, 0 adversarial cycles): how well T returns its input, how well D knows the attribute, and
-    what D says of T(x)."""
+    """T and D after pre-training alone (0 adversarial cycles): how well T returns its input, how well D knows the attribute, what D says of T(x)."""
     own = replace(cfg, variant="DIAT-A0", task=name, cycles=0)
     _, models = runs.trained(method, own, bench.faces, bench.training, run)
     nets = models[name]
@@ -293,9 +300,9 @@ def initial_state(bench: Bench, method, cfg, name: str, task, run: runs.Run) -> 
     return [metrics.row("initial state", e.row, "pre-trained", m, v, said) for m, (v, said) in found.items()]
 
 
-def convergence(bench: Bench, method, cfg, name: str, task, run: runs.Run, studied: Studied, shares=(0.25, 0.5)):
+def convergence(bench: Bench, method, cfg, name: str, task, run: runs.Run, studied: Studied, shared: runs.Run, shares=(0.25, 0.5)):
     """How soon DIAT-A and DIAT reach their success on one task: T and D trained anew for shares of cfg.cycles (a shorter run is the beginning of a
-    longer one: the same seed draws the same batches), beside the full length of `run` and `studied`.
+    longer one: the same seed draws the same batches), beside the full length of `run` and `studied`. shared: the run that trained g and f.
 
     Returns (rows, points of the curve). Rows: seconds per cycle, as a ratio; the first length from which success stays within 2 points of the
     last one's, as a ratio; their product, the ratio of training times, in which DIAT's g and f do not count (their seconds are a row of their own).
@@ -319,7 +326,7 @@ def convergence(bench: Bench, method, cfg, name: str, task, run: runs.Run, studi
         first = next(i for i in range(len(mine)) if all(near[i:]))
         found[v] = mine[-1]["seconds"] / mine[-1]["cycles"], mine[first]["cycles"]
         points += mine
-    extra = sum(p["seconds"] for k, p in studied.runs["DIAT"].record["stages"].items() if k in (f"{name}: reconstruction", f"{name}: denoising"))
+    extra = sum(p["seconds"] for k, p in shared.record["stages"].items() if k.endswith((": artefacts", ": denoising")))
     (step_a, cycles_a), (step_b, cycles_b) = found.values()
     lengths = ", ".join(str(p["cycles"]) for p in points[: len(points) // 2])
     said = f"{name}, wall clock on {run.device}, {torch.get_num_threads()} threads, lengths tried: {lengths} cycles, seed {run.seed}"

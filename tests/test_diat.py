@@ -29,10 +29,16 @@ def batch(n=4, size=32, seed=0, planes=None):
     return SimpleNamespace(x=x, y=(torch.arange(n) >= n // 2)[:, None].to(dtype), rng=rng, planes=planes)
 
 
+def shared_nets():
+    torch.manual_seed(2)
+    return diat.build(small(task=diat.SHARED), phi.Phi(2).given())
+
+
 def model(variant="DIAT", **fields):
-    cfg = small(variant=variant, **fields)
+    """A task's model on shared networks, and its Config."""
+    cfg, shared = small(variant=variant, **fields), shared_nets()
     torch.manual_seed(3)
-    return diat.build(cfg, phi.Phi(2).given()), cfg
+    return diat.build(cfg, phi.Phi(2).given(), shared), cfg
 
 
 def count(net) -> int:
@@ -44,6 +50,7 @@ def sigmoid(z):
 
 
 def close(a, b, tolerance=1e-10):
+    b = b.detach() if isinstance(b, torch.Tensor) else b
     return abs(float(torch.as_tensor(a).detach()) - float(b)) <= tolerance * max(1, abs(float(b)))
 
 
@@ -109,6 +116,7 @@ def test_the_printed_objective_of_d_has_no_bound_and_the_repaired_one_has(float6
 @equation("diat", 4, 5)
 def test_reconstruction_and_denoising(float64):
     nets, cfg = model(w_4=0.5)
+    nets.g.eval()
     b = batch(2)
     a, y = nets.phi.maps(b.x), nets.phi.maps(nets.g(b.x))
     assert close(diat.reconstruct(nets, b, cfg)[0], 0.5 * c_by_hand(y[4], a[4]) + c_by_hand(y[5], a[5]))
@@ -319,11 +327,22 @@ def test_d_gets_no_gradient_from_the_identity_loss():
     assert any(not torch.equal(a, p.grad) for a, p in zip(grads[0], nets.D.parameters(), strict=True))
 
 
+class Shift(nn.Module):
+    """x + shift."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, x):
+        return x + self.shift
+
+
 def test_a_transform_that_does_nothing_has_no_identity_gradient():
     for variant in ("DIAT3", "DIAT-A0"):
         nets, cfg = model(variant, lambda_phi=1e3, lambda_D=1e3, gamma=0.0)
         shift = nn.Parameter(torch.zeros(1, 3, 32, 32))
-        nets.T = lambda x, shift=shift: x + shift
+        nets.T = Shift(shift)
         parts = diat.t_loss(nets, batch(4), cfg)[1]
         with_id = torch.autograd.grad(diat.t_loss(nets, batch(4), cfg)[0], shift)[0]
         without = torch.autograd.grad(diat.t_loss(nets, batch(4), dataclasses.replace(cfg, lambda_phi=0.0, lambda_D=0.0))[0], shift)[0]
@@ -346,11 +365,9 @@ def opened():
 
 @pytest.mark.parametrize("kind", ["transform", "enhancement"])
 def test_two_stages_resume_independently(tmp_path, faces, split, opened, monkeypatch, kind):
-    cfg = small(cycles=4, e_cycles=4)
+    cfg, method = small(cycles=4, e_cycles=4), diat.using(phi.Phi(2).given(), None, shared_nets())
     whole = open_run(tmp_path / "whole", faces, split, cfg, opened)
-    method = diat.using(phi.Phi(2).given())
-    with torch.random.fork_rng():
-        expected = engine.weights(engine.train(method, cfg, faces, split, whole, save_every=0))
+    expected = engine.weights(engine.train(method, cfg, faces, split, whole, save_every=0))
     cut = open_run(tmp_path / "cut", faces, split, cfg, opened)
     loss = {"transform": "t_loss", "enhancement": "e_local_loss"}[kind]
     real, calls = getattr(diat, loss), []
@@ -363,13 +380,36 @@ def test_two_stages_resume_independently(tmp_path, faces, split, opened, monkeyp
 
     monkeypatch.setattr(diat, loss, breaks)
     with pytest.raises(KeyboardInterrupt):
-        engine.train(diat.using(method.build.keywords["phi"]), cfg, faces, split, cut, save_every=0)
+        engine.train(method, cfg, faces, split, cut, save_every=0)
     monkeypatch.setattr(diat, loss, real)
     resumed = engine.weights(engine.train(method, cfg, faces, split, cut))
-    assert resumed.keys() == expected.keys() and not [k for k in resumed if "/phi." in k]
+    assert resumed.keys() == expected.keys() and {k.split("/")[1].split(".")[0] for k in resumed} == {"T", "D", "E_local", "E_global"}
     assert all(torch.equal(resumed[k], expected[k]) for k in expected)
     assert cut.record["stages"].keys() == whole.record["stages"].keys()
     assert (tmp_path / "cut" / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+
+
+def test_a_model_starts_from_the_shared_networks_and_leaves_them_alone(tmp_path, faces, split, opened):
+    shared, cfg = shared_nets(), small(variant="DIAT", gamma=1.0)
+    before = {k: v.clone() for k, v in engine.weights({"s": shared}).items()}
+    run = open_run(tmp_path / "run", faces, split, cfg, opened)
+    nets = engine.train(diat.using(shared.phi, None, shared), cfg, faces, split, run)["eyeglasses_removal"]
+    assert all(torch.equal(v, before[k]) for k, v in engine.weights({"s": shared}).items() if "num_batches" not in k and "running" not in k)
+    moved = {k: torch.equal(v, shared.T.state_dict()[k]) for k, v in nets.T.state_dict().items()}
+    assert all(same == ("running" in k or "num_batches" in k) for k, same in moved.items())  # batch norm's statistics stay
+    assert nets.g is shared.g and nets.f is shared.f
+    assert all(torch.equal(v, shared.E_global.state_dict()[k]) for k, v in nets.E_global.state_dict().items())
+
+
+def test_what_is_shared_is_trained_once(tmp_path, faces, split, opened):
+    cfg = small(task=diat.SHARED)
+    run = open_run(tmp_path / "run", faces, split, cfg, opened)
+    (nets,) = engine.train(diat.using(phi.Phi(2).given()), cfg, faces, split, run).values()
+    fresh = diat.build(cfg)
+    assert [s.name for s in diat.stages(cfg)] == [f"shared: {w}" for w in ("reconstruction of x", "artefacts", "denoising", "deblurring")]
+    assert nets.D is None and nets.E_local is None and count(nets.T) == count(fresh.T) == count(nets.g) == count(nets.E_global)
+    (rates,) = {tuple(round(u.rate(c), 9) for c in (1, 2, 3)) for u in diat.stages(small(task=diat.SHARED, lr_pre=0.3))[0].updates}
+    assert rates == (0.3, 0.2, 0.1)  # three cycles, falling to 0
 
 
 # ------------------------------------------------------------------------------------------------ phi
@@ -425,7 +465,7 @@ def test_missing_weights_are_refused_with_the_remedy(tmp_path, monkeypatch):
         diat.stages(diat.paper())
     write_vgg(tmp_path / "w.pt", **{"conv2_1.weight": None})
     monkeypatch.setenv(phi.WEIGHTS, str(tmp_path / "w.pt"))
-    assert len(diat.stages(diat.paper())) == 15  # pre-training, transform and enhancement of five tasks
+    assert len(diat.stages(diat.paper())) == 13  # pre-training and transform of five tasks, enhancement of the three local ones
     for changes, message in (({"conv2_1.weight": None}, "conv2_1.weight: no such entry"), ({"conv3_1.bias": torch.zeros(3)}, r"shape \(3,\)")):
         write_vgg(tmp_path / "w.pt", **changes)
         with pytest.raises(DataError, match=message):
@@ -563,10 +603,10 @@ def test_guided_and_input_sets(faces, split):
 
 def test_variants_are_configs():
     names = {v: [s.name.split(": ")[1] for s in diat.stages(small(variant=v))] for v in diat.VARIANTS}
-    assert names["DIAT1"] == names["DIAT2"] == names["DIAT-A0"] == ["pre-training", "transform"]
-    assert names["DIAT3"] == ["pre-training", "reconstruction", "denoising", "transform"]
-    assert names["DIAT"] == [*names["DIAT3"], "enhancement"] and names["DIAT-A"] == ["pre-training", "transform", "enhancement"]
-    rate = {v: diat.stages(small(variant=v, lr=1e-4, lr_A=1e-5))[-1 if v in ("DIAT1", "DIAT2", "DIAT3", "DIAT-A0") else -2] for v in diat.VARIANTS}
+    short = ["pre-training", "transform"]
+    assert names == {v: [*short, "enhancement"] if v in ("DIAT", "DIAT-A") else short for v in diat.VARIANTS}
+    assert [s.name for s in diat.stages(small(task="male_to_female", cycles=0))] == ["male_to_female: pre-training"]
+    rate = {v: diat.stages(small(variant=v, lr=1e-4, lr_A=1e-5))[1] for v in diat.VARIANTS}
     assert {v: s.updates[0].lr for v, s in rate.items()} == {v: 1e-5 if v.startswith("DIAT-A") else 1e-4 for v in diat.VARIANTS}
     assert [u.name for u in rate["DIAT"].updates] == ["D", "T"] and rate["DIAT"].sampler == "balanced"
 
@@ -603,6 +643,12 @@ def test_editing_goes_one_way():
     for_all = diat.edit(nets, x, "male_to_female", cfg).image
     assert torch.equal(for_all, nets.E_global(diat.blur(nets.T(x), cfg)).clamp(-1, 1))
     assert off.mask is None and off.image.abs().max() <= 1
+
+
+def test_enhancement_adds_to_its_input():
+    for net, channels in ((diat.local_enhancer(small()), 6), (diat.global_enhancer(small()), 3)):
+        x = batch(2).x.repeat(1, channels // 3, 1, 1)
+        assert torch.allclose(net.eval()(x) - x[:, :3], net.net(x), atol=1e-6) and (net.net(x) != 0).any()
 
 
 def test_the_rule_for_turned_faces_on_real_ones(real_faces):
