@@ -23,12 +23,13 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lib import figures, judges, metrics
+from lib import figures, metrics
 from lib.data import Batches, DataError, Examples, FaceSet, Split, load_lfw
 from lib.data.cache import default_dir
 from lib.engine import save_atomically
 from lib.judges import Judge, ResNet18, as_images
 from lib.metrics import DIRECTIONS, SEED, Value, l1, mean, proportion
+from lib.provenance import sources
 
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
@@ -83,7 +84,7 @@ def recogniser(
     """
     classes = np.unique(faces.identities[split.train])
     made_of = [arm.name, arm.versions, arm.attribute, faces.fingerprint, split.checksum, width, steps, batch, seed, torch.device(device).type]
-    made_of += [editor_id] * bool(arm.attribute) + [Path(__file__).read_text(), Path(judges.__file__).read_text()]
+    made_of += [editor_id] * bool(arm.attribute) + [sources(__name__)[f"lib/{name}.py"] for name in ("verification", "judges")]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     file = (default_dir() / "verification" if cache is None else cache) / f"{key}.safetensors"
     with torch.random.fork_rng(devices=[]):
