@@ -1,5 +1,6 @@
 """BridgeGAN's networks against Figs 2 to 5, its two paths and their sign convention, every loss, the rules of its edits."""
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -243,6 +244,22 @@ def test_d_loss_term_by_term(float64):
     cls = np.mean([-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), b.y.numpy().ravel(), strict=True)])
     assert close(parts["cls"], cls)
     assert close(total, adv + 10 * np.mean(penalties) + cls)
+
+
+def test_one_kind_of_fake_an_image_estimates_the_same_loss(float64):
+    """With kinds = 1 each image gives one of its three fakes, and not always the same kind."""
+    cfg, used = small(), set()
+    nets = nets_of(cfg)
+    for seed in range(4):
+        b, pi, R, a, _ = drawn(cfg, seed)
+        *_, S_rand, S_ref, S_int = codes(nets, b, pi, R, a)
+        score = np.array([[nets.D(nets.G(x[None], s[None]))[0].item() for x, s in zip(b.x, S, strict=True)] for S in (S_rand, S_ref, S_int)])
+        real = nets.D(b.x)[0].mean().item()
+        adv = bridgegan.d_loss(nets, b, replace(cfg, kinds=1))[1]["adv"].item()
+        kinds = [k for k in itertools.product(range(3), repeat=3) if abs(score[k, range(3)].mean() - real - adv) < 1e-10]
+        assert len(kinds) == 1
+        used |= set(kinds[0])
+    assert used == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("weights", "cyc", "ak"), [("supplement", 50.0, 100.0), ("code", 50 / 3, 50 / 3)])
