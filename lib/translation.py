@@ -224,20 +224,23 @@ def with_printed(rows: list[dict], paper: str, table: str, metric: str, named: d
 
 
 def beside_paper(
-    rows: pd.DataFrame, paper: str, table: str, metric: str, columns: Iterable[str], percent: bool, mean: str = "mean"
+    rows: pd.DataFrame, paper: str, table: str, metric: str, columns: Iterable[str], records: dict[str, dict], percent: bool, mean: str = "mean"
 ) -> pd.DataFrame:
     """A table as the paper lays it out, methods down and attributes (or tasks) across: ours as measured, the paper's own and quoted rows as
-    printed, and the mean over these columns. percent: our values times 100. mean: the row that holds ours."""
+    printed, and the mean over these columns. records: {method: run.json}, for the images that D and G were shown; a method's name may go on
+    behind a comma. percent: our values times 100. mean: the row that holds ours."""
     columns, last = list(columns), "mean of these"
     ours = rows[(rows["metric"] == metric) & rows["row"].isin([*columns, mean])].replace({"row": {mean: last}})
     wide = ours.pivot_table(index="column", columns="row", values="value", sort=False) * (100 if percent else 1)
     wide = wide.reindex(columns=[c for c in [*columns, last] if c in wide.columns]).round(1 if percent else 4)
+    shown = {m: " / ".join(f"{record['images_seen'][u]:,}" for u in ("D", "G")) for m, record in records.items()}
     wide.insert(0, "where from", f"measured here: {metric}" + (", %" if percent else ""))
+    wide.insert(1, "images seen by D / G", [shown.get(m.partition(",")[0], "") for m in wide.index])
     theirs = printed(paper, table).assign(column=lambda f: f["column"].str.replace(" ", "_"))
     theirs = theirs[theirs["column"].isin(columns)].pivot_table(index="row", columns="column", values="value", sort=False)
     theirs[last] = theirs.mean(axis=1).round(2)
     theirs.insert(0, "where from", "printed in the paper")
-    both = pd.concat([wide, theirs.reindex(columns=["where from", *[c for c in [*columns, last] if c in theirs.columns]])])
+    both = pd.concat([wide, theirs]).reindex(columns=wide.columns)
     return both.rename_axis("method").reset_index().rename(columns=lambda c: c.replace("_", " "))
 
 

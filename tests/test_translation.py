@@ -213,8 +213,10 @@ def test_printed_rows_stand_beside_ours():
     rows = [base | {"row": r, "column": c, "value": 0.5} for r in ("No_Beard", "mean") for c in ("A", "B")]
     rows = translation.with_printed(rows, "bridgegan", "Table 1", "flip_accuracy", {"A": "Ours (Label-based)"}, 0.01)
     assert [r.get("paper_value") for r in rows] == [pytest.approx(0.868), None, None, None]
-    table = translation.beside_paper(pd.DataFrame(rows), "bridgegan", "Table 1", "flip_accuracy", ("No_Beard",), percent=True)
+    seen = {"A": {"images_seen": {"D": 1200, "G": 400}}}
+    table = translation.beside_paper(pd.DataFrame(rows), "bridgegan", "Table 1", "flip_accuracy", ("No_Beard",), seen, percent=True)
     lines = table.set_index("method")
+    assert lines.loc["A", "images seen by D / G"] == "1,200 / 400" and lines.loc["B", "images seen by D / G"] == ""
     assert lines.loc["A", "No Beard"] == 50 and lines.loc["SMIT", "No Beard"] == 13.9 and lines.loc["SMIT", "where from"] == "printed in the paper"
     assert len(table) == 9 and "measured here" in lines.loc["B", "where from"]
 
