@@ -133,8 +133,8 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D19", paper="Initialisation not stated",
-        ours="R: Glorot's, biases 0 (the default of the framework of Yu et al.); G and D: PyTorch's own (StarGAN's)",
-        why="PyTorch's own shrinks a signal by the root of 3 in each of R's 17 layers, none of which is normalised",
+        ours="R: Glorot's (the default of the framework of Yu et al.); D: He's normal; biases 0; G: PyTorch's own (StarGAN's), as it is normalised",
+        why="PyTorch's own shrinks a signal about threefold in variance per layer, and neither R's 17 layers nor D's are normalised",
         effect="R alone, 8 channels, 32 pixels, 160 iterations, one trial, 200 test faces: composite 25.4 dB with PyTorch's, 27.9 with Glorot's",
     ),  # fmt: skip
 )
@@ -385,13 +385,15 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """All three networks; G and D with PyTorch's own initialisation, R with Glorot's (D19)."""
-    R = Reconstructor(cfg)
-    for m in R.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.xavier_uniform_(m.weight)
-            nn.init.zeros_(m.bias)
-    return Nets(R, Generator(cfg), Discriminator(cfg))
+    """All three networks; G with PyTorch's own initialisation, R with Glorot's, D with He's (D19)."""
+    R, G, D = Reconstructor(cfg), Generator(cfg), Discriminator(cfg)
+    for net, weigh in ((R, nn.init.xavier_uniform_), (D, partial(nn.init.kaiming_normal_, a=cfg.slope))):
+        for m in net.modules():
+            if isinstance(m, nn.Conv2d):
+                weigh(m.weight)
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
+    return Nets(R, G, D)
 
 
 def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
