@@ -99,11 +99,12 @@ DEVIATIONS = (
         why="on a small set the rule leaves too few test faces with a rare attribute: identities with few images hold few images",
     ),  # fmt: skip
     Deviation(
-        "D12", paper="Weights ~ N(0, 0.02^2), learning rate 0.0002 (Sec. 3)",
-        ours="as printed, except in profile `cpu`: 0.06 and 0.0008",
-        why="with a quarter of the channels a deviation of 0.02 lets the signal fade from layer to layer; D then needs 250 cycles to see a mouth",
-        effect="measured near it only: open mouth, 12 channels, 300 cycles, one trial each, n = 60 a direction: success 5 and 8 % with "
-        "(0.02, 0.0006), 67 and 55 % with (0.05, 0.0005)",
+        "D12", paper="Weights ~ N(0, 0.02^2), learning rate 0.0002, batches of 16 (Sec. 3), four residual blocks (Table 1)",
+        ours="as printed, except in profile `cpu`: 0.06; 0.0008, falling to 0 over the second half; batches of 8; two blocks",
+        why="with a quarter of the channels a deviation of 0.02 lets the signal fade from layer to layer; smaller steps buy more of them. A short "
+        "run at a constant rate ends in a minimal edit that D's classifier believes and a judge does not",
+        effect="Eyeglasses, one trial, n = 200 and 96: success 99.5 and 96 %, mask IoU .51 after 180 cycles, 99.5 and 80 %, .39 after 360 (180 of "
+        "them falling); earlier drawings, batches of 16, constant rate: 81 and 80 %, .34 after 118 cycles, 31 and 65 %, .24 after 228",
     ),  # fmt: skip
     Deviation(
         "D13", paper="How the ResNet-18 for face recognition is trained and compared: not stated (Sec. 4.3)",
@@ -140,6 +141,7 @@ class Config:
     lambda_gp: float = 10.0  # Sec. 3
     batch: int = 16  # Sec. 3
     lr: float = 2e-4  # Sec. 3
+    lr_decay: float = 0.0  # share of the updates, the last ones, over which lr falls to 0; Sec. 3 speaks of none
     beta_1: float = 0.5  # Sec. 3
     beta_2: float = 0.999  # Sec. 3
     init_std: float = 0.02  # Sec. 3
@@ -167,7 +169,7 @@ class Config:
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("lr", "init_std"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name in ("slope", "beta_1", "beta_2"):
+        for name in ("slope", "beta_1", "beta_2", "lr_decay"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         pick(dict.fromkeys(("wgan-gp", "cross-entropy")), self.adversarial, "adversarial")
         pick(dict.fromkeys(("natural", "balanced")), self.sampler, "sampler")
@@ -213,7 +215,8 @@ def gpu() -> Config:
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few updates, and a livelier start (D12)."""
     return Config(
-        size=32, width=8, init_std=0.06, lr=8e-4, g_steps=240, sampler="balanced", split="random", faces=8_000, test_images=200,
+        size=32, width=8, blocks=2, batch=8, init_std=0.06, lr=8e-4, lr_decay=0.5, g_steps=300, sampler="balanced", split="random",
+        faces=8_000, test_images=200,
         judge_width=8, judge_steps=700, recogniser_steps=200, recogniser_seeds=1,
     )  # fmt: skip
 
@@ -403,9 +406,15 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     return adv + cls + rec_dual + rec_same, terms | mask
 
 
+def falling(cfg: Config) -> Callable[[int], float] | None:
+    """The factor on lr in a cycle, counted from 0: 1, then down to 0 in equal steps over the last lr_decay of them. None where that is 0."""
+    last = cfg.lr_decay * cfg.g_steps
+    return (lambda cycle: min(1.0, (cfg.g_steps - cycle) / last)) if last else None
+
+
 def stages(cfg: Config) -> list[Stage]:
     """One model per attribute, trained one after the other: per cycle d_per_g updates of D, then one of G (Sec. 3)."""
-    adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2)}
+    adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": falling(cfg)}
     updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G",), g_loss, **adam))
     return [Stage(a, a, (a,), updates, cfg.g_steps, cfg.batch, cfg.sampler) for a in attributes_of(cfg)]
 
