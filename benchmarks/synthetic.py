@@ -1,12 +1,17 @@
-"""Speed and memory of the face renderer: `python -m benchmarks.synthetic [seconds per size]`.
+"""Speed and memory of the face renderer: `python -m benchmarks.synthetic --json results/benchmarks/synthetic.json`.
 
 Prints faces per second at 32, 64 and 128 pixels (wall clock, and per second of processor time, which a busy machine disturbs less), parameters drawn
 per second, and the peak memory of streaming faces through the renderer block by block, which must not grow with their number.
 """
 
+import argparse
+import json
+import os
+import platform
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -29,19 +34,31 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def main(seconds: float = 8.0) -> None:
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic", description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=8.0, help="per size")
+    parser.add_argument("--json", type=Path, default=None)
+    args = parser.parse_args()
+    record = {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine(), "cores": os.cpu_count()}
+    record["load_average_at_start"] = round(os.getloadavg()[0], 1)
+    print(record)
     for size in (32, 64, 128):
-        wall, cpu = speed(size, seconds)
-        print(f"{size:4d} px  {wall:8.0f} faces/s  {cpu:8.0f} faces per second of processor time")
-    start = time.perf_counter()
+        wall, cpu = speed(size, args.seconds)
+        record[f"faces_per_second_{size}px"], record[f"faces_per_processor_second_{size}px"] = round(wall), round(cpu)
+        print(f"{size:4d} px  {wall:8.0f} faces/s  {cpu:8.0f} faces per second of processor time", flush=True)
+    start = time.process_time()
     synthetic.sample(2, range(20000))
-    print(f"parameters  {20000 / (time.perf_counter() - start):8.0f} faces/s")
+    record["parameters_per_processor_second"] = round(20000 / (time.process_time() - start))
+    print(f"parameters  {record['parameters_per_processor_second']:8d} faces per second of processor time")
     before = peak_mib()
     for first in range(0, 8192, 512):
         synthetic.render(synthetic.sample(3, range(first, first + 512)), 64)
-    print(f"peak memory {peak_mib():8.0f} MiB after streaming 8,192 faces at 64 px in blocks of 512 ({peak_mib() - before:.0f} MiB more than before)")
+    record["peak_mib"], record["more_after_8192_faces_mib"] = round(peak_mib()), round(peak_mib() - before)
+    print(f"peak memory {record['peak_mib']:8d} MiB after streaming 8,192 faces at 64 px in blocks of 512 ({peak_mib() - before:.0f} MiB more)")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(*(float(a) for a in sys.argv[1:2]))
+    main()

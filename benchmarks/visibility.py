@@ -8,6 +8,7 @@ pairs differ outside `region` (they must not); and the identity network's AUC on
 import argparse
 import json
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.visibility", description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=20_000, help="faces of the balanced set")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--width", type=int, default=16, help="channels of the judges' first layer")
-    parser.add_argument("--steps", type=int, default=1_500, help="SGD steps of each judge, batch 64")
+    parser.add_argument("--width", type=int, default=12, help="channels of the judges' first layer")
+    parser.add_argument("--steps", type=int, default=2_500, help="SGD steps of the attribute judge, batch 64")
+    parser.add_argument("--identity-steps", type=int, default=1_000, help="SGD steps of the identity judge, batch 64")
     parser.add_argument("--pairs", type=int, default=300, help="counterfactual pairs per attribute")
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
@@ -55,12 +57,12 @@ def main() -> None:
             table.loc[attribute, name] = value
     print(table.round(4).to_string(), flush=True)
     natural = load("synthetic", args.size, n=args.n)
-    identity = judges.identity_judge(natural, make_split(natural, "random"), args.width, args.steps)
+    identity = judges.identity_judge(natural, make_split(natural, "random"), args.width, args.identity_steps)
     print(identity.scores.round(4).to_string())
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         settings = {k: v for k, v in vars(args).items() if k != "json"}
-        record = {"settings": settings, "machine": platform.machine(), "torch": torch.__version__}
+        record = {"settings": settings, "machine": platform.machine(), "torch": torch.__version__, "processor_seconds": round(time.process_time())}
         record |= {"attributes": table.reset_index().to_dict("records"), "identity": identity.scores.to_dict("records")[0]}
         args.json.write_text(json.dumps(record, indent=1) + "\n")
 
