@@ -346,9 +346,9 @@ def timed(module: ModuleType, models: dict, cfg) -> dict[str, Callable]:
 
 
 def speed(edits: dict[str, Callable], size: int, device: str, batches=(1, 50)) -> list[dict]:
-    """Milliseconds per image of functions of x (B, 3, S, S), float32: the median of many calls after a warm-up (500 after 100 on a GPU, 50 after 5 on
+    """Milliseconds per image of functions of x (B, 3, S, S), float32: the median of many calls after a warm-up (500 after 100 on a GPU, 20 after 3 on
     a CPU), the device synchronised before each clock reading."""
-    out, (warm_up, repeats) = [], (100, 500) if torch.device(device).type == "cuda" else (5, 50)
+    out, (warm_up, repeats) = [], (100, 500) if torch.device(device).type == "cuda" else (3, 20)
     for (name, edit), b in ((k, b) for k in edits.items() for b in batches):
         x, times = torch.zeros(b, 3, size, size, device=device), []
         for i in range(warm_up + repeats):

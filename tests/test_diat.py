@@ -180,8 +180,8 @@ def test_local_enhancement(float64):
     m = torch.zeros(2, 1, 32, 32)
     m[:, :, 10:20, 8:24] = 1
     b = batch(2, planes=m)
-    for norm, weight in (("raw", 16.0), ("unit", 1 / (3 * 32 * 32))):
-        nets, cfg = model("DIAT-A", phi_norm=norm)
+    for norm, weight in (("raw", 16.0), ("unit", 0.5 / (3 * 32 * 32))):
+        nets, cfg = model("DIAT-A", phi_norm=norm, outside=0.5)
         total, parts = diat.e_local_loss(nets, b, cfg)
         Tx = nets.T(b.x)
         y = nets.E_local(torch.cat([b.x, Tx], 1))
@@ -210,7 +210,7 @@ def test_global_enhancement(float64):
 
 @equation("diat", 13, 14)
 def test_objective_of_diat_a(float64):
-    nets, cfg = model("DIAT-A", lambda_D=0.3, w_5=2.0)
+    nets, cfg = model("DIAT-A", lambda_D=0.3, w_5=2.0, phi_norm="raw")
     nets.T.eval()
     b = batch(4)
     x = b.x[:2]
@@ -223,6 +223,8 @@ def test_objective_of_diat_a(float64):
     assert close(parts["adv"], adv) and close(parts["id"], 0.3 * identity) and parts["smooth"] == 0 and close(total, adv + 0.3 * identity)
     plain, printed, lowered = (diat.d_loss(nets, b, dataclasses.replace(cfg, dyn_to_D=flag))[0] for flag in ("none", "max", "min"))
     assert close(printed, plain - 0.3 * identity) and close(lowered, plain + 0.3 * identity)
+    unit = sum(w * c_by_hand(u[k], v[k]) / (v[k].detach().numpy() ** 2).mean() for k, w in ((4, 1.0), (5, 2.0)))  # D_l over its scale on x
+    assert close(diat.t_loss(nets, b, dataclasses.replace(cfg, phi_norm="unit"))[1]["id"], 0.3 * unit)
 
 
 # ------------------------------------------------------------------------------------------------ networks

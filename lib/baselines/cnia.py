@@ -65,7 +65,7 @@ class Config:
 
 PROFILES = {
     "smoke": lambda: Config(steps=3, pool=20, neighbours=2, test_images=4, scratch=True),
-    "cpu": lambda: Config(steps=150, pool=300, test_images=24),
+    "cpu": lambda: Config(steps=100, pool=300, test_images=16),
     "gpu": lambda: Config(test_images=100),
     "paper": Config,
 }

@@ -79,7 +79,7 @@ class Config:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=4, batch=8, cycles=3, steps=3, starts=2, test_images=4, scratch=True),
-    "cpu": lambda: Config(size=32, width=12, batch=32, cycles=500, lr=6e-4, steps=150, starts=8, test_images=16),
+    "cpu": lambda: Config(size=32, width=12, batch=32, cycles=300, lr=6e-4, steps=150, starts=8, test_images=16),
     "gpu": lambda: Config(cycles=8_000, steps=500, starts=32),
     "paper": Config,
 }
