@@ -225,8 +225,9 @@ def codes(nets, b, pi, R, a):
     return d, S_s, S_rand, S_ref, a * S_rand + (1 - a) * S_ref
 
 
-def test_d_loss_term_by_term(float64):
-    cfg = small()
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_d_loss_term_by_term(float64, weight):
+    cfg = small(lambda_cls_d=weight)
     nets, (b, pi, R, a, later) = nets_of(cfg), drawn(cfg)
     total, parts = bridgegan.d_loss(nets, b, cfg)
     _, _, *S = codes(nets, b, pi, R, a)
@@ -241,7 +242,7 @@ def test_d_loss_term_by_term(float64):
         penalties.append((np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2)
     assert close(parts["gp"], 10 * np.mean(penalties))
     p = 1 / (1 + np.exp(-nets.D(b.x)[1].detach().numpy()))
-    cls = np.mean([-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), b.y.numpy().ravel(), strict=True)])
+    cls = weight * np.mean([-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), b.y.numpy().ravel(), strict=True)])
     assert close(parts["cls"], cls)
     assert close(total, adv + 10 * np.mean(penalties) + cls)
 
