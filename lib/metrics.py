@@ -29,10 +29,11 @@ from torchmetrics.image.inception import InceptionScore
 
 from lib import synthetic
 from lib.data import DataError, FaceSet, Split, to_uint8
-from lib.data.regions import attribute_box, region_source
+from lib.data.regions import EYE_ATTRIBUTES, LOWER_FACE_ATTRIBUTES, MOUTH_ATTRIBUTES, attribute_box, region_source
 from lib.judges import Judge, as_images
 
 SEED = 20_260_101  # of every bootstrap and every choice of test images
+WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
 DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
 # Verdicts that an edit of the key changes by definition; they do not count as unrelated.
 ENTAILED = {
@@ -254,10 +255,13 @@ def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
 
 
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
-    """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones; and where it comes from."""
+    """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones (the whole picture for an attribute
+    that has none, as Male); and where it comes from."""
     if faces.faces is not None:
         parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
         return torch.cat(parts), "exact region of the counterfactual"
+    if attribute not in WITH_BOX:
+        return torch.ones(len(index), 1, faces.size, faces.size, dtype=torch.bool), "the whole picture, for want of a landmark region"
     return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
 
 
@@ -344,7 +348,8 @@ def rows(
         put(column, "frechet_judge", near, f"to {len(real)} real test faces that have the target, pooled features, {where}")
         if column != "unedited":
             put(column, "change_inside_l1", mean(l1(y, e.x, e.region)), f"[0, 1] scale, region: {e.region_source}")
-            put(column, "change_outside_l1", mean(l1(y, e.x, ~e.region)), f"[0, 1] scale, outside: {e.region_source}")
+            if not e.region.all():
+                put(column, "change_outside_l1", mean(l1(y, e.x, ~e.region)), f"[0, 1] scale, outside: {e.region_source}")
             put(column, "psnr", mean(psnr(y, e.x)), "to the input, peak 2, at most 100 dB")
             put(column, "ssim", mean(ssim(y, e.x)), "to the input")
         if column != "counterfactual" and e.truth is not None:

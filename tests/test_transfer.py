@@ -1,5 +1,6 @@
 """The two comparators of DIAT and the measures of a one-way transfer."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib import landmarks, phi, transfer
+from lib import landmarks, metrics, phi, transfer
 from lib.baselines import cnia
 from lib.baselines import semantic_inpainting as si
 from lib.data import DataError
@@ -247,6 +248,13 @@ def test_pairs_are_compared_face_by_face(faces, split):
     inside, said = transfer.outside(bench, task, e.index)
     assert inside.shape == (8, 1, 32, 32) and "hull" in said
     assert "frame" in transfer.outside(bench, diat.TASKS["male_to_female"], e.index)[1]
+
+
+def test_global_attributes_of_real_faces_have_the_whole_picture(faces):
+    real = replace(faces, faces=None)
+    region, said = metrics.region_of(real, np.arange(3), "Male")
+    assert region.shape == (3, 1, 32, 32) and region.all() and "whole picture" in said
+    assert not metrics.region_of(real, np.arange(3), "Eyeglasses")[0].all()
 
 
 def test_layer_tables_are_the_printed_ones():
