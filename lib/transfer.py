@@ -505,7 +505,7 @@ def layer_table(net: nn.Module, size: int, printed: list[tuple[str, str]], block
 def pairs(edits: dict[str, Edited], k: int = 6) -> Figure:
     """Per task two columns, input and result, k rows: the first test faces of the seeded choice."""
     lines = [[p for e in edits.values() for p in (*figures.pixels(e.x[i : i + 1]), *figures.pixels(e.y[i : i + 1]))] for i in range(k)]
-    names = [word for name in edits for word in (name.replace("_", " "), "")]
+    names = [word for name in edits for word in (name.replace("_", "\n"), "")]
     return figures.montage([("", line) for line in lines], names)
 
 
@@ -519,7 +519,7 @@ def panel(lines: dict[str, Tensor], heads: list[str] | None = None) -> Figure:
 def side_by_side(shown: dict[str, tuple[Tensor, ...]], labels: tuple[str, ...], k: int = 2) -> Figure:
     """Per task k columns; one row per label, the i-th pictures of every task's tuple."""
     lines = {label: torch.cat([made[i][:k] for made in shown.values()]) for i, label in enumerate(labels)}
-    return panel(lines, [name.replace("_", " ") if i == 0 else "" for name in shown for i in range(k)])
+    return panel(lines, [name.replace("_", "\n") if i == 0 else "" for name in shown for i in range(k)])
 
 
 def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
