@@ -7,7 +7,7 @@ from IPython.display import HTML
 
 PAPER_VALUES = Path(__file__).resolve().parent.parent / "results" / "paper_values.csv"
 PERCENT = {
-    "edit_success", "unedited_floor", "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy",
+    "edit_success", "unedited_floor", "identity_kept", "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy",
     "judge_balanced_accuracy", "judge_majority_rate", "human_success", "catch_accuracy", "landmark_outside",
     "reference_match", "domain_accuracy",
 }  # fmt: skip
