@@ -136,8 +136,8 @@ DEVIATIONS = (
         ours="in profile `cpu`: 32x32, six attributes, 8, 0.002, 20, 2 and 2, 1; weight 10 for C's own loss; a quarter of the channels, an eighth "
         "between S and SPADE; 2 D updates to one of G; D's means over the three kinds of fakes from one kind an image, drawn at random",
         why="minutes on one core; in few hundred updates the printed weights press the codes together, and C learns too late",
-        effect="one trial each: printed weights, eight attributes, rate 0.001: after 100 cycles the mean code had fallen from 0.67 to 0.31; lambda_cyc and "
-        "_ak 10, _sty 5, weight 10 for C: to 0.29 after 190 cycles. C's loss on the edits stood above log 2 both times",
+        effect="one trial each: printed weights, eight attributes, rate 0.001: after 100 cycles the mean code had fallen from 0.67 to 0.31; "
+        "lambda_cyc and _ak 10, _sty 5, weight 10 for C: to 0.29 after 190 cycles. C's loss on the edits stood above log 2 both times",
     ),  # fmt: skip
 )
 
