@@ -273,6 +273,21 @@ def test_lfw_needs_real_faces(faces):
         transfer.lfw_faces("somewhere", faces)
 
 
+def test_strangers_are_those_in_whom_the_judge_sees_no_target(faces, split):
+    task, points = diat.TASKS["eyeglasses_removal"], landmarks.points68(faces)[0]
+    bench = transfer.Bench(faces, split, split, Same(), Same(), points, diat.masks_of(diat.smoke()), 8)
+    x = picture(8)
+    e = SimpleNamespace(index=np.arange(8), x=x, y=x.abs(), real=x, row=task.row)  # 'target' 0 means dark for this judge: bright fails
+    tasks, edits = {"eyeglasses_removal": task}, {"eyeglasses_removal": e}
+    rows, shown = transfer.evaluate_lfw(bench, lambda a, x, t: SimpleNamespace(image=-x), tasks, edits, faces, "t", "A")
+    x, y = shown["eyeglasses_removal"]
+    assert 0 < len(x) <= 8 and (x.mean((1, 2, 3)) > 0).all() and torch.equal(y, -x)
+    found = {r["metric"]: r["value"] for r in rows}
+    assert found == {"edit_success": 1.0, "identity_kept": 0.0, "edit_success drop": -1.0} and all("(LFW)" in r["row"] for r in rows)
+    (row,), nothing = transfer.evaluate_lfw(bench, None, tasks, edits, None, "t", "A")
+    assert row["value"] is None and row["protocol"].startswith("unavailable: no LFW") and not nothing
+
+
 def test_green_frames():
     x = torch.zeros(1, 3, 32, 32)
     framed = transfer.framed(x, np.array([[4.2, -3.0, 20.9, 40.0]]))
