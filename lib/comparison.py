@@ -86,9 +86,9 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods (not floor or ceiling)."""
+    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: not floor or ceiling, not a paper's ablations."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
-    return rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES)]
+    return rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
 
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
