@@ -94,6 +94,27 @@ def test_resolutions_agree():
     assert other.min() > 3 * own.max()
 
 
+def test_hair_colours_keep_clear_of_each_other():
+    """The mean colour of the hair tells the four named colours, and none of them, apart: by the nearest among 120 other people."""
+    faces = S.sample(43, torch.arange(160) * 53)
+    for name, value in (("Wearing_Hat", 0), ("Young", 1)):
+        faces = S.counterfactual(faces, name, value)
+    places = [S.ATTRIBUTES.index(name) for name in S.HAIR_COLOURS]
+
+    def coloured(kind):  # 4: none of the named ones
+        state = faces.state.clone()
+        state[:, places] = (torch.arange(4) == kind).long()
+        return S.render(dataclasses.replace(faces, state=state), 32)
+
+    black, grey = coloured(0), coloured(S.HAIR_COLOURS.index("Gray_Hair"))
+    hair = ((grey - black).mean(1, keepdim=True) > 0.6).float()
+    assert hair.sum((1, 2, 3)).min() > 5
+    colours = torch.stack([(coloured(kind) * hair).sum((2, 3)) / hair.sum((2, 3)) for kind in range(5)], 1)  # (160, 5, 3)
+    kinds = torch.arange(5).repeat(40)
+    said = torch.cdist(colours[120:].flatten(0, 1), colours[:120].flatten(0, 1)).argmin(1) % 5
+    assert (said == kinds).double().mean() > 0.97, torch.bincount(kinds * 5 + said, minlength=25).view(5, 5)
+
+
 def test_sizes_outside_the_range_are_refused():
     faces = S.sample(0, range(1))
     for size in (16, 1024):
