@@ -122,8 +122,9 @@ def _train(net: nn.ModuleDict, batches: Batches, label: Tensor, steps: int, edit
     for step in tqdm(range(steps), desc=f"recogniser, {what}", unit="step", mininterval=5):
         batch = batches(step)
         edited = batch.y[:, 0] >= 0
-        if edited.any():
-            batch.x[edited] = edit(batch.x[edited], batch.y[edited])
+        with torch.no_grad():
+            if edited.any():
+                batch.x[edited] = edit(batch.x[edited], batch.y[edited])
         h = net["body"](batch.x.to(memory_format=torch.channels_last))
         loss = F.cross_entropy(net["head"](h), label[batch.index])
         optimiser.zero_grad(set_to_none=True)
@@ -381,12 +382,12 @@ def drop_rows(home: list[Sample], away: list[Sample], judge: Judge, table: str =
     methods = list(home[0].edited)
     both = [(s.attribute, s.target) for s in home if all((p, methods[0], s.attribute, s.target) in hits for p in ("CelebA", "LFW"))]
     drops = {m: _drop([hits["CelebA", m, *k] for k in both], [hits["LFW", m, *k] for k in both]) for m in methods} if both else {}
-    for rank, m in enumerate(sorted(drops, key=lambda m: drops[m].value), 1):
+    for m, drop in drops.items():
         words = f"mean over {len(both)} attribute directions of edit success on CelebA's test faces minus on LFW"
-        out.append(metrics.row(table, "LFW", m, "edit_success drop", drops[m], words))
+        out.append(metrics.row(table, "LFW", m, "edit_success drop", drop, words))
         if len(drops) > 1:
-            words = f"1 = smallest drop of {', '.join(methods)}"
-            out.append(metrics.row(table, "LFW", m, "edit_success drop rank", float(rank), words, drops[m].n))
+            rank = 1 + sum(other.value < drop.value for other in drops.values())  # equal drops share a rank
+            out.append(metrics.row(table, "LFW", m, "edit_success drop rank", float(rank), f"1 = smallest drop of {', '.join(methods)}", drop.n))
     return out
 
 
