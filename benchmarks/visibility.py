@@ -21,7 +21,7 @@ from lib.data import load, make_split
 def flips(faces, split, judge: judges.Judge, attribute: str, pairs: int) -> dict[str, float]:
     """Of `pairs` test faces and their counterfactuals: share of verdicts that flip to the new label, share of other verdicts that stay, and
     the largest difference outside the region (of a [-1, 1] range)."""
-    index = split.test[:pairs]
+    index = split.test[np.linspace(0, len(split.test) - 1, pairs).astype(int)]  # spread over all test people: neighbours share few
     before = judges.as_images(faces, index)
     old = torch.from_numpy(faces.column(attribute)[index].astype(np.int64))
     flipped, kept, outside = [], [], 0.0
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=20_000, help="faces of the balanced set")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--width", type=int, default=12, help="channels of the judges' first layer")
-    parser.add_argument("--steps", type=int, default=1_500, help="SGD steps of the attribute judge, batch 64")
-    parser.add_argument("--identity-steps", type=int, default=700, help="SGD steps of the identity judge, batch 64")
+    parser.add_argument("--steps", type=int, default=1_000, help="SGD steps of the attribute judge, batch 64")
+    parser.add_argument("--identity-steps", type=int, default=500, help="SGD steps of the identity judge, batch 64")
     parser.add_argument("--pairs", type=int, default=300, help="counterfactual pairs per attribute")
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
