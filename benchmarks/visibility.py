@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--width", type=int, default=12, help="channels of the judges' first layer")
     parser.add_argument("--steps", type=int, default=1_000, help="SGD steps of the attribute judge, batch 64")
-    parser.add_argument("--identity-steps", type=int, default=500, help="SGD steps of the identity judge, batch 64")
+    parser.add_argument("--identity-steps", type=int, default=1_000, help="SGD steps of the identity judge, batch 64")
     parser.add_argument("--pairs", type=int, default=300, help="counterfactual pairs per attribute")
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
