@@ -257,8 +257,10 @@ def flip(edits: dict[str, Callable], found: dict[str, Case], others: Iterable, f
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _mean(samples: np.ndarray, metric: str) -> Value:
+def _mean(samples: np.ndarray, metric: str) -> Value | str:
     kept = samples[np.isfinite(samples)]
+    if not len(kept):
+        return "unavailable: no image has this figure (no label, or no other attribute that the judge is trusted on)"
     return metrics.proportion(kept == 1) if metric.startswith(("flip_accuracy", "unrelated_accuracy")) else metrics.mean(kept)
 
 
@@ -342,6 +344,8 @@ def difference_rows(flipped: dict, table: str, pairs: Iterable[tuple[str, str]],
         metric, _, other = key.partition(" ")
         for row, chosen in _rows(flipped, a, b, key, pooled):
             one, two = _paired(flipped, chosen, a, b, key)
+            if not len(one):
+                continue
             label = f"{row} edit, {other}" if other else row
             said = "first minus second, paired by image" + (f", over {', '.join(chosen)}" if pooled else "")
             out.append(metrics.row(table, label, f"{a} - {b}", f"{metric} difference", metrics.mean(one - two), said))
@@ -353,7 +357,7 @@ def ratio_rows(flipped: dict, table: str, first: str, second: str, metric: str, 
     out = []
     for row, chosen in _rows(flipped, first, second, metric, pooled):
         one, two = _paired(flipped, chosen, first, second, metric)
-        if not two.mean() > 0:
+        if not len(two) or not two.mean() > 0:
             continue
 
         def statistic(a, b, axis=-1):

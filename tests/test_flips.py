@@ -213,6 +213,15 @@ def test_differences_and_ratios_are_paired(world):
     assert flips.difference_rows(f, "T", [("half", "never trained")], ["flip_accuracy"]) == []
 
 
+def test_a_figure_that_no_image_has_says_so(world):
+    world.judge.trusted = lambda: ()  # no other verdict may be used
+    f = flipped(world, perfect=world.edit)
+    rows = pd.DataFrame(flips.rows(f, "T", world.judge)).set_index(["row", "column", "metric"])
+    kept = rows.loc[("gender", "perfect", "unrelated_kept")]
+    assert np.isnan(kept["value"]) and kept["protocol"].startswith("unavailable: ")
+    assert flips.difference_rows(f, "T", [("perfect", "identity G")], ["unrelated_kept"]) == []
+
+
 def test_label_vectors_of_an_edit_at_once(world):
     columns, seen = ("Male", "Black_Hair", "Blond_Hair", "Smiling"), []
     edit = flips.by_labels(lambda x, c: seen.append(c) or flips.Picture(x), columns, (GENDER, HAIR, SMILE), world.judge)
