@@ -126,15 +126,14 @@ DEVIATIONS = (
               "glasses, 150 cycles, one trial each, n = 72, T alone: identity kept 0 % with lambda 0, 89 % (20, phi), 36 % (5, D)"),  # fmt: skip
     Deviation("D13", "Batch norm in adversarial training: not stated",
               "from the end of pre-training on, T's batch norms keep the statistics that they have",
-              "the small changing batches of a GAN left T with statistics of no use at test time"),  # fmt: skip
+              "T is used with running statistics, which lag behind while it changes on small batches"),  # fmt: skip
     Deviation("D14", "Course of the learning rate: not stated",
               "constant in adversarial training; falling linearly to 0 in all other stages",
-              "the running statistics of batch norm must catch up with the weights",
-              "T at test time after 200 constant cycles without it: PSNR 7 dB"),  # fmt: skip
+              "the running statistics of batch norm must catch up with the weights"),  # fmt: skip
     Deviation("D15", "What E's output is: not stated",
               "E adds what its network makes to its input: to x (local), to B(x) (global)",
               "both learn to return most of their input; short runs cannot learn that from nothing",
-              "local, 150 cycles without it: PSNR to the input 18 dB"),  # fmt: skip
+              "glasses, one trial each: PSNR to the input 18.4 dB without it (150 cycles at 1e-3), 24.5 dB with it (120 at 2e-3)"),  # fmt: skip
 )
 
 
