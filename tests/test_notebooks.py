@@ -107,9 +107,9 @@ def test_the_command_line_runs_a_folder_of_faces_and_shows_none(paper, tmp_path)
     assert "data:image/webp" not in page.read_text() and "may not be published" in page.read_text()
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_plain_papermill_runs_the_notebook_from_its_own_folder(paper, tmp_path):
-    notebook = next(p for p in NOTEBOOKS if p.stem[3:] == paper)
+def test_plain_papermill_runs_a_notebook_from_its_own_folder(tmp_path):
+    """One paper's: every other notebook has the same cells for what differs here, and is run on a folder above."""
+    notebook = next(p for p in NOTEBOOKS if p.stem[3:] == "sagan")
     parameters = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": str(tmp_path / "run")}
     out = tmp_path / "out.ipynb"
     pm.execute_notebook(str(notebook), str(out), parameters=parameters, cwd=str(notebook.parent), progress_bar=False, shutdown_kernel="immediate")
