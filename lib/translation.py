@@ -241,7 +241,7 @@ def beside_paper(
     theirs[last] = theirs.mean(axis=1).round(2)
     theirs.insert(0, "where from", "printed in the paper")
     both = pd.concat([wide, theirs]).reindex(columns=wide.columns)
-    return both.rename_axis("method").reset_index().rename(columns=lambda c: c.replace("_", " "))
+    return both.rename_axis("method").rename_axis(columns=None).reset_index().rename(columns=lambda c: c.replace("_", " "))
 
 
 # ------------------------------------------------------------------------------------------------ figures
