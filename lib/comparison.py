@@ -88,7 +88,8 @@ def over_seeds(values: np.ndarray) -> Value:
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: not floor or ceiling, not a paper's ablations."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
-    return rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
+    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
+    return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
 
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -124,6 +125,7 @@ def training(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["method"])
     label = np.where(cost["metric"] == "images_seen", "images seen by " + cost["row"], "seconds")
     wide = cost.assign(what=label).pivot_table(index=["name", "paper"], columns="what", values="value", aggfunc="mean", sort=False).reset_index()
+    wide[wide.columns[2:]] = wide[wide.columns[2:]].map(lambda v: "" if pd.isna(v) else f"{v:,.0f}")
     share = found.groupby("paper")["share"].mean()
     wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" for p in wide["paper"]])
     return wide.rename(columns={"name": "method", "paper": "in the run of"}).rename_axis(columns=None)
@@ -250,6 +252,6 @@ def rank_plot(block: pd.DataFrame, label: str) -> Figure:
     axis.scatter(mean_ranks, range(len(mean_ranks)), color="0.2", zorder=2)
     axis.set_yticks(range(len(mean_ranks)), mean_ranks.index, fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlabel(f"mean rank by {label} (1 is best); shaded: within the critical difference of the best")
+    axis.set_xlabel(f"mean rank by {label}; shaded: within the critical difference of the best", fontsize=8)
     sns.despine(ax=axis)
     return figure
