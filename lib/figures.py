@@ -48,7 +48,8 @@ def montage(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: 
     for i, (_, pictures) in enumerate(rows):
         for k, picture in enumerate(pictures):
             canvas[i * down : i * down + high, k * right : k * right + wide] = picture
-    left, top, edge = 1.25, 0.3, 0.06  # inches for the labels and around
+    lines = max((label.count("\n") + 1 for label in columns), default=1)
+    left, top, edge = 1.25, 0.18 + 0.12 * lines, 0.06  # inches for the labels and around
     width, height = left + inch * n + edge, top + inch * len(rows) * high / wide + edge
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((left / width, edge / height, 1 - (left + edge) / width, 1 - (top + edge) / height))

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from lib import background, figures, metrics, synthetic, tables
@@ -359,14 +358,8 @@ def ratio_rows(flipped: dict, table: str, first: str, second: str, metric: str, 
         one, two = _paired(flipped, chosen, first, second, metric)
         if not len(two) or not two.mean() > 0:
             continue
-
-        def statistic(a, b, axis=-1):
-            return a.mean(axis) / np.maximum(b.mean(axis), 1e-12)
-
-        rng = np.random.default_rng(metrics.SEED)
-        ci = bootstrap((one, two), statistic, n_resamples=2000, paired=True, method="percentile", rng=rng, batch=200).confidence_interval
-        value = Value(float(one.mean() / two.mean()), float(ci.low), float(ci.high), len(one))
-        out.append(metrics.row(table, row, f"{first} / {second}", f"{metric} ratio", value, "ratio of means, paired bootstrap over images"))
+        said = "ratio of means, paired bootstrap over images"
+        out.append(metrics.row(table, row, f"{first} / {second}", f"{metric} ratio", metrics.ratio(one, two), said))
     return out
 
 

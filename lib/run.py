@@ -77,6 +77,12 @@ def run_notebook(name: str, out: Path, values: dict) -> str:
     return ""
 
 
+def failed(name: str, folder: Path, reason: str) -> int:
+    """Say why a notebook did not end well and where it is. Returns the exit code."""
+    print(f"{name}: failed: {reason}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
+    return 130 if INTERRUPTED in reason else 1
+
+
 def show_data(values: dict, reports: Path) -> int:
     """The page about a face set: reports/data-<name>-<fingerprint>.html, figures in results/data/. Returns the exit code."""
     faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
@@ -85,8 +91,7 @@ def show_data(values: dict, reports: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(DATA, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder / "figures")})
     if failure:
-        print(f"{DATA}: failed: {failure}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
-        return 130 if INTERRUPTED in failure else 1
+        return failed(DATA, folder, failure)
     out = publish(folder, f"{DATA}-{name}", "The faces", data_views.facts(faces), faces.publishable, values["with_images"], reports)
     print(out)
     return 0
@@ -99,8 +104,7 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(name, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder)})
     if failure:
-        print(f"{name}: failed: {failure}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
-        return 130 if INTERRUPTED in failure else 1
+        return failed(name, folder, failure)
     facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
     print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
     return 0
@@ -129,8 +133,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
             print(f"interrupted; the same command (without force) goes on from {folder}", file=sys.stderr)
             return 130
         runs.fail(folder, reason)
-        print(f"{paper}: failed: {reason}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
-        return 1
+        return failed(paper, folder, reason)
     print(make_report(folder, record, values["with_images"], reports))
     return 0
 

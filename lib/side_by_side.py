@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 
 from lib import figures, metrics
 from lib.data import FaceSet
@@ -82,16 +81,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Value:
 
 def ratio(a: pd.DataFrame, others: list[pd.DataFrame], column: str) -> Value:
     """Mean of a column over the smallest of the others' means; percentile bootstrap over faces, the same faces for all methods."""
-    columns = [_paired(a, o)[1][column].to_numpy(float) for o in others]
-
-    def of_means(own, *rest, axis):
-        return own.mean(axis) / np.minimum.reduce([r.mean(axis) for r in rest])
-
-    data = (a[column].to_numpy(float), *columns)
-    ci = bootstrap(
-        data, of_means, paired=True, vectorized=True, n_resamples=2000, method="percentile", rng=np.random.default_rng(SEED), batch=200
-    ).confidence_interval
-    return Value(float(of_means(*data, axis=0)), float(ci.low), float(ci.high), len(a))
+    return metrics.ratio(a[column].to_numpy(float), *(_paired(a, o)[1][column].to_numpy(float) for o in others))
 
 
 def frechet_difference(a: Edited, b: Edited, judge: Judge, resamples: int = 200) -> Value:

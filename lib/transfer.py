@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 from lib import figures, landmarks, metrics, phi, runs
@@ -210,15 +209,7 @@ def ratio(u: np.ndarray, v: np.ndarray) -> Value | str:
     """mean(u) / mean(v) of paired samples (n,), percentile bootstrap over pairs; 'unavailable: why' where the second mean is 0."""
     if not v.mean() > 0:
         return "unavailable: the second mean is 0"
-    if len(u) < 2:
-        return Value(u.mean() / v.mean(), float("nan"), float("nan"), len(u))
-
-    def of(a, b, axis):
-        return a.mean(axis) / np.maximum(b.mean(axis), 1e-12)
-
-    rng = np.random.default_rng(metrics.SEED)
-    ci = bootstrap((u, v), of, paired=True, n_resamples=2000, method="percentile", rng=rng, vectorized=True).confidence_interval
-    return Value(float(u.mean() / v.mean()), float(ci.low), float(ci.high), len(u))
+    return metrics.ratio(u, v)
 
 
 def over_the_floor(bench: Bench, tasks: dict, edits: dict[str, Edited], table: str, method: str) -> list[dict]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.data import DataError, FaceSet, Split
 from lib.data.lookup import row_finder
-from lib.figures import pixels
+from lib.figures import montage, pixels
 from lib.judges import Judge, as_images
 from lib.metrics import SEED, fid, frechet, l1, lpips_distance, mean, proportion, region_of, row
 from lib.tables import printed
@@ -268,24 +268,6 @@ def scatter(rows: pd.DataFrame, paper: str, tables: tuple[str, str], named: dict
     return figure
 
 
-def mosaic(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: float = 0.75) -> Figure:
-    """Rows of equally large (H, W, 3) uint8 pictures, a label at the left of each row and above each column, drawn as one picture."""
-    size, gap = rows[0][1][0].shape[0], max(1, rows[0][1][0].shape[0] // 24)
-    sheet = np.full((len(rows) * (size + gap), len(columns) * (size + gap), 3), 255, np.uint8)
-    for i, (_, pictures) in enumerate(rows):
-        for k, picture in enumerate(pictures):
-            sheet[i * (size + gap) : i * (size + gap) + size, k * (size + gap) : k * (size + gap) + size] = picture
-    figure = Figure(figsize=(inch * len(columns) + 1.5, inch * len(rows) + 0.5), layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(sheet, interpolation="nearest")
-    places = [np.arange(n) * (size + gap) + size / 2 for n in (len(columns), len(rows))]
-    axis.set_xticks(places[0], columns, fontsize=8)
-    axis.set_yticks(places[1], [name for name, _ in rows], fontsize=8)
-    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    axis.spines[:].set_visible(False)
-    return figure
-
-
 def label_grid(edits: dict[str, Edit], faces: FaceSet, split: Split, attributes: Iterable[str], k: int = 6, device="cpu") -> Figure:
     """Per seeded test face a block of rows, one per method; columns: the source, then the face with each attribute flipped."""
     attributes = tuple(attributes)
@@ -296,7 +278,7 @@ def label_grid(edits: dict[str, Edit], faces: FaceSet, split: Split, attributes:
             target = 1 - torch.from_numpy(faces.column(a)[index]).float()[:, None]
             lines[method].append(pixels(images(edit, a, x, target, device)))
     rows = [(method, [pixels(x)[i], *[picture[i] for picture in lines[method]]]) for i in range(len(x)) for method in edits]
-    return mosaic(rows, ["source", *[a.replace("_", "\n") for a in attributes]])
+    return montage(rows, ["source", *[a.replace("_", "\n") for a in attributes]])
 
 
 def reference_grid(edit, faces: FaceSet, sources: np.ndarray, references: np.ndarray, attribute, device="cpu") -> Figure:
@@ -307,7 +289,7 @@ def reference_grid(edit, faces: FaceSet, sources: np.ndarray, references: np.nda
     rows = [("", [np.full_like(pixels(r.cpu())[0], 255), *pixels(x.cpu())])]
     for one, a in zip(r, wanted, strict=True):
         rows.append(("", [*pixels(one[None].cpu()), *pixels(edit(a, x, 1.0, one.expand_as(x)).image.cpu())]))
-    return mosaic(rows, ["reference", *["source"] * len(x)])
+    return montage(rows, ["reference", *["source"] * len(x)])
 
 
 def draws_grid(draws: tuple[Edit, ...], faces: FaceSet, sources: np.ndarray, attributes: Iterable[str], device="cpu") -> Figure:
@@ -315,7 +297,7 @@ def draws_grid(draws: tuple[Edit, ...], faces: FaceSet, sources: np.ndarray, att
     x, rows = as_images(faces, sources).to(device), []
     for i, a in ((i, a) for i in range(len(x)) for a in attributes):
         rows.append((a.replace("_", " "), [p for t in (x[i : i + 1], *[e(a, x[i : i + 1], 1.0).image for e in draws]) for p in pixels(t.cpu())]))
-    return mosaic(rows, ["source", *[f"draw {k + 1}" for k in range(len(draws))]])
+    return montage(rows, ["source", *[f"draw {k + 1}" for k in range(len(draws))]])
 
 
 def with_all(faces: FaceSet, split: Split, attributes: Iterable[str], k: int) -> np.ndarray:
