@@ -72,6 +72,20 @@ def pick(options: dict, name: str, what: str):
     return options[name]
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """'a, b' -> ('a', 'b'); an empty text has none."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def selected(text: str, options, what: str) -> tuple[str, ...]:
+    """The options that 'all' or a list like 'a, b' names, in the order of `options`. Raises ParameterError for an empty list or others."""
+    wanted = listed(text)
+    if wanted == ("all",):
+        return tuple(options)
+    require(bool(wanted) and set(wanted) <= set(options), what, text, f"all, or among {', '.join(options)} (several joined by commas)")
+    return tuple(o for o in options if o in wanted)
+
+
 def configure(paper, profile: str, params: dict):
     """The Config of a paper's profile with `params` put in. Raises ParameterError for an unknown profile, name, type or value."""
     return from_params(pick(paper.PROFILES, profile, "profile")(), params)

@@ -27,9 +27,10 @@ from lib import figures, metrics
 from lib.data import Batches, DataError, Examples, FaceSet, Split, load_lfw
 from lib.data.cache import default_dir
 from lib.engine import save_atomically
-from lib.judges import Judge, ResNet18, as_images
+from lib.judges import Judge, as_images
 from lib.metrics import DIRECTIONS, SEED, Value, l1, mean, proportion
 from lib.provenance import sources
+from lib.resnet import ResNet18
 
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
@@ -85,7 +86,7 @@ def recogniser(
     """
     classes = np.unique(faces.identities[split.train])
     made_of = [arm.name, arm.versions, arm.attribute, faces.fingerprint, split.checksum, width, steps, batch, seed, torch.device(device).type]
-    made_of += [editor_id] * bool(arm.attribute) + [sources(__name__)[f"lib/{name}.py"] for name in ("verification", "judges")]
+    made_of += [editor_id] * bool(arm.attribute) + [sources(__name__)[f"lib/{name}.py"] for name in ("verification", "resnet")]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     file = (default_dir() / "verification" if cache is None else cache) / f"{key}.safetensors"
     with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,7 @@
 """Judges: shapes, learning, caching by what made them, and their refusal when too weak."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pytest
 import torch
@@ -8,14 +10,13 @@ from lib import judges
 from lib.data import Crop, load, make_split
 
 
-def test_the_networks_take_every_size_and_the_identity_network_has_resnet18s_depth():
+def test_the_networks_take_every_size():
     for size in (32, 48, 64, 128):
-        body = judges.ResNet18(4, size).eval()
-        assert body(torch.zeros(2, 3, size, size)).shape == (2, 32)
+        body = judges.FaceNet(4, size).eval()
+        assert body(torch.zeros(2, 3, size, size)).shape == (2, 128) == (2, body.features)
         body = judges.PlaceNet(4, size).eval()
         h = body(torch.zeros(2, 3, size, size))
         assert h.shape == (2, 16 * 32) == (2, body.features) and body.pooled(h).shape == (2, 32)
-    assert sum(isinstance(m, torch.nn.Conv2d) for m in judges.ResNet18(4, 32).modules()) == 17  # and one linear layer: 18
 
 
 def test_the_attribute_network_knows_where_things_are():
@@ -73,6 +74,16 @@ def test_the_identity_judge_is_scored_on_people_it_never_saw(faces, split, tmp_p
     assert row["auc"] > 0.6 and row["genuine"] + row["impostor"] == len(split.test) * (len(split.test) - 1) // 2
     vectors = judge.embed(judges.as_images(faces, split.test[:4]))
     assert (abs((vectors**2).sum(1) - 1) < 1e-5).all()
+
+
+def test_a_second_process_waits_for_the_judge_that_the_first_trains(faces, split, tmp_path, monkeypatch):
+    """Two at once: one training, and both have the same judge."""
+    trained, train = [], judges._train
+    monkeypatch.setattr(judges, "_train", lambda *args: (trained.append(1), train(*args)))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: judges.identity_judge(faces, split, 2, 3, cache=tmp_path), range(2)))
+    assert len(trained) == 1 and both[0].id == both[1].id
+    assert not list(tmp_path.glob(".*"))  # no half-written file
 
 
 def test_a_weak_judge_is_refused(faces):

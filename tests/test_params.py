@@ -6,7 +6,7 @@ import pytest
 from lib import run
 from lib.data import load
 from lib.papers import sagan
-from lib.params import ParameterError, configure, declared, from_text
+from lib.params import ParameterError, configure, declared, from_text, listed, selected
 
 
 def notebook(tmp_path, *sources):
@@ -83,3 +83,11 @@ def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
         assert run.main(argv) == 2
         err = capsys.readouterr().err
         assert err.startswith("error: ") and message in err and err.count("\n") == 1, err
+
+
+def test_lists_of_names():
+    assert listed(" a, b ,") == ("a", "b") and listed("") == ()
+    assert selected("all", ("a", "b"), "task") == ("a", "b") == selected("b, a", ("a", "b"), "task")
+    for text in ("", "c", "a, c", "all, a"):
+        with pytest.raises(ParameterError, match="task = .*: it must be all, or among a, b"):
+            selected(text, ("a", "b"), "task")

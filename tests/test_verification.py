@@ -11,6 +11,7 @@ from torch import Tensor
 from lib import claims, figures, judges, verification
 from lib.data import Batches, DataError, load_lfw
 from lib.papers import sagan
+from lib.resnet import ResNet18
 from lib.verification import Arm, Comparisons, Result, Sample
 
 
@@ -31,6 +32,12 @@ def keep(attribute, x, target):
 
 
 # ------------------------------------------------------------------------------------------------ protocols
+
+
+def test_the_recognition_network_is_a_resnet_18():
+    for size in (32, 48, 64, 128):
+        assert ResNet18(4, size).eval()(torch.zeros(2, 3, size, size)).shape == (2, 32)
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in ResNet18(4, 32).modules()) == 17  # and one linear layer: 18
 
 
 def test_three_people_with_two_three_and_one_image_give_three_queries():

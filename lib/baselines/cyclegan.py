@@ -23,7 +23,7 @@ from lib.blocks import init_normal
 from lib.claims import Deviation
 from lib.engine import Stage, Update
 from lib.losses import l1
-from lib.params import require
+from lib.params import listed, require
 
 TITLE = "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (CycleGAN)"
 CITATION = "J.-Y. Zhu, T. Park, P. Isola, A. A. Efros. ICCV 2017."
@@ -95,7 +95,7 @@ class Config:
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:
     """The attributes, one model each."""
-    return tuple(a.strip() for a in cfg.attributes.split(",") if a.strip())
+    return listed(cfg.attributes)
 
 
 def share_of_paper(cfg: Config) -> float:

@@ -26,7 +26,7 @@ from lib.blocks import init_normal
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.engine import Stage, Update
-from lib.params import pick, require
+from lib.params import listed, pick, require
 
 TITLE = "Learning Residual Images for Face Attribute Manipulation (ResGAN)"
 CITATION = "W. Shen, R. Liu. CVPR 2017."
@@ -113,7 +113,7 @@ class Config:
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:
     """The attributes, one model each."""
-    return tuple(a.strip() for a in cfg.attributes.split(",") if a.strip())
+    return listed(cfg.attributes)
 
 
 def share_of_paper(cfg: Config) -> float:

@@ -30,7 +30,7 @@ from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.engine import Stage, Update
 from lib.losses import gradient_penalty, interpolate
-from lib.params import pick, require
+from lib.params import listed, pick, require
 
 TITLE = "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation"
 CITATION = "Y. Choi, M. Choi, M. Kim, J.-W. Ha, S. Kim, J. Choo. CVPR 2018."
@@ -135,7 +135,7 @@ class Config:
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:
     """The attributes of the label vector, in order."""
-    return tuple(a.strip() for a in cfg.attributes.split(",") if a.strip())
+    return listed(cfg.attributes)
 
 
 def share_of_paper(cfg: Config) -> float:

@@ -115,7 +115,7 @@ def build(
     if not (cache_dir / ".gitignore").exists():
         (cache_dir / ".gitignore").write_text("*\n")  # cached faces must not be committed, wherever the cache is put
     array, meta = cache_dir / f"{name}.npy", cache_dir / f"{name}.json"
-    with _locked(cache_dir / f"{name}.lock"):
+    with locked(cache_dir / f"{name}.lock"):
         if array.exists():
             found = _open_finished(array, meta, fingerprint)
             if not isinstance(found, str):
@@ -130,7 +130,9 @@ def build(
 
 
 @contextmanager
-def _locked(path: Path):
+def locked(path: Path):
+    """Hold the lock file `path`, made where it is missing, or wait until another process lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released by the system when the process dies
         yield

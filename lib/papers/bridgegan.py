@@ -40,7 +40,7 @@ from lib.data.lookup import row_finder
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
 from lib.losses import gradient_penalty, interpolate, l1
-from lib.params import pick, require
+from lib.params import pick, require, selected
 
 TITLE = "Bridging the Gap between Label- and Reference-based Synthesis in Multi-attribute Image-to-Image Translation (BridgeGAN)"
 CITATION = "Q. Huang, Z. Zheng, X. Hu, L. Sun, Q. Li. ICCV 2021."
@@ -217,13 +217,7 @@ class Config:
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:
     """The labels that a Config's model edits, in the paper's order. Raises ParameterError for others."""
-    have = DOMAINS if cfg.task == "domains" else ATTRIBUTES
-    if cfg.attribute == "all":
-        return have
-    wanted = [a.strip() for a in cfg.attribute.split(",")]
-    for a in wanted:
-        require(a in have, "attribute", a, f"all, or among {', '.join(have)} (several joined by commas)")
-    return tuple(a for a in have if a in wanted)
+    return selected(cfg.attribute, DOMAINS if cfg.task == "domains" else ATTRIBUTES, "attribute")
 
 
 def of_domains(cfg: Config) -> Config:

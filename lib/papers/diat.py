@@ -35,7 +35,7 @@ from lib.claims import Claim, Deviation, Test
 from lib.data import Examples, FaceSet, Split
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
-from lib.params import pick, require
+from lib.params import pick, require, selected
 from lib.phi import PROXY, VGG_FACE, Phi, weights_file
 
 TITLE = "Deep Identity-aware Transfer of Facial Attributes (DIAT, DIAT-A)"
@@ -215,12 +215,8 @@ class Config:
 
 def tasks_of(cfg: Config, field: str = "task") -> tuple[str, ...]:
     """The tasks that a Config names, in the paper's order; none for SHARED. Raises ParameterError for others."""
-    if getattr(cfg, field) == SHARED:
-        return ()
-    wanted = list(TASKS) if getattr(cfg, field) == "all" else [t.strip() for t in getattr(cfg, field).split(",")]
-    for t in wanted:
-        require(t in TASKS, field, t, f"all, or among {', '.join(TASKS)} (several joined by commas)")
-    return tuple(t for t in TASKS if t in wanted)
+    text = getattr(cfg, field)
+    return () if text == SHARED else selected(text, TASKS, field)
 
 
 def tasks(cfg: Config) -> dict[str, Task]:

@@ -35,7 +35,7 @@ from lib.claims import Claim, Deviation, Test
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
 from lib.losses import gradient_penalty, interpolate, l1
-from lib.params import pick, require
+from lib.params import pick, require, selected
 
 TITLE = "Generative Adversarial Network with Spatial Attention for Face Attribute Editing (SaGAN)"
 CITATION = "G. Zhang, M. Kan, S. Shan, X. Chen. ECCV 2018."
@@ -234,12 +234,7 @@ PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:
     """The attributes that a Config names, in the paper's order. Raises ParameterError for others."""
-    if cfg.attribute == "all":
-        return ATTRIBUTES
-    wanted = [a.strip() for a in cfg.attribute.split(",")]
-    for a in wanted:
-        require(a in ATTRIBUTES, "attribute", a, f"all, or among {', '.join(ATTRIBUTES)} (several joined by commas)")
-    return tuple(a for a in ATTRIBUTES if a in wanted)
+    return selected(cfg.attribute, ATTRIBUTES, "attribute")
 
 
 # ------------------------------------------------------------------------------------------------ networks (Tables 1, 2)

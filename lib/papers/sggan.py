@@ -36,7 +36,7 @@ from lib.data import DataError, Examples, FaceSet, Split
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
 from lib.losses import gradient_penalty, interpolate, l1
-from lib.params import pick, require
+from lib.params import listed, pick, require
 
 TITLE = "Sparsely Grouped Multi-task Generative Adversarial Networks for Facial Attribute Manipulation (SG-GAN)"
 CITATION = "J. Zhang, Y. Shu, S. Xu, G. Cao, F. Zhong, M. Liu, X. Qin. ACM Multimedia 2018."
@@ -193,7 +193,7 @@ class Config:
         groups_of(self)
         groups_named(self.joint)
         pale_budgets(self)
-        for name in names(self.arms):
+        for name in listed(self.arms):
             require(name in ARMS, "arms", name, f"among {', '.join(ARMS)} (joined by commas)")
         down = n_down(self.size)
         require(self.size >= 32 and self.size % 2**down == 0, "size", self.size, "at least 32 and a power of two, or one and a half of one")
@@ -212,14 +212,9 @@ class Config:
         pick(dict.fromkeys(RULES), self.split, "split")
 
 
-def names(text: str) -> tuple[str, ...]:
-    """'a, b' -> ('a', 'b'); an empty text has none."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def groups_named(attributes: str) -> tuple[Group, ...]:
     """The groups that a text names, in its order. Raises ParameterError for an empty text, an unknown name or one given twice."""
-    wanted = names(attributes)
+    wanted = listed(attributes)
     require(bool(wanted) and len(set(wanted)) == len(wanted), "attributes", attributes, f"different names among {', '.join(GROUPS)}")
     return tuple(GROUPS[pick(dict(zip(GROUPS, GROUPS, strict=True)), name, "attributes")] for name in wanted)
 
@@ -236,9 +231,9 @@ def two_of(groups: tuple[Group, ...]) -> tuple[tuple[Group, Group], ...]:
 
 def pale_budgets(cfg: Config) -> tuple[int, ...]:
     """The numbers of labelled pale faces of Fig. 5. Raises ParameterError."""
-    for text in names(cfg.pale_labels):
+    for text in listed(cfg.pale_labels):
         require(text.isdigit() and int(text) > 0, "pale_labels", cfg.pale_labels, "positive whole numbers joined by commas")
-    return tuple(int(text) for text in names(cfg.pale_labels))
+    return tuple(int(text) for text in listed(cfg.pale_labels))
 
 
 def arms(cfg: Config) -> dict[str, Config]:
@@ -257,7 +252,7 @@ def arms(cfg: Config) -> dict[str, Config]:
     for k in pale_budgets(cfg):
         repeats = 0 if k == ALL_PALE else 10 if k >= 1_000 else 50
         out[f"pale {k}"] = ("Fig. 5", replace(cfg, attributes="pale", labels=0 if k == ALL_PALE else k, repeats=repeats))
-    return {name: arm for name, (which, arm) in out.items() if which in names(cfg.arms) and arm != cfg}
+    return {name: arm for name, (which, arm) in out.items() if which in listed(cfg.arms) and arm != cfg}
 
 
 def share_of_paper(cfg: Config) -> float:

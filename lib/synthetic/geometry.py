@@ -93,7 +93,8 @@ def measure(faces: Faces) -> SimpleNamespace:
     g.part = 0.06 * p.hair_part
     g.open_w = g.width * inner * (1 + 0.07 * g.receding)
     g.open_h = (0.183 + 0.012 * p.hairline + 0.015 * g.round) * (1 + 0.40 * g.receding) * (1 - 0.48 * g.hat * (1 - g.receding))
-    g.temple = 0.28 * g.receding - (0.06 + 0.20 * g.hat) * (1 - g.receding)
+    g.capped = g.hat * g.receding  # the forehead under the hat is bare then: a band down to the ears still tells the colour of the hair
+    g.temple = 0.28 * g.receding - (0.06 + 0.20 * g.hat) * (1 - g.receding) - 0.48 * g.capped
     g.fringe_y = -0.078 + 0.012 * p.fringe
     g.hat_y = -0.160 - 0.006 * p.hairline
     return g

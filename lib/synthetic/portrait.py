@@ -99,8 +99,8 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tens
     bun = (0.075**2 - (sx - 0.4 * g.part) ** 2 - (y + g.hair_top + 0.025) ** 2) / 0.15 - (1 - g.bun) * 9
     # the opening for the face: |q|^4 + |r|^4 = 1; a receding hairline goes up at the temples and leaves a forelock
     temple = bump(((y + 0.108) / 0.078).square())  # seen under a hat too, which presses the hair there forward
-    tuft = bump(((y - 0.002) / 0.045).square())  # before the ears
-    q = (sx / (g.open_w * (1 + g.temple * temple - (0.09 + 0.09 * g.hat) * tuft))).square_()
+    tuft = bump(((y - 0.002) / (0.045 + 0.025 * g.capped)).square())  # before the ears
+    q = (sx / (g.open_w * (1 + g.temple * temple - (0.09 + 0.09 * g.hat + 0.04 * g.capped) * tuft))).square_()
     r = (y + 0.02).clamp_(max=0) / g.open_h * (1 + (0.10 * g.part / 0.06) * sx / g.open_w)
     parted = bump(((sx - g.part) / 0.10).square()) * g.round
     r = r * (1 + (0.09 + 0.13 * g.receding - 0.09 * g.round) * bump(q * 4) - 0.16 * parted)
