@@ -39,16 +39,17 @@ def runs(results: Path) -> pd.DataFrame:
             {
                 "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"], "size": r["size"],
                 "share": r["share_of_paper"], "seconds": r["seconds"], "judge": r["judges"]["attribute"]["id"],
-                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"], "date": r["finished"][:10], "folder": file.parent,
+                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"], "date": r["finished"][:10], "finished": r["finished"],
+                "folder": file.parent,
             }
         )  # fmt: skip
-    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "seconds", "judge", "hardware", "date", "folder"]
+    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "seconds", "judge", "hardware", "date", "finished", "folder"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def newest(found: pd.DataFrame) -> pd.DataFrame:
     """One run per (paper, data, profile, seed): the one that finished last, where a paper was run with several configurations."""
-    return found.sort_values(["date", "run"]).groupby(["paper", "data", "profile", "seed"], as_index=False).last()
+    return found.sort_values(["finished", "run"]).groupby(["paper", "data", "profile", "seed"], as_index=False).last()
 
 
 def measurements(found: pd.DataFrame) -> pd.DataFrame:
@@ -175,6 +176,30 @@ def counts(claims: pd.DataFrame) -> pd.DataFrame:
     """Verdicts per paper."""
     table = claims.groupby(["paper", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
     return table.reset_index().rename_axis(columns=None)
+
+
+MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")
+
+
+def findings(found: pd.DataFrame) -> str:
+    """Markdown for the README: one line per run with its verdicts, and the totals. `found`: the frame of `runs`, any data and profiles."""
+    claims, rows = ledger(found), []
+    for r in found.itertuples():
+        mine = claims.loc[claims["run"].eq(r.run) & claims["paper"].eq(r.paper), "verdict"].value_counts()
+        page = f"[{r.paper}](reports/{r.paper}-{r.run}.html)"
+        rows.append([page, f"{r.data}, {r.size} px", r.profile, r.seed, f"{100 * r.share:.2g} %", *(int(mine.get(v, 0)) for v in VERDICTS)])
+    head = ["run", "faces", "profile", "seed", "share of the paper's training", *VERDICTS]
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([sentence(claims), "", *lines])
+
+
+def into_readme(text: str, readme: Path) -> None:
+    """Put `text` between the README's two MARKS. Raises ValueError if they are not there."""
+    whole = readme.read_text()
+    if not all(whole.count(mark) == 1 for mark in MARKS):
+        raise ValueError(f"{readme}: it must have the lines {MARKS[0]!r} and {MARKS[1]!r} once each, around the generated findings.")
+    before, rest = whole.split(MARKS[0])
+    readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
 METHODS = ("StarGAN", "CycleGAN", "ResGAN", "ResidualGAN", "STGAN", "SMIT", "ELEGANT", "HomoGAN", "CNIA", "inpainting", "baseline", " methods")

@@ -21,6 +21,7 @@ from lib import comparison, data_views, metrics, report, runs
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
+REPORTS = runs.ROOT / "reports"
 DATA = "data"  # the notebook about the faces themselves
 PAPERS = tuple(sorted(p.stem for p in (runs.ROOT / "lib" / "papers").glob("*.py") if p.stem != "__init__"))
 NAMES = (*PAPERS, DATA, *report.SUMMARIES)
@@ -98,7 +99,8 @@ def show_data(values: dict, reports: Path) -> int:
 
 
 def show_summary(name: str, values: dict, reports: Path) -> int:
-    """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. Returns the exit code."""
+    """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. `claims` also
+    writes the README's table of findings. Returns the exit code."""
     found, _ = comparison.select(runs.ROOT / "results", values["data"], values["profile"])
     folder = runs.ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,8 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
         return failed(name, folder, failure)
     facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
     print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
+    if name == "claims" and reports == REPORTS:
+        comparison.into_readme(comparison.findings(comparison.newest(comparison.runs(runs.ROOT / "results"))), runs.ROOT / "README.md")
     return 0
 
 
@@ -163,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("paper", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces of a data set that may not be published (pages git ignores)")
-    parser.add_argument("--reports", type=Path, default=runs.ROOT / "reports", help="where the page goes (default: reports/)")
+    parser.add_argument("--reports", type=Path, default=REPORTS, help="where the page goes (default: reports/)")
     args = parser.parse_args(argv)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     try:

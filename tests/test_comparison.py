@@ -94,6 +94,23 @@ def test_the_ledger_counts_what_the_runs_decided(results):
     assert len(comparison.of_paper(claims, "sggan")) == 2 and "no complete run" in comparison.of_paper(claims, "diat").iloc[0, 0]
 
 
+def test_the_findings_of_the_readme_are_written_between_its_marks(results, tmp_path):
+    found = comparison.newest(comparison.runs(results))
+    text = comparison.findings(found)
+    assert text.startswith("6 claims from 3 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested.")
+    assert "| [sggan](reports/sggan-synthetic-cpu-s0-02.html) | synthetic, 32 px | cpu | 0 | 1 % | 1 | 0 | 0 | 1 |" in text
+    readme = tmp_path / "README.md"
+    start, end = comparison.MARKS
+    readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    for _ in range(2):  # the second time changes nothing
+        comparison.into_readme(text, readme)
+        assert readme.read_text() == f"before\n{start}\n{text}\n{end}\nafter\n"
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="around the generated findings"):
+        comparison.into_readme(text, readme)
+    assert readme.read_text() == "no marks"
+
+
 def test_figures_show_every_method(results):
     _, rows = comparison.select(results, "synthetic", "cpu")
     texts = {t.get_text() for t in comparison.heatmap(comparison.by_direction(rows, "edit_success"), "edit success").axes[0].get_yticklabels()}
