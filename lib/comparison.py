@@ -39,8 +39,8 @@ def runs(results: Path) -> pd.DataFrame:
             {
                 "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"], "size": r["size"],
                 "share": r["share_of_paper"], "seconds": r["seconds"], "judge": r["judges"]["attribute"]["id"],
-                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"], "date": r["finished"][:10], "finished": r["finished"],
-                "folder": file.parent,
+                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"],
+                "date": r["finished"][:10], "finished": r["finished"], "folder": file.parent,
             }
         )  # fmt: skip
     columns = ["paper", "run", "data", "profile", "seed", "size", "share", "seconds", "judge", "hardware", "date", "finished", "folder"]
