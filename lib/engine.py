@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lib.data import Batches, Examples, FaceSet, Split
+from lib.step import stepper
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,9 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     run.device, in eval mode.
 
     run: a folder to write into (history.csv, resume.pt), a device and a seed; it keeps the final weights and the cost of every stage
-    (cycles, seconds, images seen by each update). `run.folder`/resume.pt, saved every `save_every` seconds (0: every cycle), is
-    where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv; where an update is repeated
-    within a cycle the row holds its last repeat, where it was not performed its columns are empty.
+    (cycles, seconds, images seen by each update, whether its steps were captured: `lib.step`). `run.folder`/resume.pt, saved every
+    `save_every` seconds (0: every cycle), is where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv;
+    where an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
 
     Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """
@@ -235,9 +237,10 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
             for name, optimiser in optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])
         source = sources[number]
+        steps = stepper(nets, modules, optimisers, cfg, partial(source, first[number]), log_every, device)
         began = time.perf_counter() - spent
 
-        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began) -> None:
+        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began, steps=steps) -> None:
             history.flush(log_every)
             write_history(run.folder, history)
             seconds = time.perf_counter() - began
@@ -246,6 +249,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
                 "seconds": round(seconds, 2),
                 "cycles_per_second": round(cycle / seconds, 4),
                 "images_seen": stage.images_seen(cycle),
+                "step": steps.how,
             }
             snapshot = {
                 "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
@@ -261,16 +265,12 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
                     for update in stage.updates:
                         if cycle % update.every:
                             continue
-                        _freeze(modules, update.trains)
-                        rates[f"{update.name}/lr"] = _set_rate(optimisers[update.name], update, cycle)
+                        rates[f"{update.name}/lr"] = steps.rate(update, cycle)
                         for _ in range(update.repeats):
                             if update.fresh:
-                                batch, step = source(step), step + 1
-                            total, parts = update.loss(nets, batch, cfg)
-                            optimisers[update.name].zero_grad(set_to_none=True)
-                            total.backward()
-                            optimisers[update.name].step()
-                        values |= {f"{update.name}/{k}": v for k, v in parts.items()} | {f"{update.name}/total": total.detach()}
+                                steps.take(source(step))
+                                step += 1
+                            values |= steps.perform(update, cycle)
                     history.add(stage.name, cycle, values, rates)
                     bar.update()
                     if cycle % log_every == 0:
@@ -284,7 +284,9 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
                 write_history(run.folder, history)
                 run.fail(str(error))
                 raise
-        state = None
+        for optimiser in optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        sources[number] = source = steps = save = state = None  # what is over gives its memory back
     run.training_done(weights(models), report)
     return _for_use(models)
 
@@ -292,13 +294,6 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
 def _source(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> Batches:
     pool = stage.examples(faces, split, seed) if stage.examples else Examples(split.train)
     return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, update: Update, cycle: int) -> float:
-    rate = update.rate(cycle)
-    for group in optimiser.param_groups:
-        group["lr"], group["betas"] = rate, update.betas
-    return rate
 
 
 def _adam(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Adam:
@@ -311,12 +306,6 @@ def _for_use(models: dict) -> dict:
         for net in networks(nets).values():
             net.requires_grad_(False).eval()
     return models
-
-
-def _freeze(modules: dict[str, nn.Module], trained: tuple[str, ...]) -> None:
-    """Only the trained networks collect gradients; the others still pass them through to their inputs."""
-    for name, module in modules.items():
-        module.requires_grad_(name in trained)
 
 
 def write_history(folder: Path, history: History) -> None:

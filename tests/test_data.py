@@ -491,6 +491,7 @@ def test_resident_images_give_the_same_batches(monkeypatch):
     host = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
     monkeypatch.setattr("lib.data.batches._fits", lambda nbytes, device: nbytes == 4949 * 3 * 8 * 8)
     resident = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
+    resident(0)
     resident._host = None  # from here on only the copy can serve
     for step in (0, 9, 400):
         assert torch.equal(resident(step).x, host(step).x) and torch.equal(resident(step).index, host(step).index)

@@ -43,8 +43,9 @@ class Batches:
     faces: the set; index: the rows to draw from (a side of a split), or Examples; attributes: names, the columns of y; batch: images per batch.
     sampler "natural": a seeded permutation per epoch, no repeats inside an epoch, a last partial batch is dropped. "balanced": the first
     half of every batch has attributes[0] = 0, the second half 1, each value running through its own permutations.
-    flip: mirror each image with probability 1/2. On an accelerator the uint8 images of `index` are copied there once, if they fit in its
-    free memory; on the CPU they are read from the cache. DataError if index is empty or smaller than a batch, or a balanced value has no image.
+    flip: mirror each image with probability 1/2. On an accelerator the uint8 images of `index`, each once, are copied there by the first batch,
+    if they fit in its free memory; they leave it with this object. On the CPU, and where they do not fit, they are read from the cache.
+    DataError if index is empty or smaller than a batch, or a balanced value has no image.
     """
 
     def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):
@@ -81,7 +82,8 @@ class Batches:
         self._index = torch.from_numpy(index).to(self.device)
         self._labels = torch.from_numpy(labels).to(self.device, torch.float32)
         self._host, self._host_index = faces.images, index
-        self._resident = _resident(faces.images, index, self.device)
+        self._resident: tuple[Tensor, np.ndarray] | None = None  # the images, and which of them each example is
+        self._asked = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,20 +112,35 @@ class Batches:
         if step < 0:
             raise DataError(f"Batches: step is {step}. Steps count from 0.")
         rows = self.rows(step)
-        picked = torch.from_numpy(rows).to(self.device)
-        images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device) if self._resident is None else self._resident[picked]
-        flipped = torch.zeros(self.batch, dtype=torch.bool)
+        picked = _sent(rows, self.device)
+        images = self._images(rows)
+        flipped = np.zeros(self.batch, bool)
         if self.flip:
-            flipped = torch.from_numpy(np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5)
-        flipped = flipped.to(self.device)
+            flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5
+        flipped = _sent(flipped, self.device)
         if self.flip:  # while it is a quarter of the bytes
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        planes = None if self._planes is None else torch.from_numpy(self._planes[rows]).to(self.device, torch.float32).div_(255)
+        planes = None if self._planes is None else _sent(self._planes[rows], self.device).to(torch.float32).div_(255)
         if self.flip and planes is not None:
             planes = torch.where(flipped[:, None, None, None], planes.flip(-1), planes)
         x = images.to(torch.float32).div_(127.5).sub_(1)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
+
+    def _images(self, rows: np.ndarray) -> Tensor:
+        """(B, 3, S, S) uint8 on the device. The first call decides where they come from: of all sources of a training only those in use copy."""
+        if not self._asked:
+            self._asked, self._resident = True, _resident(self._host, self._host_index, self.device)
+        if self._resident is None:
+            return _sent(self._host[self._host_index[rows]], self.device)
+        images, place = self._resident
+        return images[_sent(place[rows], self.device)]
+
+
+def _sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """`values` on the device. To a GPU from pinned memory and without waiting, so that the next batch is prepared while this one is trained on."""
+    host = torch.from_numpy(values)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def _fitting(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -137,11 +154,13 @@ def _fits(nbytes: int, device: torch.device) -> bool:
     return device.type != "cpu" and (device.type != "cuda" or nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0])
 
 
-def _resident(images: np.ndarray, index: np.ndarray, device: torch.device) -> Tensor | None:
-    """The rows `index` as one uint8 tensor on the device, copied in pieces; None where they stay on the host."""
-    if not _fits(images[0].nbytes * len(index), device):
+def _resident(images: np.ndarray, index: np.ndarray, device: torch.device) -> tuple[Tensor, np.ndarray] | None:
+    """The rows `index` as one uint8 tensor on the device, copied in pieces and each once, and for every entry of `index` its place there;
+    None where they stay on the host."""
+    once, place = np.unique(index, return_inverse=True)
+    if not _fits(images[0].nbytes * len(once), device):
         return None
-    out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, device=device)
-    for a in range(0, len(index), 4096):
-        out[a : a + 4096] = torch.from_numpy(images[index[a : a + 4096]]).to(device)
-    return out
+    out = torch.empty((len(once), *images.shape[1:]), dtype=torch.uint8, device=device)
+    for a in range(0, len(once), 4096):
+        out[a : a + 4096] = torch.from_numpy(images[once[a : a + 4096]]).to(device)
+    return out, place

@@ -1,0 +1,252 @@
+"""How one update is performed: plainly, or on a GPU as a recording of its kernels that is replayed.
+
+`Eager` calls the loss, the backward pass and the optimiser. `Captured` does the same on tensors that stay where they are: the batch, the
+learning rates and the losses have fixed places, so that each update of a stage can be recorded once as a CUDA graph and then started with a
+single call. What is replayed draws the random numbers that the plain update draws, from a generator that is set to the batch's seed in between.
+
+A recording is used only after it has repeated two plain updates; the networks, the optimisers and the generator are put back to where they were
+after each trial. Where recording fails, or the replay does not repeat the update, it stays plain and `how` says why.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.data import Batch
+
+AGREE = 1e-3  # replayed against plain losses, as a share of the largest of them
+SWITCH = "STUDY_STEP"  # environment: "eager" performs every update plainly
+
+
+class CallAgain:
+    """Replays by calling: the logic of `Captured` wherever there is no GPU."""
+
+    def aside(self):
+        """Where trials and recordings run."""
+        return nullcontext()
+
+    def strict(self):
+        """Raises RuntimeError inside it where the processor would wait for a value, as a step must not that shall be recorded."""
+        return nullcontext()
+
+    def record(self, work: Callable[[], None], optimiser: torch.optim.Optimizer, rng: torch.Generator) -> Callable[[], None]:
+        """A function that does what `work` does. May leave `work` undone or done once: the caller puts all back."""
+        return work
+
+
+class CudaGraphs(CallAgain):
+    """Replays CUDA graphs. They are recorded on a stream of their own and share one pool of memory: each starts from the buffers, never from
+    what another left in the pool."""
+
+    def __init__(self):
+        self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:
+            torch.cuda.current_stream().wait_stream(self.stream)
+
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+    def record(self, work: Callable[[], None], optimiser: torch.optim.Optimizer, rng: torch.Generator) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(rng)
+        optimiser.zero_grad(set_to_none=True)  # so that the gradients of the recording live in its pool
+        for group in optimiser.param_groups:
+            group["capturable"] = True
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                work()
+        finally:
+            for group in optimiser.param_groups:
+                group["capturable"] = False
+        return graph.replay
+
+
+class Eager:
+    """Performs the updates of one stage, each on the batch that was taken last.
+
+    nets: the paper's Nets, modules: its networks by name, optimisers: by the name of the update, cfg: what the losses get.
+    """
+
+    def __init__(self, nets, modules: dict, optimisers: dict, cfg, why: str = ""):
+        self.nets, self.modules, self.optimisers, self.cfg, self.why = nets, modules, optimisers, cfg, why
+        self.batch: Batch | None = None
+
+    @property
+    def how(self) -> str:
+        """`eager`, and why not otherwise if that needs a word."""
+        return f"eager ({self.why})" if self.why else "eager"
+
+    def rate(self, update, cycle: int) -> float:
+        """Set the update's learning rate for a cycle, counted from 1, and return it."""
+        rate = update.rate(cycle)
+        for group in self.optimisers[update.name].param_groups:
+            group["lr"], group["betas"] = rate, update.betas
+        return rate
+
+    def take(self, batch: Batch) -> None:
+        """Make this the batch of the next updates."""
+        self.batch = batch
+
+    def perform(self, update, cycle: int) -> dict[str, Tensor]:
+        """One update. Returns {update/term: detached scalar on the device}, the terms of the loss and their total."""
+        optimiser = self.optimisers[update.name]
+        _freeze(self.modules, update.trains)
+        total, parts = update.loss(self.nets, self.batch, self.cfg)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        optimiser.step()
+        return {f"{update.name}/{k}": v for k, v in parts.items()} | {f"{update.name}/total": total.detach()}
+
+
+class Captured(Eager):
+    """The same updates on buffers, each recorded when it is performed first.
+
+    like: a batch of the stage, whose shapes the buffers take. rows: the losses of a cycle stay valid for so many cycles.
+    """
+
+    def __init__(self, nets, modules: dict, optimisers: dict, cfg, like: Batch, rows: int, recorder: CallAgain):
+        super().__init__(nets, modules, optimisers, cfg)
+        device = like.x.device
+        copies = {name: t if t is None else torch.empty_like(t) for name, t in vars(like).items() if name != "rng"}
+        self.batch = Batch(**copies, rng=torch.Generator(device))
+        self.rows, self.recorder, self.row = rows, recorder, torch.zeros(1, dtype=torch.int64, device=device)
+        # fused Adam reads a learning rate of float32 on a GPU; elsewhere it reads a float, which float64 holds exactly
+        kind = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates = {name: torch.zeros((), dtype=kind, device=device) for name in optimisers}
+        self.replays: dict[str, Callable[[], None] | None] = {}
+        self.rings: dict[str, Tensor] = {}  # per update: (rows, terms), a cycle's losses at its row
+        self.views: dict[str, list[dict[str, Tensor]]] = {}  # the same as {update/term: scalar}, made once
+        self.plain: dict[str, str] = {}  # updates that are not replayed, and why
+
+    @property
+    def how(self) -> str:
+        """`captured`, or which updates are not, and why."""
+        reasons = "; ".join(f"{name}: {why}" for name, why in self.plain.items())
+        return f"{'eager' if self.plain.keys() == self.optimisers.keys() else 'captured'} ({reasons})" if reasons else "captured"
+
+    def rate(self, update, cycle: int) -> float:
+        rate = update.rate(cycle)
+        self.rates[update.name].fill_(rate)
+        for group in self.optimisers[update.name].param_groups:
+            group["lr"], group["betas"] = self.rates[update.name], update.betas
+        return rate
+
+    def take(self, batch: Batch) -> None:
+        for name, there in vars(self.batch).items():
+            if isinstance(there, Tensor):
+                there.copy_(getattr(batch, name))
+        self.batch.rng.manual_seed(batch.rng.initial_seed())
+
+    def perform(self, update, cycle: int) -> dict[str, Tensor]:
+        if update.name not in self.replays:
+            self.replays[update.name] = self._recorded(update)
+        replay = self.replays[update.name]
+        if replay is None:
+            return super().perform(update, cycle)
+        self.row.fill_(cycle % self.rows)
+        replay()
+        return self.views[update.name][cycle % self.rows]
+
+    def _recorded(self, update) -> Callable[[], None] | None:
+        """A replay of the update that was seen to repeat it, or None, with the reason in `plain`. Trains nothing: all is put back."""
+        name, optimiser = update.name, self.optimisers[update.name]
+
+        def plainly() -> dict[str, Tensor]:
+            return Eager.perform(self, update, 0)
+
+        def work() -> None:
+            losses = torch.stack([v.float() for v in plainly().values()])
+            self.rings[name].index_copy_(0, self.row, losses[None])
+
+        def twice(step: Callable[[], None]) -> Tensor:
+            """The losses of two steps from here; the second shows whether the first one's update arrived."""
+            out = []
+            with self._undone(optimiser):
+                for _ in range(2):
+                    step()
+                    out.append(self.rings[name][0].clone())
+            return torch.stack(out)
+
+        try:
+            with self.recorder.aside():
+                with self._undone(optimiser):
+                    terms = list(plainly())  # the libraries set themselves up, the optimiser gets its memory
+                self.row.zero_()
+                self.rings[name] = torch.zeros(self.rows, len(terms), device=self.row.device)
+                self.views[name] = [dict(zip(terms, row.unbind(), strict=True)) for row in self.rings[name]]
+                with self.recorder.strict(), _own_randomness():
+                    wanted = twice(work)
+                with self._undone(optimiser):
+                    replay = self.recorder.record(work, optimiser, self.batch.rng)
+                got = twice(replay)
+            off = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6))
+            if not off <= AGREE:  # NaN neither
+                raise RuntimeError(f"the replay is off by {off:.2g} of the largest loss")
+        except RuntimeError as error:
+            self.plain[name] = str(error).strip().split("\n")[0][:200]
+            return None
+        finally:
+            optimiser.zero_grad(set_to_none=True)
+        return replay
+
+    @contextmanager
+    def _undone(self, optimiser: torch.optim.Optimizer) -> Iterator[None]:
+        """Put back, in place, what an update changes: weights, buffers, the optimiser's memory (to zeros, if it had none), the generator."""
+        state = {t: t.detach().clone() for net in self.modules.values() for t in (*net.parameters(), *net.buffers())}
+        state |= {t: t.clone() for memory in optimiser.state.values() for t in memory.values()}
+        numbers = self.batch.rng.get_state()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for t, value in state.items():
+                    t.copy_(value)
+                for memory in optimiser.state.values():
+                    for t in memory.values():
+                        if t not in state:
+                            t.zero_()
+            self.batch.rng.set_state(numbers)
+
+
+def stepper(nets, modules: dict, optimisers: dict, cfg, like: Callable[[], Batch], rows: int, device: torch.device) -> Eager:
+    """What performs a stage's updates on this device: `Captured` on a GPU, unless the environment says STUDY_STEP=eager, else `Eager`."""
+    if device.type != "cuda" or os.environ.get(SWITCH) == "eager":
+        return Eager(nets, modules, optimisers, cfg, why=f"{SWITCH}=eager" if device.type == "cuda" else "")
+    return Captured(nets, modules, optimisers, cfg, like(), rows, CudaGraphs())
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Raise RuntimeError if numbers were drawn from Python's, NumPy's or PyTorch's own generators: a replay would repeat the first draw."""
+
+    def states() -> tuple:
+        return random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2], torch.get_rng_state().numpy().tobytes()
+
+    before = states()
+    yield
+    if states() != before:
+        raise RuntimeError("it draws from a generator that is not the batch's")
+
+
+def _freeze(modules: dict, trained: tuple[str, ...]) -> None:
+    """Only the trained networks collect gradients; the others still pass them through to their inputs."""
+    for name, module in modules.items():
+        module.requires_grad_(name in trained)
