@@ -349,13 +349,18 @@ class ResBlk(nn.Module):
         h = self.conv1(larger(h) if self.up else h)
         h = self.act(self.norm2(h, S) if self.norm2 else h)
         if self.down:
-            return convolve_and_halve(self.conv2, h) + self.shortcut(F.avg_pool2d(x, 2))
+            return convolve_and_halve(self.conv2, h) + self.shortcut(smaller(x))
         return self.conv2(h) + (larger(self.shortcut(x)) if self.up else self.shortcut(x))
 
 
 def larger(x: Tensor) -> Tensor:
     """Twice the size by nearest neighbours."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def smaller(x: Tensor) -> Tensor:
+    """Half the size by the mean of 2x2. The second derivative of avg_pool2d is a tensor of zeros, which a gradient penalty would carry through D."""
+    return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
 
 
 def convolve_and_halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -372,7 +377,10 @@ def down_blocks(size: int) -> int:
 
 
 class Generator(nn.Module):
-    """Fig. 2: G(X, S), the image and a style code; it never sees a label. Shapes for w = 32, H = 128."""
+    """Fig. 2: G(X, S), the image and a style code; it never sees a label. Shapes for w = 32, H = 128.
+
+    S (k B, ...) holds k codes for each of the B images, all first ones first: what comes before the first SPADE is computed once an image.
+    """
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -391,7 +399,10 @@ class Generator(nn.Module):
 
     def forward(self, X: Tensor, S: Tensor) -> Tensor:
         h = self.first(X)
-        for block in (*self.down, *self.middle, *self.up):
+        for block in (*self.down, self.middle[0]):
+            h = block(h)
+        h = h.repeat(len(S) // len(X), 1, 1, 1)
+        for block in (self.middle[1], *self.up):
             h = block(h, S)
         return torch.tanh(self.last(F.relu(h)))
 
@@ -568,7 +579,7 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
             one = torch.randint(3, (len(X_s),), generator=batch.rng, device=S.device)
             S = S[one, torch.arange(len(X_s), device=S.device)][None]
         X_k = X_s.repeat(len(S), 1, 1, 1)
-        X_g = nets.G(X_k, S.flatten(0, 1))
+        X_g = nets.G(X_s, S.flatten(0, 1))
     score, logits = nets.D(X_s)
     fake = nets.D.D(nets.D.trunk(X_g))
 
@@ -588,7 +599,7 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     S_l, O_l = M(torch.cat([R, R]), torch.cat([d, no])).chunk(2)
     S_rand, S_ref = S_s + S_l, S_s + S_r
     S = torch.cat([S_rand, S_ref, between(S_rand, S_ref, batch.rng), O_s + O_l, O_s + O_r])
-    X_l, X_r_g, X_i, X_rec_l, X_rec_r = G(X_s.repeat(5, 1, 1, 1), S).chunk(5)
+    X_l, X_r_g, X_i, X_rec_l, X_rec_r = G(X_s, S).chunk(5)
     with torch.no_grad():
         R_1 = normal(batch, cfg)
         X_l1 = G(X_s, S_s + M(R_1, d))
