@@ -246,7 +246,7 @@ def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few and small batches (D17, D18, D20)."""
     return Config(
         size=32, r_width=8, g_width=12, d_width=8, blocks=3, downs=1, batch=8, lr=6e-4, n_iter=1_500, n_gen=3, sampler="raked", ablation_iter=300,
-        faces=8_000, test_images=200, judge_width=8, judge_steps=700,
+        faces=8_000, test_images=200, judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 

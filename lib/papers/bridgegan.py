@@ -284,7 +284,7 @@ def cpu() -> Config:
     return Config(
         attribute="Mouth_Slightly_Open,Black_Hair,Blond_Hair,Gray_Hair,Bangs,No_Beard", size=32, width=8, style=8, hidden=16, width_d=8,
         lambda_cls=20.0, lambda_cls_d=10.0, lambda_cyc=2.0, lambda_sty=1.0, lambda_ak=2.0, batch=8, lr=2e-3, d_per_g=2, kinds=1, g_steps=700,
-        domain_size=32, domain_steps=120, domain_images=1_500, baseline_steps=100, faces=8_000, test_images=200, judge_width=8, judge_steps=700,
+        domain_size=32, domain_steps=120, domain_images=1_500, baseline_steps=100, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 

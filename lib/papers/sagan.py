@@ -100,11 +100,11 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D12", paper="Weights ~ N(0, 0.02^2), learning rate 0.0002, batches of 16 (Sec. 3), four residual blocks (Table 1)",
-        ours="as printed, except in profile `cpu`: 0.06; 0.0008, falling to 0 over the second half; batches of 8; two blocks",
-        why="with a quarter of the channels a deviation of 0.02 lets the signal fade from layer to layer; smaller steps buy more of them. A short "
-        "run at a constant rate ends in a minimal edit that D's classifier believes and a judge does not",
-        effect="Eyeglasses, one trial, n = 200 and 96: success 99.5 and 96 %, mask IoU .51 after 180 cycles, 99.5 and 80 %, .39 after 360 (180 of "
-        "them falling); earlier drawings, batches of 16, constant rate: 81 and 80 %, .34 after 118 cycles, 31 and 65 %, .24 after 228",
+        ours="as printed, except in profile `cpu`: 0.06; 0.0008, falling to 0 over the last 30 % of the updates; batches of 8; two blocks",
+        why="with a quarter of the channels a deviation of 0.02 lets the signal fade from layer to layer; smaller steps buy more of them. A longer "
+        "run shrinks the mask: lambda_2 asks for little change, and a few bright pixels are enough for D's classifier",
+        effect="Eyeglasses, one trial, n = 200 and 96, constant rate: success 99.5 and 98 %, mask IoU .51 after 180 cycles; 100 and 87 %, .43 after "
+        "240; 99.5 and 93 %, .40 after 300; 100 and 98 %, .38 after 420. Falling over the last 30 % of 240: 100 and 87 %, .41",
     ),  # fmt: skip
     Deviation(
         "D13", paper="How the ResNet-18 for face recognition is trained and compared: not stated (Sec. 4.3)",
@@ -155,7 +155,8 @@ class Config:
     test_images: int = 2_000  # test faces per attribute and direction, at most
     judge_width: int = 64  # channels of the judges' first layer
     judge_steps: int = 20_000  # their SGD steps
-    recogniser_steps: int = 20_000  # SGD steps of each face recognition network (Sec. 4.3), of the judges' width; not stated: D13
+    recogniser_width: int = 64  # channels of the first layer of the face recognition networks (Sec. 4.3): a usual ResNet-18's
+    recogniser_steps: int = 20_000  # their SGD steps; not stated: D13
     recogniser_seeds: int = 3  # how many of each; not stated: D13
     scratch: bool = False  # a run whose numbers mean nothing
 
@@ -163,7 +164,7 @@ class Config:
         attributes_of(self)
         require(self.size >= 32 and self.size % 16 == 0, "size", self.size, "a multiple of 16, at least 32")
         counts = ("width", "blocks", "batch", "d_per_g", "g_steps", "faces", "test_images")
-        for name in (*counts, "judge_width", "judge_steps", "recogniser_steps", "recogniser_seeds"):
+        for name in (*counts, "judge_width", "judge_steps", "recogniser_width", "recogniser_steps", "recogniser_seeds"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("lambda_1", "lambda_2", "lambda_gp"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
@@ -208,16 +209,16 @@ def gpu() -> Config:
     """128x128 and the paper's widths, about a third of its updates."""
     return Config(
         g_steps=6_000, sampler="balanced", split="random", faces=60_000, test_images=1_000,
-        judge_width=32, judge_steps=6_000, recogniser_steps=4_000,
+        judge_width=32, judge_steps=6_000, recogniser_width=32, recogniser_steps=4_000,
     )  # fmt: skip
 
 
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few updates, and a livelier start (D12)."""
     return Config(
-        size=32, width=8, blocks=2, batch=8, init_std=0.06, lr=8e-4, lr_decay=0.5, g_steps=300, sampler="balanced", split="random",
+        size=32, width=8, blocks=2, batch=8, init_std=0.06, lr=8e-4, lr_decay=0.3, g_steps=220, sampler="balanced", split="random",
         faces=8_000, test_images=200,
-        judge_width=8, judge_steps=700, recogniser_steps=200, recogniser_seeds=1,
+        judge_width=12, judge_steps=700, recogniser_width=8, recogniser_steps=200, recogniser_seeds=1,
     )  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
     return Config(
         size=32, width=2, blocks=1, batch=4, g_steps=3, sampler="balanced", split="random", faces=600, test_images=8,
-        judge_width=2, judge_steps=4, recogniser_steps=2, recogniser_seeds=1, scratch=True,
+        judge_width=2, judge_steps=4, recogniser_width=2, recogniser_steps=2, recogniser_seeds=1, scratch=True,
     )  # fmt: skip
 
 
