@@ -317,11 +317,3 @@ def test_mask_alarm():
     assert list(found.index) == list(cases) and list(found["mean of the mask"]) == [m for m, _ in cases.values()]
     alarms = found["collapse"].to_dict()
     assert alarms == {"healthy": "none", "closed": "ALARM: closed", "small but working": "none", "weak": "none", "open": "ALARM: open everywhere"}
-
-
-def test_the_learning_rate_falls_over_the_last_updates_only():
-    factor = sagan.falling(small(g_steps=10, lr_decay=0.4))
-    assert [round(factor(cycle), 6) for cycle in range(10)] == [1] * 7 + [0.75, 0.5, 0.25]
-    assert sagan.falling(small()) is None and all(u.schedule is None for u in sagan.stages(sagan.paper())[0].updates)
-    (g,) = [u for u in sagan.stages(small(g_steps=10, lr_decay=0.4, lr=0.01))[0].updates if u.name == "G"]
-    assert g.rate(1) == 0.01 and g.rate(10) == 0.0025
