@@ -1,6 +1,7 @@
 # make reproduce   the study of study.yaml, on the built-in faces unless you change it: results/ and reports/
 # make test        lint and tests
 # make lab         JupyterLab on the notebooks
+# make explore     the trained methods to play with, as a page with sliders (Voila)
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
 # The networks of tests and of the cpu profile are too small to share among threads: one is nearly as fast as two on a free machine, and up to
@@ -12,7 +13,7 @@ VENV ?= .venv
 CORES ?= 2
 RUN = $(VENV)/bin/python
 
-.PHONY: reproduce test lab clean
+.PHONY: reproduce test lab explore clean
 
 # A paper that fails does not stop the others; the summaries then say what is there, and the exit code that something is missing.
 reproduce: $(VENV)/ready
@@ -27,6 +28,10 @@ test: $(VENV)/ready
 
 lab: $(VENV)/ready
 	$(VENV)/bin/jupyter lab notebooks
+
+explore: $(VENV)/ready
+	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
+	$(VENV)/bin/voila notebooks/95_explorer.ipynb
 
 clean:
 	rm -rf $(VENV) .cache

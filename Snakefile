@@ -1,4 +1,4 @@
-"""The study as a graph: the faces, one notebook per (paper, seed), the comparison and the claims. See study.yaml for what belongs to it.
+"""The study as a graph: the faces, one notebook per (paper, seed), the comparison, the claims and the explorer. See study.yaml for what belongs to it.
 
     snakemake -c2 --keep-going            all of it on two cores; what is complete and unchanged is not run again
     snakemake -c2 results/.done/sagan-s0  one paper
@@ -47,7 +47,7 @@ localrules: study,
 
 rule study:
     input:
-        expand(f"{DONE}/{{summary}}", summary=["data", "comparison", "claims"]),
+        expand(f"{DONE}/{{summary}}", summary=["data", "comparison", "claims", "explorer"]),
     default_target: True
 
 
@@ -88,7 +88,7 @@ rule summary:
     output:
         touch(f"{DONE}/{{summary}}"),
     wildcard_constraints:
-        summary="comparison|claims",
+        summary="comparison|claims|explorer",
     params:
         options=options({"data": config["data"], "profile": config["profile"]}),
     log:

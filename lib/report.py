@@ -38,7 +38,11 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "not tested": "untested"}  # verdict -> CSS class
 
-SUMMARIES = {"comparison": "The five papers side by side", "claims": "Every claim of the five papers"}  # pages that only read results/
+SUMMARIES = {  # pages that only read results/
+    "comparison": "The five papers side by side",
+    "claims": "Every claim of the five papers",
+    "explorer": "Faces to play with",
+}
 PAPERS = {  # in the order of the notebooks; key -> (title, citation)
     "atigan": (
         "ATI-GAN: Local Facial Attribute Transfer through Inpainting",

@@ -1,5 +1,5 @@
 """Run a notebook and make its report: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`,
-`python -m lib.run comparison`, `python -m lib.run claims`.
+`python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`.
 
 Adds to papermill what it lacks: unknown and mistyped parameters are refused, the data are read and checked before a kernel starts, a failed
 run says why and leaves no report. Exit codes: 0 complete, 1 the run failed, 2 bad parameters or data, 130 interrupted.
@@ -17,12 +17,13 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import comparison, data_views, metrics, report, runs
+from lib import comparison, data_views, explorer, metrics, report, runs
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
 REPORTS = runs.ROOT / "reports"
 DATA = "data"  # the notebook about the faces themselves
+EXPLORER = "explorer"  # the one to play with
 PAPERS = tuple(sorted(p.stem for p in (runs.ROOT / "lib" / "papers").glob("*.py") if p.stem != "__init__"))
 NAMES = (*PAPERS, DATA, *report.SUMMARIES)
 
@@ -114,6 +115,22 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
     return 0
 
 
+def show_explorer(name: str, values: dict, reports: Path) -> int:
+    """What the explorer needs in a fresh copy of the project (`explorer.ship`), then reports/explorer.html, whose sliders need no kernel. Returns
+    the exit code."""
+    for written in explorer.ship():
+        print(written)
+    folder = runs.ROOT / "results" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    failure = run_notebook(name, folder / "notebook.ipynb", values | {"frames": True})
+    if failure:
+        return failed(name, folder, failure)
+    shown = explorer.best(explorer.of_study(explorer.found()[0], values["data"], values["profile"]))
+    facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(r.name for r in shown) or "none yet"}
+    print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
+    return 0
+
+
 def execute(paper: str, values: dict, reports: Path) -> int:
     """Check, run, report. Returns the exit code."""
     module = importlib.import_module(f"lib.papers.{paper}")
@@ -172,11 +189,13 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("papermill").setLevel(logging.WARNING)
     try:
         values = parameters(args.paper, [tuple(p) for p in args.p])
+        if args.paper == EXPLORER:
+            return show_explorer(args.paper, values, args.reports)
         if args.paper in report.SUMMARIES:
             return show_summary(args.paper, values, args.reports)
         values["with_images"] = values["with_images"] or args.with_images
         return show_data(values, args.reports) if args.paper == DATA else execute(args.paper, values, args.reports)
-    except (ParameterError, DataError, runs.RunError, comparison.NothingToCompare) as error:
+    except (ParameterError, DataError, runs.RunError, comparison.NothingToCompare, explorer.ExplorerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
