@@ -288,7 +288,7 @@ def gpu() -> Config:
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few and larger updates (D12)."""
     return Config(
-        size=32, width=8, hidden=250, batch=8, pre_cycles=900, d_pre_cycles=120, g_cycles=150, f_cycles=250, cycles=220, e_cycles=250,
+        size=32, width=16, hidden=250, batch=8, pre_cycles=1_000, d_pre_cycles=120, g_cycles=150, f_cycles=250, cycles=320, e_cycles=300,
         lr_pre=2e-3, lr=3e-4, lr_A=2e-4, lambda_phi=20.0, lambda_D=10.0, outside=0.3, sampler="balanced", phi=PROXY, phi_norm="unit",
         phi_width=12, phi_steps=300, compared="eyeglasses_removal", split="random", faces=8_000, test_images=100, judge_width=12,
         judge_steps=700,
