@@ -1,0 +1,142 @@
+"""Training steps against the plain loop: `python -m benchmarks train --paper stargan sagan --size 64 --json results/benchmarks/train.json`.
+
+A turn performs every update of the paper's stage `--repeat` times; the seconds of a cycle are those of its updates, as often as a cycle has them.
+Both ways start from the same networks and get the same batches of noise, which lie in memory: loading is the matter of `data`. Parity: losses
+of the first turns within 1e-3 of each other, and float64 gradients of a narrow copy within 1e-9.
+"""
+
+import torch
+
+from benchmarks import common
+from benchmarks.common import Case, case, rounded, spread
+from benchmarks.plain import FREEZE, LOSSES, Plain
+from lib.engine import _adam, networks
+from lib.step import Eager, stepper
+
+EXACT, CLOSE = 1e-9, 1e-3
+
+
+def ours_of(what: Case, device: torch.device, rows: int = 1) -> Eager:
+    """What the engine would perform the stage's updates with."""
+    modules = networks(what.nets)
+    optimisers = {u.name: _adam(u, modules) for u in what.stage.updates}
+    return stepper(what.nets, modules, optimisers, what.cfg, lambda: what.batch(0, device), rows, device)
+
+
+def plain_of(paper: str, what: Case, device: torch.device) -> Plain:
+    return Plain(paper, what.nets, networks(what.nets), what.stage, what.cfg, device)
+
+
+def gradients(steps: Eager, loss, update) -> torch.Tensor:
+    """The gradient of an update's trained networks, flat."""
+    steps.optimisers[update.name].zero_grad()
+    loss(update)[0].backward()
+    trained = [p for name in update.trains for p in steps.modules[name].parameters()]
+    return torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in trained])
+
+
+def parity(paper: str) -> float:
+    """The largest relative difference of a gradient between ours and the plain way, over the updates: float64, the narrow networks of `smoke`."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        one = case(paper, "smoke", batch=4)
+        ours, plain, worst = ours_of(one, torch.device("cpu")), plain_of(paper, common.copy_of(one), torch.device("cpu")), 0.0
+        for update in one.stage.updates:
+            found = []
+            for steps in (ours, plain):
+                steps.take(one.batch(1, dtype=torch.float64))
+                if steps is ours:
+                    for name, module in steps.modules.items():
+                        module.requires_grad_(name in update.trains)
+                loss = plain.loss if steps is plain else lambda u: u.loss(ours.nets, ours.batch, ours.cfg)
+                found.append(gradients(steps, loss, update))
+            worst = max(worst, float((found[0] - found[1]).norm() / found[1].norm()))
+        return worst
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def counted(paper: str, what: Case, ours: bool) -> dict[str, int]:
+    """FLOPs of each update for a batch, counted on two images of it (they are in proportion)."""
+    small, device, out = common.copy_of(what), torch.device("cpu"), {}
+    steps = ours_of(small, device) if ours else plain_of(paper, small, device)
+    for update in small.stage.updates:
+        steps.take(small.batch(0, n=2))
+        out[update.name] = common.flops(lambda u=update: steps.perform(u, 1)) * what.stage.batch // 2
+    return out
+
+
+def measure(paper: str, args) -> tuple[dict, bool]:
+    """One paper's entry, and whether the numbers agree."""
+    device, about = torch.device(args.device), common.machine(args.device)
+    exact = parity(paper)
+    what = case(paper, args.profile, args.size, args.batch)
+    work = {name: counted(paper, what, name == "ours") for name in ("ours", "eager")}
+    updates = what.stage.updates
+    each = {u.name: u.repeats / u.every for u in updates}
+    for module in networks(what.nets).values():
+        module.to(device)
+    other = common.copy_of(what)
+    ways = {"eager": plain_of(paper, other, device), "ours": ours_of(what, device)}
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+
+    def turn(name: str):
+        def take() -> dict[str, tuple[float, float]]:
+            steps, out, losses = ways[name], {}, {}
+            for update in updates:
+                steps.rate(update, 1)
+                batch = what.batch(len(seen[name]), device)
+
+                def block(update=update, batch=batch):
+                    for _ in range(args.repeat):
+                        batch.rng.manual_seed(batch.rng.initial_seed())
+                        steps.take(batch)
+                        last = steps.perform(update, 1)
+                    losses[update.name] = last[f"{update.name}/total"]
+
+                out[update.name] = tuple(t / args.repeat for t in common.timed(block, device))
+            seen[name].append({k: float(v) for k, v in losses.items()})
+            cycle = tuple(sum(each[u] * out[u][k] for u in each) for k in (0, 1))
+            return out | {"cycle": cycle}
+
+        return take
+
+    took = common.turns({name: turn(name) for name in ways}, args.pairs)
+    off = max(abs(a[u] - b[u]) / max(abs(v) for v in a.values()) for a, b in zip(seen["eager"][:5], seen["ours"][:5], strict=True) for u in a)
+    total = {name: sum(each[u] * f for u, f in counts.items()) for name, counts in work.items()}
+    wall = {name: spread([t["cycle"][1] for t in took[name]]) for name in ways}
+    cpu = {name: spread([t["cycle"][0] for t in took[name]]) for name in ways}
+    speed = total["ours"] / (wall if device.type == "cuda" else cpu)["ours"]["median"]
+    entry = {
+        "paper": common.TITLES[paper], "profile": args.profile, "size": what.cfg.size, "batch": what.stage.batch, "machine": about,
+        "cycle": "+".join(f"{n:g} {u}" for u, n in each.items()), "step": ways["ours"].how,
+        "plain": "its own losses" if paper in LOSSES else "our losses on stock parts",
+        "plain_frozen": paper in FREEZE,
+        "ratio": common.ratios([t["cycle"] for t in took["eager"]], [t["cycle"] for t in took["ours"]]),
+        "ratio_of": {u: common.ratios([t[u] for t in took["eager"]], [t[u] for t in took["ours"]])["processor"] for u in each},
+        "seconds_per_cycle": {"processor": cpu, "wall": wall},
+        "tflop_per_cycle": {name: rounded(f / 1e12) for name, f in total.items()},
+        "tflop_per_second": rounded(speed / 1e12),
+        "share_of_h100_floor": {name: rounded(speed / floor) for name, floor in common.FLOORS.items()} if device.type == "cuda" else None,
+        "parity": {"gradients_float64": rounded(exact), "losses": rounded(off)},
+    }  # fmt: skip
+    return entry, exact <= EXACT and off <= CLOSE
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    options = common.parser("train", __doc__)
+    options.add_argument("--vs", choices=["eager"], default="eager", help="the plain loop")
+    options.add_argument("--profile", default="paper", help="whose widths and settings are used")
+    options.add_argument("--size", type=int, default=64)
+    options.add_argument("--batch", type=int, default=None, help="images a batch; the profile's, if not given")
+    options.add_argument("--pairs", type=int, default=4, help="turns of each way that count")
+    options.add_argument("--repeat", type=int, default=None, help="how often a turn performs each update: 1, on a GPU 30")
+    args = options.parse_args(argv)
+    args.repeat = args.repeat or (30 if args.device.startswith("cuda") else 1)
+    failed = False
+    for paper in common.chosen(args.paper, common.EVERY):
+        entry, agree = measure(paper, args)
+        common.keep(args.json, f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}", entry)
+        failed |= common.disagree(paper, agree, entry["parity"])
+    return int(failed)
