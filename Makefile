@@ -31,7 +31,7 @@ lab: $(VENV)/ready
 
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
-	$(VENV)/bin/voila notebooks/95_explorer.ipynb
+	JUPYTER_PATH=lib/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
 
 clean:
 	rm -rf $(VENV) .cache

@@ -238,7 +238,10 @@ def load_model(run: Found | str | Path) -> Model:
         for net, module_ in networks(model).items():
             module_.requires_grad_(False).eval()
             module_.transient = f"{name}/{net}" not in kept  # no edit uses it: it was not kept, and is not looked for
+    have = {f"{name}/{net}" for name, model in nets.items() for net in networks(model)}
     try:
+        if not kept <= have:
+            raise ValueError(f"networks that this method has not: {', '.join(sorted(kept - have))}")
         load_weights(nets, flat, run.file.name)
     except ValueError:
         raise ExplorerError(f"{run.name}: {run.file.name} does not hold this configuration's networks: it is another paper's or run's.") from None
@@ -578,13 +581,17 @@ def used(model: Model) -> set[str]:
 
 def ship(results: Path = RESULTS) -> list[str]:
     """Write what is committed so that the explorer works in a fresh copy: explorer.safetensors beside every checkpoint of a complete run on drawn
-    faces (of runs made for a comparison only those with several attributes), and those runs' judges in results/judges/. Returns a sentence
-    for each file written; what is up to date stays. Raises ExplorerError for a file over MAX_BYTES."""
-    said = []
+    faces (the newest of equal configurations; of runs made for a comparison only those with several attributes), and those runs' judges in
+    results/judges/. Returns a sentence for each file written; what is up to date stays. Raises ExplorerError for a file over MAX_BYTES."""
+    said, seen = [], set()
     for run in found(results)[0]:
         r = run.record
         comparison = "beside" in r and len(names_of(run)) < 2
-        if run.file.name == SHIPPED or comparison or r["status"] != "complete" or not r["publishable"] or r["scratch"]:
+        what = (run.method, "beside" in r, _differs(run), *(r[name] for name in ("data", "profile", "size", "seed")))
+        if what in seen or comparison or r["status"] != "complete" or not r["publishable"] or r["scratch"]:
+            continue
+        seen.add(what)
+        if run.file.name == SHIPPED:
             continue
         out, sha = run.folder / SHIPPED, r["checkpoint_sha256"]
         if not (out.exists() and _about(out).get("checkpoint_sha256") == sha):

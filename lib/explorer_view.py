@@ -72,7 +72,7 @@ class EyePicker(anywidget.AnyWidget):
     height; problem: why a file was refused before it was sent."""
 
     _esm = Path(__file__).parent / "eyes.js"
-    content = traitlets.Bytes(b"").tag(sync=True)
+    content = traitlets.CBytes(b"").tag(sync=True)
     eyes = traitlets.List([]).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
@@ -85,6 +85,7 @@ class Explorer:
         self.left: Model | None = None
         self.right: Model | None = None
         self.face: Face = explorer.drawn(1)
+        self.opened = ""  # the data set that was opened
         self.results: list[tuple[Model, Shown, Verdict | None]] = []
         self.frames = 0  # pictures drawn so far
         self.sliders: dict[str, ipywidgets.FloatSlider] = {}
@@ -145,7 +146,7 @@ class Explorer:
             control.observe(self._guarded(self.draw), "value")
         for control in (self.source, self.number):
             control.observe(self._guarded(self._take), "value")
-        self.open.on_click(self._guarded(self._opened))
+        self.open.on_click(self._guarded(self._open))
         self.photo.observe(self._guarded(self._photo), "eyes")
         self.photo.observe(self._guarded(self._photo), "content")
         self.photo.observe(self._guarded(self._refused), "problem")
@@ -262,15 +263,18 @@ class Explorer:
         if kind == "drawn":
             self._silently(self.number, max=DRAWN)
             self._use(explorer.drawn(self.number.value))
+        elif self.opened:
+            self._silently(self.number, max=len(explorer.test_faces(self.opened, size)[1]))
+            self._use(explorer.of_set(self.opened, self.number.value, size))
         else:
-            _, rows = explorer.test_faces(self.data.value.strip(), size)
-            self._silently(self.number, max=len(rows))
-            self._use(explorer.of_set(self.data.value.strip(), self.number.value, size))
+            self._note("Press open: the test faces of the built-in set, or of a folder in CelebA's layout whose path you give.")
 
-    def _opened(self, _) -> None:
+    def _open(self, _) -> None:
         self._note("Reading the faces; the first time this takes a while.")
-        self._take()
+        explorer.test_faces(self.data.value.strip(), self.left.size if self.left else 32)
+        self.opened = self.data.value.strip()
         self._note("")
+        self._take()
 
     def _photo(self, _=None) -> None:
         if not self.photo.content:
@@ -540,8 +544,12 @@ def _edited(model: Model, face: Face, wanted: dict[str, float]) -> np.ndarray:
     return explorer.panels(explorer.edit(model, face, wanted, even_if_own=True))["edited"]
 
 
-def page(runs: Sequence[explorer.Found]) -> None:
-    """Display for every method its frames under a heading, with the sentence about strength and the run they come from."""
+def page(runs: Sequence[explorer.Found], wanted: bool) -> None:
+    """Display for every method its frames under a heading, with the sentence about strength and the run they come from; unless they are wanted, only
+    where they can be seen."""
+    if not wanted:
+        display(HTML("<p>These frames are in <code>reports/explorer.html</code>, which <code>python -m lib.run explorer</code> makes.</p>"))
+        return
     for run in explorer.best(runs):
         model = explorer.load_model(run)
         display(HTML(f"<h3>{escape(model.title)}</h3><p>{explorer.BETWEEN[model.between]} Run: {escape(run.name)}.</p>"))

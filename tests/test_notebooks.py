@@ -148,6 +148,6 @@ def test_committed_runs_of_sets_that_may_not_be_published_show_no_face():
         page = runs.ROOT / "reports" / f"{kept['paper']}-{kept['run_id']}.html"
         inside = re.findall(r"data:image/(\w+);base64,([\w+/=]+)", page.read_text())
         assert inside and all(kind == "png" and Image.open(io.BytesIO(base64.b64decode(data))).text["Faces"] == "no" for kind, data in inside), page
-    assert not [p for p in tracked if p.endswith((".ipynb", ".safetensors", ".pt")) and p.startswith("results")]
+    assert not [p for p in tracked if p.endswith((".ipynb", ".pt", "checkpoint.safetensors")) and p.startswith("results")]
     for path in (runs.ROOT / p for p in tracked if p.endswith((".json", ".csv", ".html", ".md"))):
         assert not re.search(r"/(home|root|tmp|Users)/", path.read_text()), f"{path}: a folder of somebody's machine"
