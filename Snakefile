@@ -90,7 +90,7 @@ rule summary:
     wildcard_constraints:
         summary="comparison|claims|explorer",
     params:
-        options=options({"data": config["data"], "profile": config["profile"]}),
+        options=lambda wildcards: options({n: config[n] for n in ("data", "profile")} if wildcards.summary == "comparison" else {}),
     log:
         f"{DONE}/{{summary}}.log",
     shell:

@@ -67,14 +67,26 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def select(results: Path, data: str, profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of one data set and profile and their measurements. Raises NothingToCompare."""
+def select(results: Path, data: str = "", profile: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of one data set and profile (empty: of all) and their measurements. Raises NothingToCompare."""
     every = runs(results)
-    found = newest(every[(every["data"] == data) & (every["profile"] == profile)])
+    found = newest(every[every["data"].isin([data] if data else every["data"]) & every["profile"].isin([profile] if profile else every["profile"])])
     if found.empty:
         have = "; ".join(sorted({f"{r.data}, {r.profile}" for r in every.itertuples()})) or "none at all"
-        raise NothingToCompare(f"{results}: no complete run of data {data}, profile {profile}. There are: {have}.")
+        raise NothingToCompare(f"{results}: no complete run of data {data or 'any'}, profile {profile or 'any'}. There are: {have}.")
     return found, measurements(found)
+
+
+def elsewhere(results: Path, data: str) -> pd.DataFrame:
+    """The leaderboards of the runs on other faces, one under the other, with data, size and profile in front; empty if there are none."""
+    others = newest(runs(results))
+    others, frames = others[others["data"] != data], []
+    for (name, size, profile), found in others.groupby(["data", "size", "profile"]):
+        board = leaderboard(measurements(found))
+        for at, (column, value) in enumerate({"data": name, "size": size, "profile": profile}.items()):
+            board.insert(at, column, value)
+        frames.append(board)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def over_seeds(values: np.ndarray) -> Value:
@@ -166,15 +178,16 @@ def rank_words(block: pd.DataFrame) -> str:
 
 
 def ledger(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, what was measured, n, verdict, run."""
-    frames = [pd.read_csv(r.folder / "claims.csv").assign(paper=r.paper, run=r.run) for r in found.itertuples() if (r.folder / "claims.csv").exists()]
-    columns = ["paper", "id", "claim", "source", "criterion", "measured", "n", "verdict", "run"]
+    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, the faces, what was measured, n, verdict, run."""
+    decided = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
+    frames = [pd.read_csv(r.folder / "claims.csv").assign(paper=r.paper, run=r.run, faces=f"{r.data}, {r.size} px") for r in decided]
+    columns = ["paper", "id", "claim", "source", "criterion", "faces", "measured", "n", "verdict", "run"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
 def counts(claims: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts per paper."""
-    table = claims.groupby(["paper", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
+    """Verdicts per paper and faces."""
+    table = claims.groupby(["paper", "faces", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
     return table.reset_index().rename_axis(columns=None)
 
 
@@ -215,7 +228,7 @@ def about_others(claims: pd.DataFrame) -> pd.DataFrame:
 def of_paper(claims: pd.DataFrame, paper: str) -> pd.DataFrame:
     """One paper's claims; one line that says so where no run of it is there."""
     mine = claims[claims["paper"] == paper].drop(columns="paper")
-    return mine if len(mine) else pd.DataFrame({"claims": ["no complete run of this paper with these data and this profile"]})
+    return mine if len(mine) else pd.DataFrame({"claims": ["no complete run of this paper"]})
 
 
 def sentence(claims: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import comparison
+from lib import comparison, tables
 from lib.runs import METRIC_COLUMNS
 
 
@@ -43,6 +43,7 @@ def results(tmp_path):
     put(tmp_path, "sagan", 1, success("SaGAN", 0.7, 0.5))
     put(tmp_path, "sagan", 1, success("SaGAN", 0.0, 0.0), finished="2026-01-01")  # an older configuration
     put(tmp_path, "sggan", 0, success("SG-GAN", 1.0, directions=("Smiling +",)) | success("StarGAN", 0.2, directions=("Smiling +",)))
+    put(tmp_path, "bridgegan", 0, success("BridgeGAN (label)", 0.6, 0.8), data="synthetic-balanced", finished="2026-01-03")
     put(tmp_path, "stargan", 0, success("StarGAN", 0.5, 0.5), beside="another")
     put(tmp_path, "diat", 0, success("DIAT", 0.5, 0.5), status="failed")
     return tmp_path
@@ -71,6 +72,15 @@ def test_the_leaderboard_averages_directions_then_seeds(results):
     assert cost.loc[0, "images seen by D"] == "480" and cost.loc[0, "seconds"] == "9" and cost.loc[0, "share of that paper's training"] == "1 %"
 
 
+def test_runs_on_other_faces_have_a_table_of_their_own(results):
+    other = comparison.elsewhere(results, "synthetic")
+    assert other[["data", "size", "profile", "method"]].values.tolist() == [["synthetic-balanced", 32, "cpu", "BridgeGAN (label)"]]
+    assert other["edit_success"].tolist() == [tables.number("edit_success", 0.7)]
+    assert set(comparison.elsewhere(results, "synthetic-balanced")["data"]) == {"synthetic"}
+    everything, _ = comparison.select(results)
+    assert set(everything["paper"]) == {"sagan", "sggan", "bridgegan"}
+
+
 def test_ranks_and_critical_difference(results):
     _, rows = comparison.select(results, "synthetic", "cpu")
     block = comparison.common_block(rows)
@@ -89,7 +99,7 @@ def test_the_ledger_counts_what_the_runs_decided(results):
     claims = comparison.ledger(found)
     assert len(claims) == 6 and comparison.sentence(claims) == "6 claims from 3 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested."
     counts = comparison.counts(claims).set_index("paper")
-    assert counts.loc["sagan"].tolist() == [2, 0, 0, 2] and counts.loc["sggan"].tolist() == [1, 0, 0, 1]
+    assert counts.loc["sagan"].tolist() == ["synthetic, 32 px", 2, 0, 0, 2] and counts.loc["sggan"].tolist() == ["synthetic, 32 px", 1, 0, 0, 1]
     assert set(comparison.about_others(claims)["id"]) == {"H1"}
     assert len(comparison.of_paper(claims, "sggan")) == 2 and "no complete run" in comparison.of_paper(claims, "diat").iloc[0, 0]
 
@@ -97,7 +107,7 @@ def test_the_ledger_counts_what_the_runs_decided(results):
 def test_the_findings_of_the_readme_are_written_between_its_marks(results, tmp_path):
     found = comparison.newest(comparison.runs(results))
     text = comparison.findings(found)
-    assert text.startswith("6 claims from 3 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested.")
+    assert text.startswith("8 claims from 4 runs: 4 reproduced, 0 partly, 0 not reproduced, 4 not tested.")
     assert "| [sggan](reports/sggan-synthetic-cpu-s0-02.html) | synthetic, 32 px | cpu | 0 | 1 % | 1 | 0 | 0 | 1 |" in text
     readme = tmp_path / "README.md"
     start, end = comparison.MARKS
