@@ -124,7 +124,8 @@ DEVIATIONS = (
               "as printed in profile `paper`; `cpu`: 3e-4 and 2e-4, 2e-3 outside the adversarial stage; at unit scale lambda 20 (phi) and 10 (D)",
               "a few hundred updates at 1e-5 move nothing; at unit scale 0.1 leaves a picture that shares nothing with its input",
               "glasses, 150 cycles, one trial each, n = 72, T alone: identity kept 0 % with lambda 0, 89 % (20, phi), 36 % (5, D); 16 channels, "
-              "n = 76, with E, success and identity kept: lambda 10, 220 cycles 86 and 96 %; 10, 320 80 and 99 %; 6, 320 55 and 100 %; 4, 320 72 and 95 %"),  # fmt: skip
+              "n = 76, with E, success and identity kept: lambda 10 (D), 220 cycles 86 and 96 %; 10, 320: 80 and 99 %; 6, 320: 55 and 100 %; "
+              "4, 320: 72 and 95 %"),  # fmt: skip
     Deviation("D13", "Batch norm in adversarial training: not stated",
               "from the end of pre-training on, T's batch norms keep the statistics that they have",
               "T is used with running statistics, which lag behind while it changes on small batches"),  # fmt: skip
