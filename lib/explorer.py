@@ -76,7 +76,8 @@ class Found:
     def label(self) -> str:
         """For a menu: method, data, profile, size, seed, end of the run id, what differs from the profile, whether the code is newer."""
         r = self.record
-        own = f"{short(module_of(self.method))}: {r['data']}, {r['profile']}, {r['size']} pixels, seed {r['seed']} ({r['run_id'][-8:]})"
+        faces = "drawn faces" if r["data"].startswith("synthetic") else r["data"]
+        own = f"{short(module_of(self.method))}: {faces}, {r['size']} pixels, profile {r['profile']}, seed {r['seed']}, run {r['run_id'][-8:]}"
         return own + (f", {differs}" if (differs := _differs(self)) else "") + (", trained with older code" if _older(self) else "")
 
 
@@ -510,9 +511,8 @@ def _owner(run: Found) -> Found:
 
 @lru_cache(8)
 def _at_hand(folder: Path, kind: str, size: int, data: str, wanted: str, width: int) -> judges.Judge | None:
-    for file in sorted(folder.glob(f"{kind}-*.safetensors")):
-        with safe_open(file, "pt") as stored:
-            about = json.loads((stored.metadata() or {}).get("about", "{}"))
+    abouts = {file: json.loads(_about(file).get("about", "{}")) for file in sorted(folder.glob(f"{kind}-*.safetensors"))}
+    for file, about in sorted(abouts.items(), key=lambda item: item[1].get("date", ""), reverse=True):
         if about and (about["size"] != size or about["data"] != data or wanted and about["id"] != wanted):
             continue
         scores = about.get("scores") or (json.loads(file.with_suffix(".json").read_text()) if file.with_suffix(".json").exists() else None)
@@ -580,9 +580,12 @@ def used(model: Model) -> set[str]:
 
 
 def ship(results: Path = RESULTS) -> list[str]:
-    """Write what is committed so that the explorer works in a fresh copy: explorer.safetensors beside every checkpoint of a complete run on drawn
-    faces (the newest of equal configurations; of runs made for a comparison only those with several attributes), and those runs' judges in
-    results/judges/. Returns a sentence for each file written; what is up to date stays. Raises ExplorerError for a file over MAX_BYTES."""
+    """Write what is committed so that the explorer works in a fresh copy. Returns a sentence for each change; what is up to date stays.
+
+    explorer.safetensors beside every checkpoint of a complete run on drawn faces (the newest of equal configurations; of runs made for a comparison
+    only those with several attributes), and those runs' judges in results/judges/, from which the judges of no run are removed. Raises
+    ExplorerError for a file over MAX_BYTES.
+    """
     said, seen = [], set()
     for run in found(results)[0]:
         r = run.record
@@ -604,10 +607,16 @@ def ship(results: Path = RESULTS) -> list[str]:
             file = results / "judges" / f"{judge.kind}-{judge.id}.safetensors" if judge else None
             if file and not file.exists() and judge.id == _owner(run).record.get("judges", {}).get(judge.kind, {}).get("id"):
                 about = {"id": judge.id, "data": r["data"], "size": r["size"], "width": _owner(run).config["config"]["judge_width"]}
+                about["date"] = r.get("finished", "")
                 about["scores"] = json.loads(judge.scores.to_json(orient="records"))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 both = nn.ModuleDict({"body": judge.body, "head": judge.head})
                 said.append(_write(file, {k: v.contiguous() for k, v in both.state_dict().items()}, {"about": json.dumps(about)}))
+    recorded = {j["id"] for run in found(results)[0] for j in run.record.get("judges", {}).values()}
+    for file in (results / "judges").glob("*.safetensors"):
+        if file.stem.rpartition("-")[2] not in recorded:
+            file.unlink()
+            said.append(f"judges/{file.name}: removed, no run was measured with it")
     return said
 
 

@@ -6,8 +6,10 @@ While a picture is computed, ipywidgets keeps only the newest value of a slider:
 
 import atexit
 import base64
+import dataclasses
 import io
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -322,12 +324,13 @@ class Explorer:
             return
         own, judged = self._own(), False
         wanted = {a: s.value for a, s in self.sliders.items() if a in self.left.names or self.right and a in self.right.names}
-        wanted = {a: t for a, t in wanted.items() if a not in own or t != own[a]}
+        wanted = {a: t for a, t in wanted.items() if t != own.get(a, 0)}
+        face = self.face if self.face.labels is not None or not own else dataclasses.replace(self.face, labels=own)
         results = []
         for model, way in ((self.left, self.way), (self.right, self.other_way)):
             if model:
                 attribute, identity = explorer.judges_of(model.found)
-                shown = explorer.edit(model, self.face, wanted, way.value, self.reference.value, attribute)
+                shown = explorer.edit(model, face, wanted, way.value, self.reference.value)
                 results.append((model, shown, explorer.verdict(attribute, identity, shown) if attribute else None))
                 judged = judged or attribute is not None
         self.results, self.frames = results, self.frames + 1
@@ -381,8 +384,7 @@ class Explorer:
         if not self.left:
             raise ExplorerError("There is nothing to copy yet.")
         lines = ["from lib import explorer", "", f"face = {self.face.code}"]
-        for model, shown, said in self.results:
-            way = self.way if model is self.left else self.other_way
+        for (model, shown, said), way in zip(self.results, (self.way, self.other_way), strict=False):
             more = f", mode={way.value!r}" if way.value else ""
             more += f", reference={self.reference.value}" if self.reference.value and way.value in model.referenced else ""
             more += ", judge=explorer.judges_of(model.found)[0]" if self.face.labels is None and said else ""
@@ -414,8 +416,8 @@ class Explorer:
         self.train_row.layout.display = ""
         self.step.value = escape(what)
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        atexit.register(process.terminate)
-        self.stop.on_click(lambda _: process.terminate())
+        atexit.register(process.send_signal, signal.SIGINT)  # what lib.run and its kernel stop at, and go on from
+        self.stop.on_click(lambda _: process.send_signal(signal.SIGINT))
         thread = threading.Thread(target=self._follow, args=(process, what, ready, then), daemon=True)
         thread.start()
 
