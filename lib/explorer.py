@@ -81,14 +81,24 @@ class Found:
         return own + (f", {differs}" if (differs := _differs(self)) else "") + (", trained with older code" if _older(self) else "")
 
 
+def plays(method: str) -> bool:
+    """Whether lib.papers or lib.baselines has a module of that name that edits attributes."""
+    return _module(method) is not None
+
+
 def module_of(method: str) -> ModuleType:
     """lib.papers.<method> or lib.baselines.<method>. Raises ExplorerError if there is none that edits attributes."""
+    if (module := _module(method)) is None:
+        raise ExplorerError(f"{method}: no method of this study edits attributes under that name.")
+    return module
+
+
+def _module(method: str) -> ModuleType | None:
     for package in ("papers", "baselines"):
         if (ROOT / "lib" / package / f"{method}.py").is_file():
             module = importlib.import_module(f"lib.{package}.{method}")
-            if hasattr(module, "editor"):
-                return module
-    raise ExplorerError(f"{method}: no method of this study edits attributes under that name.")
+            return module if hasattr(module, "editor") else None
+    return None
 
 
 def short(module: ModuleType) -> str:
@@ -136,7 +146,8 @@ def _found(folder: Path) -> Found | None:
     try:
         record, config = (json.loads((folder / name).read_text()) for name in ("run.json", "config.json"))
         run = Found(folder, file, record, config)
-        module_of(run.method)
+        if not plays(run.method):  # a network of features, a filler of holes
+            return None
         config_of(run)
         run.label  # noqa: B018  a record without what the menu says is no record
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -188,8 +199,8 @@ def best(runs: list[Found]) -> list[Found]:
 
 
 def of_study(runs: list[Found], data: str, profile: str) -> list[Found]:
-    """The runs of one data set and profile."""
-    return [run for run in runs if (run.record["data"], run.record["profile"]) == (data, profile)]
+    """The runs of one profile on a data set or, for "synthetic", on its other versions ("synthetic-balanced") too."""
+    return [run for run in runs if run.record["data"].startswith(data) and run.record["profile"] == profile]
 
 
 @dataclass(eq=False)
