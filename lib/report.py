@@ -42,6 +42,7 @@ SUMMARIES = {  # pages that only read results/
     "comparison": "The five papers side by side",
     "claims": "Every claim of the five papers",
     "explorer": "Faces to play with",
+    "speed": "How fast it is",
 }
 PAPERS = {  # in the order of the notebooks; key -> (title, citation)
     "atigan": (

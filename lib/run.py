@@ -1,5 +1,5 @@
 """Run a notebook and make its report: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`,
-`python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`.
+`python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`, `python -m lib.run speed`.
 
 Adds to papermill what it lacks: unknown and mistyped parameters are refused, the data are read and checked before a kernel starts, a failed
 run says why and leaves no report. Exit codes: 0 complete, 1 the run failed, 2 bad parameters or data, 130 interrupted.
@@ -17,7 +17,7 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import comparison, data_views, explorer, metrics, report, runs
+from lib import comparison, data_views, explorer, metrics, report, runs, speed
 from lib.data import DataError, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
@@ -102,13 +102,16 @@ def show_data(values: dict, reports: Path) -> int:
 def show_summary(name: str, values: dict, reports: Path) -> int:
     """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. `claims` also
     writes the README's table of findings. Returns the exit code."""
-    found, _ = comparison.select(runs.ROOT / "results", values["data"], values["profile"])
+    if name == "speed":
+        facts = speed.facts()
+    else:
+        found, _ = comparison.select(runs.ROOT / "results", values["data"], values["profile"])
+        facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
     folder = runs.ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(name, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder)})
     if failure:
         return failed(name, folder, failure)
-    facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
     print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
     if name == "claims" and reports == REPORTS:
         comparison.into_readme(comparison.findings(comparison.newest(comparison.runs(runs.ROOT / "results"))), runs.ROOT / "README.md")
