@@ -40,6 +40,8 @@ def untrained(root: Path, method: str, size: int, profile: str = "cpu", run_id: 
     cfg = dataclasses.replace(module.PROFILES[profile](), size=size)
     torch.manual_seed(len(method))
     nets = {stage.model: module.build(cfg) for stage in module.stages(cfg)}
+    for value in weights(nets).values():  # as they start, some hardly change a picture
+        value.mul_(2)
     folder = root / method / run_id
     folder.mkdir(parents=True)
     file = folder / "checkpoint.safetensors"
