@@ -593,9 +593,9 @@ def used(model: Model) -> set[str]:
 def ship(results: Path = RESULTS) -> list[str]:
     """Write what is committed so that the explorer works in a fresh copy. Returns a sentence for each change; what is up to date stays.
 
-    explorer.safetensors beside every checkpoint of a complete run on drawn faces (the newest of equal configurations; of runs made for a comparison
-    only other methods' with several attributes, no ablations), and those runs' judges in results/judges/, from which the judges of no run are removed. Raises
-    ExplorerError for a file over MAX_BYTES.
+    explorer.safetensors beside every checkpoint of a complete run on drawn faces (the newest of equal configurations; of runs made for a
+    comparison only other methods' with several attributes, no ablations), and those runs' judges in results/judges/, from which the judges of no
+    run are removed. Raises ExplorerError for a file over MAX_BYTES.
     """
     said, seen = [], set()
     for run in found(results)[0]:
