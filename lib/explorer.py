@@ -524,7 +524,7 @@ def _owner(run: Found) -> Found:
 def _at_hand(folder: Path, kind: str, size: int, data: str, wanted: str, width: int) -> judges.Judge | None:
     abouts = {file: json.loads(_about(file).get("about", "{}")) for file in sorted(folder.glob(f"{kind}-*.safetensors"))}
     for file, about in sorted(abouts.items(), key=lambda item: item[1].get("date", ""), reverse=True):
-        if about and (about["size"] != size or about["data"] != data or wanted and about["id"] != wanted):
+        if about and (about["size"] != size or (about["id"] != wanted if wanted else about["data"] != data)):
             continue
         scores = about.get("scores") or (json.loads(file.with_suffix(".json").read_text()) if file.with_suffix(".json").exists() else None)
         if not scores or not about and not wanted:  # in the cache the wanted one is known by its hash alone
