@@ -28,7 +28,7 @@ def snakemake(tmp_path, *args, **config):
 
 def test_the_graph_holds_every_paper_seed_and_summary_once(tmp_path):
     code, jobs, text = snakemake(tmp_path, "-n", seeds=[0, 1])
-    assert code == 0 and jobs == {"study": 1, "data": 1, "paper": 2, "summary": 2}, text
+    assert code == 0 and jobs == {"study": 1, "data": 1, "paper": 2, "summary": 3}, text
     every = snakemake(tmp_path, "-n", papers=list(run.PAPERS))[1]
     assert every["paper"] == len(run.PAPERS)
     defaults = re.search(r"^papers: \[(.*)\]", (ROOT / "study.yaml").read_text(), re.MULTILINE)[1].split(", ")
@@ -38,13 +38,13 @@ def test_the_graph_holds_every_paper_seed_and_summary_once(tmp_path):
 def test_only_what_a_change_concerns_is_run_again(tmp_path):
     stamps = tmp_path / "results" / ".done"
     stamps.mkdir(parents=True)
-    for name in ("data", "sagan-s0", "comparison", "claims"):
+    for name in ("data", "sagan-s0", "comparison", "claims", "explorer"):
         (stamps / name).touch()
     assert snakemake(tmp_path, "--touch")[0] == 0
     assert snakemake(tmp_path, "-n")[1] == {}
-    for name in ("sagan-s0", "comparison", "claims"):  # as after a failure
+    for name in ("sagan-s0", "comparison", "claims", "explorer"):  # as after a failure
         (stamps / name).unlink()
-    assert snakemake(tmp_path, "-n")[1] == {"study": 1, "paper": 1, "summary": 2}
+    assert snakemake(tmp_path, "-n")[1] == {"study": 1, "paper": 1, "summary": 3}
 
 
 def test_a_job_depends_on_what_its_notebook_imports():

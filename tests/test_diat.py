@@ -11,7 +11,7 @@ from ledger import equation
 from safetensors.torch import save_file
 from torch import nn
 
-from lib import engine, landmarks, phi, runs, synthetic
+from lib import engine, landmarks, phi, runs, step, synthetic
 from lib.data import DataError
 from lib.data.celeba import read_folder
 from lib.papers import diat
@@ -305,7 +305,7 @@ def test_each_step_trains_its_own_network():
     for name, loss in (("D", diat.d_loss), ("T", diat.t_loss), ("E_local", diat.e_local_loss)):
         nets, cfg = model("DIAT", lambda_phi=1.0)
         modules = engine.networks(nets)
-        engine._freeze(modules, (name,))
+        step._freeze(modules, (name,))
         before = {k: [p.clone() for p in m.parameters()] for k, m in modules.items()}
         optimiser = torch.optim.Adam(modules[name].parameters(), lr=0.01)
         loss(nets, batch(4, planes=torch.ones(4, 1, 32, 32)), cfg)[0].backward()

@@ -16,9 +16,9 @@ from lib.papers import atigan, bridgegan, sagan
 from lib.step import CallAgain, Captured, Eager
 
 CASES = {
-    "sagan": (sagan, {"attribute": "Eyeglasses", "g_steps": 6, "lr_decay": 0.5}),
+    "sagan": (sagan, {"attribute": "Eyeglasses", "g_steps": 6}),
     "atigan": (atigan, {"n_iter": 10, "n_gen": 2, "th_disc": 0.5, "ablations": False}),
-    "bridgegan": (bridgegan, {"g_steps": 5}),
+    "bridgegan": (bridgegan, {"g_steps": 5, "lr_decay": 0.5}),
     "stargan": (stargan, {"g_steps": 5, "n_critic": 2}),
 }
 
