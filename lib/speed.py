@@ -126,6 +126,13 @@ def memory(folder: Path = FOLDER) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------- figures
 
 
+def not_measured() -> Figure:
+    """What stands for a figure whose benchmark has left no file."""
+    figure = Figure(figsize=(7.2, 0.6))
+    figure.text(0.01, 0.5, "not measured yet", va="center")
+    return figure
+
+
 def ratio_figure(folder: Path = FOLDER) -> Figure:
     """How many times faster, as medians with ranges: training cycles and the gradient penalty alone; 1 is the plain loop."""
     rows = []
@@ -133,6 +140,8 @@ def ratio_figure(folder: Path = FOLDER) -> Figure:
         for e in entries(name, folder):
             label = f"{e['paper']}, {e['size']} px, batch {e['batch']}" + ("" if e["profile"] == "paper" else f", {e['profile']}")
             rows.append({"label": label, "what": what} | e["ratio"][clock(e)])
+    if not rows:
+        return not_measured()
     frame = pd.DataFrame(rows).sort_values(["what", "median"], ascending=[False, True]).reset_index(drop=True)
     figure = Figure(figsize=(7.2, 1.2 + 0.3 * len(frame)), layout="constrained")
     axis, colors = figure.subplots(), dict(zip(("training cycle", "gradient penalty"), sns.color_palette("colorblind"), strict=False))
@@ -154,6 +163,8 @@ def inference_figure(folder: Path = FOLDER) -> Figure:
             for way, value in ways.items():
                 label = f"{e['paper']}, {e['size']} px" + ("" if way == "plain" else f", {way}")
                 rows.append({"label": label, "batch": batch, "ms": value[clock(e)]["median"]})
+    if not rows:
+        return not_measured()
     frame = pd.DataFrame(rows).sort_values("ms")
     figure = Figure(figsize=(7.2, 1.2 + 0.3 * frame["label"].nunique()), layout="constrained")
     axis = figure.subplots()

@@ -138,6 +138,13 @@ def test_tables_believe_the_processor_on_a_processor_and_the_clock_on_a_gpu(meas
         assert figure.axes[0].get_xlabel()
 
 
+def test_a_benchmark_without_a_file_leaves_a_figure_that_says_so(measured):
+    (measured / "infer.json").unlink()
+    (said,) = speed.inference_figure(measured).texts
+    assert said.get_text() == "not measured yet" and len(speed.inference(measured)) == 0
+    assert not speed.ratio_figure(measured).texts  # the others stay
+
+
 def test_without_measurements_the_page_says_how_to_make_some(tmp_path, monkeypatch, capsys):
     with pytest.raises(NothingToCompare, match="python -m benchmarks train"):
         speed.entries("train", tmp_path)
