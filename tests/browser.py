@@ -56,6 +56,7 @@ def open_page(path: Path | str, *, chromium=None, width: int = 1280, height: int
     context = chromium.new_context(viewport={"width": width, "height": height}, java_script_enabled=scripts, color_scheme="dark" if dark else "light")
     try:
         opened = Opened(context.new_page())
+        opened.page.set_default_navigation_timeout(120_000)  # a server that runs a notebook first, on a busy machine
 
         def gate(route):
             if allowed(route.request.url):
