@@ -89,7 +89,7 @@ WATCH = """() => new Promise(done => {
   const press = () => {
     if (!left--) return done(times);
     began = performance.now();
-    knob.dispatchEvent(new KeyboardEvent('keydown', { key: left % 2 ? 'ArrowLeft' : 'ArrowRight', bubbles: true, cancelable: true }));
+    knob.dispatchEvent(new KeyboardEvent('keydown', { key: left % 2 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true }));
   };
   look(); press();
 })"""
@@ -105,7 +105,7 @@ DRAG = """() => new Promise(done => {
   look();
   const began = performance.now();
   const timer = setInterval(() => {
-    knob.dispatchEvent(new KeyboardEvent('keydown', { key: presses < 18 ? 'ArrowLeft' : 'ArrowRight', bubbles: true, cancelable: true }));
+    knob.dispatchEvent(new KeyboardEvent('keydown', { key: presses % 18 < 9 ? 'ArrowLeft' : 'ArrowRight', bubbles: true, cancelable: true }));
     if (++presses === 36) {
       clearInterval(timer); const end = performance.now();
       setTimeout(() => done({ presses, pictures: seen.size, seconds: (end - began) / 1000, late_ms: last - end }), 3000);
@@ -151,6 +151,11 @@ def in_a_browser(cache: Path) -> dict:
             page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
             page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
             page.locator(".study-edited img").wait_for()
+            knob = page.locator(".study-sliders [role=slider]").first
+            for _ in range(2):  # to the middle, where either key moves it
+                knob.focus()
+                knob.press("PageUp")
+            page.locator(".study-method").get_by_text("0.50").first.wait_for()
             page.evaluate(WATCH)  # to warm up
             times, drag = page.evaluate(WATCH), page.evaluate(DRAG)
             browser.close()

@@ -104,7 +104,7 @@ def _module(method: str) -> ModuleType | None:
 def short(module: ModuleType) -> str:
     """The method's short name: what its title has in brackets, or before its colon."""
     title = module.TITLE
-    return title[title.rindex("(") + 1 : -1] if title.endswith(")") else title.split(":")[0]
+    return title[title.rindex("(") + 1 : -1].split(",")[0] if title.endswith(")") else title.split(":")[0]
 
 
 def _differs(found: Found) -> str:
@@ -125,7 +125,7 @@ def places() -> tuple[Path, Path]:
 
 def found(*roots: Path) -> tuple[list[Found], list[str]]:
     """All runs on faces under `roots` (default: `places`) that have weights, papers' own runs before those made for a comparison,
-    drawn faces before others, newest first; and sentences about folders that look like runs but cannot be used."""
+    drawn faces before others, by method, newest first; and sentences about folders that look like runs but cannot be used."""
     runs, problems = [], []
     for file in sorted(path for root in roots or places() for path in root.glob("*/*/run.json")):
         try:
@@ -136,7 +136,7 @@ def found(*roots: Path) -> tuple[list[Found], list[str]]:
         if run and set(names_of(run)) & set(synthetic.ATTRIBUTES):  # a model of animals edits none of them
             runs.append(run)
     newest = sorted(runs, key=lambda r: r.record.get("started", ""), reverse=True)
-    return sorted(newest, key=lambda r: ("beside" in r.record, not r.record["publishable"])), problems
+    return sorted(newest, key=lambda r: ("beside" in r.record, not r.record["publishable"], r.method)), problems
 
 
 def _found(folder: Path) -> Found | None:

@@ -34,6 +34,7 @@ from lib.params import ParameterError
 from lib.provenance import ROOT
 
 NONE = "none"
+START = "sagan"  # what is shown first, where it is there: a method that predicts a mask as well
 SOURCES = (("a drawn face", "drawn"), ("a face of a data set", "set"), ("your own photo", "photo"))
 EXPLAINED = {
     "input": "the face before", "edited": "after the edit", "mask": "white: where the method lets itself change the picture",
@@ -197,7 +198,8 @@ class Explorer:
         missing = [p.stem for p in sorted((ROOT / "lib" / "papers").glob("*.py")) if p.stem != "__init__" and p.stem not in trained]
         before, beside = (m.found.name if m and m.found.name in self.runs else None for m in (self.left, self.right))
         options = options or [("no trained method yet", NONE)]
-        self._silently(self.method, options=options, value=before or options[0][1])
+        first = next((run.name for run in runs if run.method == START), options[0][1])
+        self._silently(self.method, options=options, value=before or first)
         self._silently(self.other, options=[("nothing", NONE), *options], value=beside or NONE)
         self._silently(self.untrained, options=[(explorer.short(explorer.module_of(p)), p) for p in missing], value=missing[0] if missing else None)
         self.train_row.layout.display = "" if missing else "none"
@@ -522,10 +524,11 @@ def frames(model: Model, steps: int = 9, side: int = 5) -> list[HTML]:
     chosen, out = two_of(model), []
     for a in chosen:
         faces = [face for label in (0, 1) for face in _with(a, label, 2)]
-        grid = [[_edited(model, face, {a: t}) for t in np.linspace(0, 1, steps)] for face in faces]
-        title = f"{model.title}: {a.replace('_', ' ')}, from without (0) to with (1)"
+        before = [explorer.panels(explorer.edit(model, face, {}))["input"] for face in faces]
+        grid = [[x, *(_edited(model, face, {a: t}) for t in np.linspace(0, 1, steps))] for x, face in zip(before, faces, strict=True)]
+        title = f"{model.title}: {a.replace('_', ' ')}, the input, then from without (0) to with (1)"
         alt = f"Four drawn faces, the last two with {a.replace('_', ' ')}, edited by {model.title} at {steps} values from without to with it"
-        out.append(widgets.slider(np.array(grid), [f"{t:.3g}" for t in np.linspace(0, 1, steps)], title, alt))
+        out.append(widgets.slider(np.array(grid), ["input", *(f"{t:.3g}" for t in np.linspace(0, 1, steps))], title, alt))
     if len(chosen) == 2:
         across, down = chosen
         ends, face = np.linspace(0, 1, side), _with(across, 0, 1)[0]
