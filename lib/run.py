@@ -11,14 +11,16 @@ import json
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
 from lib import comparison, data_views, explorer, metrics, report, runs, speed
-from lib.data import DataError, load, make_split
+from lib.data import DataError, FaceSet, Split, load, make_split
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
 REPORTS = runs.ROOT / "reports"
@@ -134,19 +136,39 @@ def show_explorer(name: str, values: dict, reports: Path) -> int:
     return 0
 
 
-def execute(paper: str, values: dict, reports: Path) -> int:
-    """Check, run, report. Returns the exit code."""
+@dataclass(frozen=True)
+class Job:
+    """What a paper's parameters come to."""
+
+    paper: ModuleType
+    cfg: object
+    faces: FaceSet
+    split: Split
+
+    def start(self, values: dict) -> dict:
+        """What `runs.start` is given, save the device."""
+        return vars(self) | {name: values[name] for name in ("profile", "seed", "run_dir", "force", "with_images")}
+
+
+def prepare(paper: str, values: dict) -> Job:
+    """Check the values and read the data. Raises ParameterError or DataError."""
     module = importlib.import_module(f"lib.papers.{paper}")
     runs.check_device(values["device"], values["seed"])
     cfg = configure(module, values["profile"], {k: v for k, v in values.items() if k in module.Config.__annotations__} | values["overrides"])
     faces = load(values["data"], cfg.size, n=cfg.faces)
     split = make_split(faces, cfg.split)
-    what = runs.identity(module, cfg, faces, split, values["profile"], values["seed"], values["device"])
-    folder = Path(values["run_dir"]).resolve() if values["run_dir"] else runs.folder_of(what, cfg.scratch)
-    runs.check(folder, what, values["force"])
     for stage in module.stages(cfg):
         for attribute in stage.attributes:
             metrics.require_test_faces(faces, split, attribute)
+    return Job(module, cfg, faces, split)
+
+
+def execute(paper: str, values: dict, reports: Path) -> int:
+    """Check, run, report. Returns the exit code."""
+    job = prepare(paper, values)
+    what = runs.identity(job.paper, job.cfg, job.faces, job.split, values["profile"], values["seed"], values["device"])
+    folder = Path(values["run_dir"]).resolve() if values["run_dir"] else runs.folder_of(what, job.cfg.scratch)
+    runs.check(folder, what, values["force"])
     print(f"{paper}: {folder}", flush=True)
     values = values | {"run_dir": str(folder)}
     failure = run_notebook(paper, folder / "notebook.ipynb", values)
