@@ -36,7 +36,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
-from lib import engine, runs
+from lib import engine
 from lib.data import Batch, DataError, FaceSet, Split
 from lib.params import ParameterError, require
 from lib.step import SWITCH
@@ -178,7 +178,8 @@ def own_device(device: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line, in each process that torchrun starts. Exit codes as those of `python -m lib.run`."""
-    from lib import run as command  # it imports much that a training does not need
+    from lib import run as command  # these import much that a training does not need
+    from lib import runs
 
     parser = argparse.ArgumentParser(prog="torchrun --nproc_per_node=N -m lib.parallel", description="Train a paper's run with several processes.")
     parser.add_argument("paper", choices=command.PAPERS)
