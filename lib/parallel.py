@@ -196,6 +196,8 @@ def main(argv: list[str] | None = None) -> int:
         values = command.parameters(args.paper, [tuple(p) for p in args.p])
         device = own_device(values["device"])
         job = command.prepare(args.paper, values)
+        whole = "a paper whose networks its Config alone describes (this one's notebook builds them on others that it trains first)"
+        require(not hasattr(job.paper, "using"), "paper", args.paper, whole)
         check_shares(job.paper.stages(job.cfg), int(os.environ["WORLD_SIZE"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if device != "cpu" else "gloo", timeout=PATIENCE)
         run = runs.start(**job.start(values), device=device) if first else Follower(Path(followed.name), device, values["seed"])

@@ -178,7 +178,12 @@ def execute(paper: str, values: dict, reports: Path) -> int:
         if INTERRUPTED in reason:
             print(f"interrupted; the same command (without force) goes on from {folder}", file=sys.stderr)
             return 130
-        runs.fail(folder, reason)
+        if runs.REMEDY not in reason and any(words in reason for words in runs.UNWRITTEN):
+            reason = f"{reason.rstrip('.')}. {folder}: a file there could not be written. {runs.REMEDY}"
+        try:
+            runs.fail(folder, reason)
+        except runs.RunError as error:  # the record cannot be written either, and says that the run is still running
+            reason += f" {error}"
         return failed(paper, folder, reason)
     print(make_report(folder, record, values["with_images"], reports))
     return 0
@@ -223,6 +228,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ParameterError, DataError, runs.RunError, comparison.NothingToCompare, explorer.ExplorerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of what is written outside the run folder: pages, figures of summaries
+        print(f"error: {error}. {runs.REMEDY}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

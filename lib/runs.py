@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from types import ModuleType
 import matplotlib.figure
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lib.claims import verdicts
@@ -27,6 +29,11 @@ from lib.provenance import ROOT, sources
 
 RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
 METRIC_COLUMNS = ["table", "row", "column", "metric", "value", "ci_low", "ci_high", "n", "protocol", "paper_value"]
+
+
+REMEDY = "What was there before is kept whole. Free space there or make it writable, or choose another run_dir; the same command goes on."
+# how an error says that a file could not be written: the system's words, and those of torch.save, which has its own
+UNWRITTEN = ("No space left", "Disk quota", "File too large", "Read-only file system", "PytorchStreamWriter", "inline_container")
 
 
 class RunError(RuntimeError):
@@ -96,13 +103,25 @@ def _lines(path: str) -> list[str]:
         return []
 
 
+def keep(path: Path, write: Callable[[Path], None]) -> None:
+    """`save_atomically`, which leaves the old file where the new one cannot be written whole. Raises RunError that says so."""
+    try:
+        save_atomically(path, write)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: {getattr(error, 'strerror', None) or error}. {REMEDY}") from None
+
+
 def write_json(path: Path, value: dict) -> None:
-    save_atomically(path, lambda p: p.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"))
+    keep(path, lambda p: p.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"))
 
 
 def fail(folder: Path, reason: str) -> None:
-    """Mark the run in `folder` failed, with the reason, unless it already says how it ended."""
+    """Mark the run in `folder` failed, with the reason, unless it already says how it ended or another process is working on it."""
     file = folder / "run.json"
+    try:
+        _require_free(folder)
+    except RunError:
+        return
     if file.exists():
         record = json.loads(file.read_text())
         if record["status"] == "running":
@@ -140,7 +159,7 @@ class Run:
     def training_done(self, weights: dict, report: dict) -> None:
         """Store the final weights and what training cost; the resume file goes."""
         file = self.folder / "checkpoint.safetensors"
-        save_atomically(file, lambda p: save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, p))
+        keep(file, lambda p: save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, p))
         seen = pd.DataFrame([stage["images_seen"] for stage in report.values()]).sum()
         self.update(
             stages=report,
@@ -156,7 +175,7 @@ class Run:
         """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a frame."""
         frame = pd.DataFrame(rows, columns=METRIC_COLUMNS)
         self.metrics += frame.to_dict("records")
-        save_atomically(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))
+        keep(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))
         return frame
 
     def frame(self) -> pd.DataFrame:
@@ -166,7 +185,7 @@ class Run:
     def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write tables/<name>.csv and return the frame."""
         (self.folder / "tables").mkdir(exist_ok=True)
-        save_atomically(self.folder / "tables" / f"{name}.csv", lambda p: frame.to_csv(p, index=False, float_format="%.6g"))
+        keep(self.folder / "tables" / f"{name}.csv", lambda p: frame.to_csv(p, index=False, float_format="%.6g"))
         return frame
 
     def figure(self, figure: matplotlib.figure.Figure, name: str, faces: bool) -> None:
@@ -178,7 +197,7 @@ class Run:
     def claims(self, claims) -> pd.DataFrame:
         """Decide the claims from the metrics so far, write claims.csv, and return the frame."""
         frame = verdicts(claims, self.frame())
-        save_atomically(self.folder / "claims.csv", lambda p: frame.to_csv(p, index=False))
+        keep(self.folder / "claims.csv", lambda p: frame.to_csv(p, index=False))
         return frame
 
     def fail(self, reason: str) -> None:
@@ -198,7 +217,7 @@ def keep_figure(figure: matplotlib.figure.Figure, name: str, faces: bool, show: 
         return
     folder.mkdir(parents=True, exist_ok=True)
     about = {"Software": None, "Faces": "yes" if faces else "no"}
-    save_atomically(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
+    keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
 
 
 def _sha256(file: Path) -> str:
@@ -210,10 +229,13 @@ _LOCKS: dict[Path, object] = {}
 
 
 def _lock(folder: Path):
-    """Hold folder/lock for the life of this process. Raises RunError if another process holds it."""
+    """Hold folder/lock for the life of this process. Raises RunError if another process holds it, or if it cannot be written."""
     if folder in _LOCKS:
         return _LOCKS[folder]
-    handle = open(folder / "lock", "w")  # noqa: SIM115  held open on purpose
+    try:
+        handle = open(folder / "lock", "w")  # noqa: SIM115  held open on purpose
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another with run_dir.") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -221,6 +243,14 @@ def _lock(folder: Path):
         raise RunError(f"{folder}: another process is working on this run. Wait for it or stop it.") from None
     _LOCKS[folder] = handle
     return handle
+
+
+def _require_free(folder: Path) -> None:
+    """Raise RunError if another process holds the folder, or if it cannot be written."""
+    held = folder in _LOCKS
+    _lock(folder)
+    if not held:
+        release(folder)
 
 
 def release(folder: Path) -> None:
@@ -250,13 +280,9 @@ def check(folder: Path, what: dict, force: bool) -> None:
     """Raise RunError if the folder cannot be written, is in use by another process, or (unless force) holds another configuration."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lock").touch()
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another with run_dir.") from None
-    held = folder in _LOCKS
-    _lock(folder)
-    if not held:
-        release(folder)
+    _require_free(folder)
     if (folder / "config.json").exists() and not force:
         changed = differences(json.loads((folder / "config.json").read_text()), what)
         if changed:

@@ -74,8 +74,10 @@ def test_batches_that_cannot_be_shared_out_are_refused(monkeypatch, capsys):
         parallel.check_shares([stage], 8)
     for name, value in {"RANK": "0", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert parallel.main(["sagan", "-p", "profile", "smoke"]) == 2
+    assert parallel.main(["sagan", "-p", "profile", "smoke", "-p", "data", "synthetic-balanced"]) == 2
     assert "error: processes = 3: it must be a number of processes that divides every batch" in capsys.readouterr().err
+    assert parallel.main(["diat", "-p", "profile", "smoke", "-p", "data", "synthetic-balanced"]) == 2
+    assert "paper = 'diat': it must be a paper whose networks its Config alone describes" in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert parallel.own_device("cpu") == "cpu"
     with pytest.raises(ParameterError, match="processes = 3: it must be at most the number of GPUs of this machine, 2"):
