@@ -1,11 +1,18 @@
-"""The study's graph: what belongs to it, what a change reruns, and that a cluster would take it. Nothing is trained here."""
+"""The study's graph: what belongs to it, what a change reruns, what a job runs, and that a cluster would take it. Nothing is trained here
+unless STUDY_SLOW is set."""
 
 import importlib.util
 import json
+import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
+import pandas as pd
 import pytest
 
 from lib import run
@@ -53,6 +60,66 @@ def test_a_job_depends_on_what_its_notebook_imports():
     assert not {"lib/papers/diat.py", "lib/report.py"} & sagan.keys()
     claims = of_notebook(ROOT / "notebooks" / "91_claims.ipynb")
     assert "lib/comparison.py" in claims and "lib/papers/sagan.py" not in claims
+
+
+def test_a_job_is_the_command_that_a_reader_would_type(tmp_path, monkeypatch):
+    more = {"bridgegan": {"data": "synthetic-balanced"}, "sagan": {"attribute": "Eyeglasses,Smiling", "overrides": {"g_steps": 5, "lr": 1e-4}}}
+    code, _, text = snakemake(tmp_path, "-n", "-p", papers=["sagan", "bridgegan"], seeds=[0, 2], profile="smoke", parameters=more)
+    assert code == 0, text
+    jobs = [shlex.split(words) for words in re.findall(r" -m lib\.run ((?:sagan|bridgegan) .*) 2>&1", text)]
+    assert len(jobs) == 4
+    asked = []
+    monkeypatch.setattr(run, "execute", lambda paper, values, reports: asked.append((paper, values, reports)))
+
+    def both(job: list[str], paper: str, *typed: str) -> None:
+        run.main(job)
+        run.main([paper, "-p", "profile", "smoke", *typed])
+        assert asked[-1] == asked[-2]
+
+    for seed in ("0", "2"):
+        (mine,) = [j for j in jobs if j[0] == "sagan" and j[j.index("seed") + 1] == seed]
+        extra = ("-p", "overrides", '{"g_steps": 5, "lr": 0.0001}')
+        both(mine, "sagan", "-p", "seed", seed, "-p", "attribute", "Eyeglasses,Smiling", *extra)
+        assert asked[-1][1]["overrides"] == {"g_steps": 5, "lr": 1e-4} and asked[-1][1]["seed"] == int(seed)
+        (mine,) = [j for j in jobs if j[0] == "bridgegan" and j[j.index("seed") + 1] == seed]
+        both(mine, "bridgegan", "-p", "seed", seed, "-p", "data", "synthetic-balanced")
+
+
+@pytest.mark.skipif(not os.environ.get("STUDY_SLOW"), reason="two whole runs and a half, minutes: set STUDY_SLOW=1")
+def test_a_run_killed_on_the_command_line_and_ended_by_the_graph_measures_what_a_whole_one_does(tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("lib", "notebooks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "results" / ".done").mkdir(parents=True)
+    for name in ("Snakefile", "study.yaml", "pyproject.toml", "results/paper_values.csv"):
+        shutil.copy(ROOT / name, copy / name)
+    (copy / "results" / ".done" / "data").touch()
+    given = {"data": "synthetic-balanced", "profile": "smoke", "attribute": "Eyeglasses", "g_steps": "40"}
+    here = {"cwd": copy, "env": os.environ | {"PYTHONPATH": str(copy)}, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+
+    def command(folder):
+        options = [text for item in (given | {"run_dir": str(folder)}).items() for text in ("-p", *item)]
+        return [sys.executable, "-m", "lib.run", "sagan", *options]
+
+    assert subprocess.run(command(tmp_path / "whole"), **here).returncode == 0
+    process = subprocess.Popen(command(tmp_path / "killed"), **here)
+    while process.poll() is None and not (tmp_path / "killed" / "history.csv").exists():  # trained, or half-way
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "metrics.csv").exists(), "it was killed too late to test anything"
+    study = {"papers": ["sagan"], "data": given["data"], "profile": "smoke"}
+    study["parameters"] = {"sagan": {"attribute": given["attribute"], "overrides": {"g_steps": 40}, "run_dir": str(tmp_path / "killed")}}
+    (copy / "mine.json").write_text(json.dumps(study))
+    graph = [sys.executable, "-m", "snakemake", "-c1", "--nolock", "--configfile", "mine.json", "--", "results/.done/sagan-s0"]
+    assert subprocess.run(graph, **here).returncode == 0
+    found = [pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "killed")]
+    timed = ("train_seconds", "iterations_per_second", "ms_per_image")
+    whole, killed = (f[~f["metric"].isin(timed)].reset_index(drop=True) for f in found)
+    assert len(whole) > 100
+    pd.testing.assert_frame_equal(whole, killed, check_exact=True)
+    for name in ("history.csv", "config.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_slurm_would_take_the_graph(tmp_path):
