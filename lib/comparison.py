@@ -2,8 +2,12 @@
 
 A `method` is a name in the column `column` of metrics.csv, together with the paper in whose run it was measured: StarGAN in SaGAN's run and
 StarGAN in BridgeGAN's run were trained differently and are two lines.
+
+Seeds are put together only where nothing else differs: configuration, data and source files. Then means over them have an interval between them,
+and a claim is decided over all of them.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -28,8 +32,8 @@ class NothingToCompare(RuntimeError):
 
 
 def runs(results: Path) -> pd.DataFrame:
-    """Every complete run that stands for itself (not those trained beside one): paper, run, data, profile, seed, size, share of the paper's
-    training, seconds, attribute judge's hash, hardware, date, folder."""
+    """Every complete run that stands for itself (not those trained beside one): paper, run, data, profile, seed, configuration (a hash of all
+    that decides what is trained but the seed), size, share of the paper's training, seconds, attribute judge's hash, hardware, date, folder."""
     rows = []
     for file in sorted(results.glob("*/*/run.json")):
         r = json.loads(file.read_text())
@@ -37,19 +41,40 @@ def runs(results: Path) -> pd.DataFrame:
             continue
         rows.append(
             {
-                "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"], "size": r["size"],
+                "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"],
+                "configuration": _configuration(file.parent / "config.json", r["run_id"]), "size": r["size"],
                 "share": r["share_of_paper"], "seconds": r["seconds"], "judge": r["judges"]["attribute"]["id"],
                 "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"],
                 "date": r["finished"][:10], "finished": r["finished"], "folder": file.parent,
             }
         )  # fmt: skip
-    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "seconds", "judge", "hardware", "date", "finished", "folder"]
+    columns = "paper run data profile seed configuration size share seconds judge hardware date finished folder".split()
     return pd.DataFrame(rows, columns=columns)
 
 
+def _configuration(file: Path, otherwise: str) -> str:
+    """What the runs of several seeds must have in common, as a hash of config.json without the seed."""
+    if not file.exists():
+        return otherwise
+    what = {name: value for name, value in json.loads(file.read_text()).items() if name != "seed"}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def newest(found: pd.DataFrame) -> pd.DataFrame:
-    """One run per (paper, data, profile, seed): the one that finished last, where a paper was run with several configurations."""
-    return found.sort_values(["finished", "run"]).groupby(["paper", "data", "profile", "seed"], as_index=False).last()
+    """The seeds of one configuration per (paper, data, profile): of the one that finished last. `set_aside` says which runs that leaves out."""
+    what = ["paper", "data", "profile"]
+    found = found.sort_values(["finished", "run"])
+    last = found.groupby(what)["configuration"].transform("last")
+    return found[found["configuration"] == last].groupby([*what, "seed"], as_index=False).last()
+
+
+def set_aside(results: Path, found: pd.DataFrame) -> str:
+    """A sentence about the complete runs on the data and in the profiles of `found` that it leaves out."""
+    every = runs(results)
+    here = every.set_index(["data", "profile"]).index.isin(found.set_index(["data", "profile"]).index)
+    others = every[here & ~every["folder"].isin(found["folder"])]
+    names = ", ".join(f"{r.paper} {r.run} (seed {r.seed})" for r in others.itertuples())
+    return f"Left out, as runs of another configuration of the same paper finished later: {names}." if names else "No complete run is left out."
 
 
 def measurements(found: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +132,8 @@ def edits(rows: pd.DataFrame) -> pd.DataFrame:
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
     """One line per method: the mean of every metric over the attribute directions it was measured on (those of `attributes`, if given), then
-    over seeds. The number of directions stands beside it: means over different directions are not on one footing, `by_direction` is."""
+    over seeds, with the 95 % interval between them. The number of directions stands beside it: means over different directions are not on one
+    footing, `by_direction` is. A direction that was not measured in every seed of a method does not count in its mean."""
     found = edits(rows)
     if attributes:
         found = found[found["row"].str[:-2].isin(attributes)]
@@ -115,8 +141,8 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
     for name, group in found.groupby("name", sort=False):
         line = {"method": name, "directions": group.loc[group["metric"] == "edit_success", "row"].nunique(), "seeds": group["seed"].nunique()}
         for metric in (*HIGHER, *LOWER):
-            seeds = group[group["metric"] == metric].groupby("seed")["value"].mean()
-            if len(seeds):
+            seeds = group[group["metric"] == metric].pivot_table(index="row", columns="seed", values="value").dropna().mean()
+            if seeds.notna().any():
                 v = over_seeds(seeds.to_numpy())
                 text = tables.number(metric, v.value)
                 line[metric] = text if np.isnan(v.ci_low) else f"{text} [{tables.number(metric, v.ci_low)}, {tables.number(metric, v.ci_high)}]"
@@ -177,16 +203,39 @@ def rank_words(block: pd.DataFrame) -> str:
 # ---------------------------------------------------------------------------------------------- claims
 
 
-def ledger(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, the faces, what was measured, n, verdict, run."""
-    decided = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
-    frames = [pd.read_csv(r.folder / "claims.csv").assign(paper=r.paper, run=r.run, faces=f"{r.data}, {r.size} px") for r in decided]
-    columns = ["paper", "id", "claim", "source", "criterion", "faces", "measured", "n", "verdict", "run"]
+def decided(found: pd.DataFrame) -> pd.DataFrame:
+    """Every claim of every one of those runs, as its claims.csv has it, with paper, run, seed, configuration and faces."""
+    there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
+    about = [{"paper": r.paper, "run": r.run, "seed": r.seed, "configuration": r.configuration, "faces": f"{r.data}, {r.size} px"} for r in there]
+    frames = [pd.read_csv(r.folder / "claims.csv").assign(**more) for r, more in zip(there, about, strict=True)]
+    columns = "paper id claim source criterion faces measured n verdict run seed configuration".split()
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
+def over_all(verdicts: list[str]) -> str:
+    """One verdict from those of several seeds, of which those that did not test it do not count: reproduced, or not reproduced, if every seed
+    says so, else partly."""
+    tested = {v for v in verdicts if v != "not tested"}
+    return "not tested" if not tested else tested.pop() if len(tested) == 1 else "partly"
+
+
+def ledger(found: pd.DataFrame) -> pd.DataFrame:
+    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, the faces, seeds, what was measured, n (the least), verdict,
+    run. Runs that differ in nothing but the seed are one line, which says what each of them measured."""
+    columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "n", "verdict", "run"]
+    out = []
+    for _, one in decided(found).groupby(["paper", "configuration", "id"], sort=False):
+        line = one.iloc[0].to_dict() | {"seeds": len(one)}
+        if len(one) > 1:
+            each = one.sort_values("seed")
+            said = [f"seed {r.seed}, {r.verdict}: {r.measured}" for r in each.itertuples()]
+            line |= {"measured": "; ".join(said), "n": each["n"].min(), "verdict": over_all(list(each["verdict"])), "run": ", ".join(each["run"])}
+        out.append(line)
+    return pd.DataFrame(out, columns=columns)
+
+
 def counts(claims: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts per paper and faces."""
+    """Verdicts per paper and faces, of a `ledger`."""
     table = claims.groupby(["paper", "faces", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
     return table.reset_index().rename_axis(columns=None)
 
@@ -196,14 +245,14 @@ MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of 
 
 def findings(found: pd.DataFrame) -> str:
     """Markdown for the README: one line per run with its verdicts, and the totals. `found`: the frame of `runs`, any data and profiles."""
-    claims, rows = ledger(found), []
+    claims, rows = decided(found), []
     for r in found.itertuples():
         mine = claims.loc[claims["run"].eq(r.run) & claims["paper"].eq(r.paper), "verdict"].value_counts()
         page = f"[{r.paper}](reports/{r.paper}-{r.run}.html)"
         rows.append([page, f"{r.data}, {r.size} px", r.profile, r.seed, f"{100 * r.share:.2g} %", *(int(mine.get(v, 0)) for v in VERDICTS)])
     head = ["run", "faces", "profile", "seed", "share of the paper's training", *VERDICTS]
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join([sentence(claims), "", *lines])
+    return "\n".join([sentence(ledger(found)), "", *lines])
 
 
 def into_readme(text: str, readme: Path) -> None:
@@ -232,10 +281,12 @@ def of_paper(claims: pd.DataFrame, paper: str) -> pd.DataFrame:
 
 
 def sentence(claims: pd.DataFrame) -> str:
-    """The totals in words."""
+    """The totals of a `ledger` in words."""
     total = claims["verdict"].value_counts()
     parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
-    return f"{len(claims)} claims from {len(claims[['paper', 'run']].drop_duplicates())} runs: {parts}."
+    trained = claims.drop_duplicates(["paper", "run"])["seeds"].sum()
+    several = " Claims that several seeds tested are counted once." if (claims["seeds"] > 1).any() else ""
+    return f"{len(claims)} claims from {trained} runs: {parts}.{several}"
 
 
 # ---------------------------------------------------------------------------------------------- figures

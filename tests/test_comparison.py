@@ -10,8 +10,8 @@ from lib import comparison, tables
 from lib.runs import METRIC_COLUMNS
 
 
-def put(results, paper, seed, values, *, verdicts=("reproduced", "not tested"), finished="2026-01-02", status="complete", **extra):
-    """One run's record: values {(row, column, metric): value}."""
+def put(results, paper, seed, values, *, verdicts=("reproduced", "not tested"), finished="2026-01-02", status="complete", config=1, **extra):
+    """One run's record: values {(table, row, column, metric): value}; runs with the same `config` differ in nothing but the seed."""
     folder = results / paper / f"synthetic-cpu-s{seed}-{finished[-2:]}"
     folder.mkdir(parents=True)
     record = {
@@ -20,6 +20,7 @@ def put(results, paper, seed, values, *, verdicts=("reproduced", "not tested"), 
         "trained": {"hardware": {"cpu": "a processor"}},
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record | extra))
+    (folder / "config.json").write_text(json.dumps({"paper": paper, "seed": seed, "config": {"width": config}}))
     rows = [dict(zip(("table", "row", "column", "metric"), key, strict=True)) | {"value": v, "n": 10} for key, v in values.items()]
     pd.DataFrame(rows, columns=METRIC_COLUMNS).to_csv(folder / "metrics.csv", index=False)
     claims = [
@@ -41,7 +42,7 @@ def results(tmp_path):
     cost = {("training", "D", "SaGAN", "images_seen"): 480.0, ("training", "all", "SaGAN", "train_seconds"): 9.0}
     put(tmp_path, "sagan", 0, floor | success("SaGAN", 0.9, 0.7) | success("StarGAN", 0.5, 0.5) | success("ResGAN", 0.1, 0.6) | change | cost)
     put(tmp_path, "sagan", 1, success("SaGAN", 0.7, 0.5))
-    put(tmp_path, "sagan", 1, success("SaGAN", 0.0, 0.0), finished="2026-01-01")  # an older configuration
+    put(tmp_path, "sagan", 1, success("SaGAN", 0.0, 0.0), finished="2026-01-01", config=2)  # an older configuration
     put(tmp_path, "sggan", 0, success("SG-GAN", 1.0, directions=("Smiling +",)) | success("StarGAN", 0.2, directions=("Smiling +",)))
     put(tmp_path, "bridgegan", 0, success("BridgeGAN (label)", 0.6, 0.8), data="synthetic-balanced", finished="2026-01-03")
     put(tmp_path, "stargan", 0, success("StarGAN", 0.5, 0.5), beside="another")
@@ -97,9 +98,10 @@ def test_ranks_and_critical_difference(results):
 def test_the_ledger_counts_what_the_runs_decided(results):
     found, _ = comparison.select(results, "synthetic", "cpu")
     claims = comparison.ledger(found)
-    assert len(claims) == 6 and comparison.sentence(claims) == "6 claims from 3 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested."
+    said = "4 claims from 3 runs: 2 reproduced, 0 partly, 0 not reproduced, 2 not tested. Claims that several seeds tested are counted once."
+    assert len(claims) == 4 and comparison.sentence(claims) == said
     counts = comparison.counts(claims).set_index("paper")
-    assert counts.loc["sagan"].tolist() == ["synthetic, 32 px", 2, 0, 0, 2] and counts.loc["sggan"].tolist() == ["synthetic, 32 px", 1, 0, 0, 1]
+    assert counts.loc["sagan"].tolist() == ["synthetic, 32 px", 1, 0, 0, 1] and counts.loc["sggan"].tolist() == ["synthetic, 32 px", 1, 0, 0, 1]
     assert set(comparison.about_others(claims)["id"]) == {"H1"}
     assert len(comparison.of_paper(claims, "sggan")) == 2 and "no complete run" in comparison.of_paper(claims, "diat").iloc[0, 0]
 
@@ -107,7 +109,7 @@ def test_the_ledger_counts_what_the_runs_decided(results):
 def test_the_findings_of_the_readme_are_written_between_its_marks(results, tmp_path):
     found = comparison.newest(comparison.runs(results))
     text = comparison.findings(found)
-    assert text.startswith("8 claims from 4 runs: 4 reproduced, 0 partly, 0 not reproduced, 4 not tested.")
+    assert text.startswith("6 claims from 4 runs: 3 reproduced, 0 partly, 0 not reproduced, 3 not tested. Claims that")
     assert "| [sggan](reports/sggan-synthetic-cpu-s0-02.html) | synthetic, 32 px | cpu | 0 | 1 % | 1 | 0 | 0 | 1 |" in text
     readme = tmp_path / "README.md"
     start, end = comparison.MARKS
@@ -127,3 +129,49 @@ def test_figures_show_every_method(results):
     assert "SG-GAN" in texts and "SaGAN" in texts
     assert [t.get_text() for t in comparison.pareto(rows).axes[0].get_legend().get_texts()] == ["SaGAN"]  # the only one with both figures
     assert comparison.rank_plot(comparison.common_block(rows), "edit success").axes
+
+
+def three_seeds(folder, config=(1, 1, 1)):
+    """Three seeds of one paper, the last of which finished last; H0 holds in two of them, H1 was tested in one."""
+    decided = ("reproduced", "not tested"), ("reproduced", "not reproduced"), ("not reproduced", "not tested")
+    values = (0.9, 0.7), (0.7, 0.5), (0.6, 0.8)
+    for seed, (verdicts, value, c) in enumerate(zip(decided, values, config, strict=True)):
+        other = success("StarGAN", 0.5, 0.1) if seed else success("StarGAN", 0.5, directions=("Eyeglasses +",))
+        measured = success("SaGAN", *value) | other
+        put(folder, "sagan", seed, measured, verdicts=verdicts, config=c, finished=f"2026-01-0{seed + 1}")
+    return comparison.select(folder, "synthetic", "cpu")
+
+
+def test_three_seeds_of_one_configuration_have_an_interval_and_one_verdict(tmp_path):
+    found, rows = three_seeds(tmp_path)
+    assert list(found["seed"]) == [0, 1, 2] and comparison.set_aside(tmp_path, found) == "No complete run is left out."
+    v = comparison.over_seeds(np.array([0.8, 0.6, 0.7]))
+    assert v.n == 3 and (v.value, v.ci_high - v.value) == pytest.approx((0.7, 4.303 * 0.1 / 3**0.5), rel=1e-3)
+    board = comparison.leaderboard(rows).set_index("method")
+    interval = f"[{tables.number('edit_success', v.ci_low)}, {tables.number('edit_success', v.ci_high)}]"
+    assert board.loc["SaGAN", "edit_success"] == f"70.0 % {interval}" and list(board["seeds"]) == [3, 3]
+    assert board.loc["StarGAN", "edit_success"].startswith("50.0 % [50.0 %")  # its other direction was not measured with seed 0
+    claims = comparison.ledger(found).set_index("id")
+    assert claims["verdict"].to_dict() == {"H0": "partly", "H1": "not reproduced"} and claims["seeds"].tolist() == [3, 3]
+    assert claims.loc["H0", "measured"] == "seed 0, reproduced: m; seed 1, reproduced: m; seed 2, not reproduced: m"
+    assert claims.loc["H0", "run"] == "synthetic-cpu-s0-01, synthetic-cpu-s1-02, synthetic-cpu-s2-03"
+    assert comparison.sentence(claims.reset_index()).startswith("2 claims from 3 runs: 0 reproduced, 1 partly, 1 not reproduced, 0 not tested.")
+    lines = comparison.findings(found).splitlines()  # one line per run, with its own verdicts
+    assert [line[-17:] for line in lines[-3:]] == ["| 1 | 0 | 0 | 1 |", "| 1 | 0 | 1 | 0 |", "| 0 | 0 | 1 | 1 |"]
+
+
+def test_seeds_of_different_configurations_are_never_put_together(tmp_path):
+    found, rows = three_seeds(tmp_path, config=(1, 2, 2))
+    assert list(found["seed"]) == [1, 2]
+    said = "Left out, as runs of another configuration of the same paper finished later: sagan synthetic-cpu-s0-01 (seed 0)."
+    assert comparison.set_aside(tmp_path, found) == said
+    assert set(comparison.leaderboard(rows)["seeds"]) == {2} and comparison.ledger(found)["seeds"].tolist() == [2, 2]
+    (tmp_path / "sagan" / "synthetic-cpu-s1-02" / "config.json").unlink()  # of a run that does not say how it was configured nothing is assumed
+    assert list(comparison.select(tmp_path)[0]["seed"]) == [2]
+
+
+def test_a_verdict_over_seeds():
+    yes, no, partly, untested = "reproduced", "not reproduced", "partly", "not tested"
+    assert [comparison.over_all([v, v]) for v in (yes, no, partly, untested)] == [yes, no, partly, untested]
+    assert [comparison.over_all(v) for v in ([yes, no], [yes, partly], [no, partly])] == [partly] * 3
+    assert [comparison.over_all([v, untested]) for v in (yes, no, partly)] == [yes, no, partly]
