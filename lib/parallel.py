@@ -145,9 +145,11 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, **saving) -> None:
 
     def build(cfg):
         nets = paper.build(cfg)
-        for net in engine.networks(nets).values():
-            for t in net.state_dict().values():
-                dist.broadcast(t, 0)
+        modules = engine.networks(nets)
+        state = [{name: net.state_dict() for name, net in modules.items()}]
+        dist.broadcast_object_list(state)  # the same seed gave the same weights; this makes sure of it
+        for name, net in modules.items():
+            net.load_state_dict(state[0][name])
         return nets
 
     def stages(cfg) -> list[engine.Stage]:

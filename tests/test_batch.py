@@ -105,6 +105,7 @@ def test_a_run_killed_on_the_command_line_and_ended_by_the_graph_measures_what_a
     process = subprocess.Popen(command(tmp_path / "killed"), **here)
     while process.poll() is None and not (tmp_path / "killed" / "history.csv").exists():  # trained, or half-way; the measuring is still to come
         time.sleep(0.1)
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert json.loads((tmp_path / "killed" / "run.json").read_text())["status"] == "running", "it was killed too late to test anything"

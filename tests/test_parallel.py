@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pandas as pd
@@ -18,12 +17,11 @@ from lib.params import ParameterError
 from lib.runs import ROOT
 
 
-def torchrun(*args, n=2, timeout=240):
-    """Run a program in n processes; returns (exit code, output, seconds)."""
-    began = time.perf_counter()
+def torchrun(*args, n=2, timeout=400):
+    """Run a program in n processes; returns (exit code, output). A hang would last parallel.PATIENCE, longer than the time allowed here."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", *map(str, args)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    return done.returncode, done.stdout + done.stderr, time.perf_counter() - began
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -34,10 +32,10 @@ def at_root(monkeypatch):
 def test_two_processes_train_as_one_does_and_a_broken_one_ends_both(tmp_path, faces, split, at_root):
     alone = toy.Record(tmp_path / "alone")
     engine.train(SimpleNamespace(build=toy.build, stages=toy.stages), None, faces, split, alone, log_every=1)
-    code, text, seconds = torchrun("tests/parallel_child.py", tmp_path / "two", "break")
-    assert code != 0 and "broken on purpose" in text and seconds < 90, text
+    code, text = torchrun("tests/parallel_child.py", tmp_path / "two", "break")
+    assert code != 0 and "broken on purpose" in text, text
     assert (tmp_path / "two/averaged/resume.pt").exists() and not (tmp_path / "two/averaged/weights.pt").exists()
-    code, text, _ = torchrun("tests/parallel_child.py", tmp_path / "two")  # goes on where the broken one was
+    code, text = torchrun("tests/parallel_child.py", tmp_path / "two")  # goes on where the broken one was
     assert code == 0, text
     one, two, apart = (torch.load(tmp_path / f / "weights.pt", weights_only=True) for f in ("alone", "two/averaged", "two/apart"))
     largest = max(float((two[k] - one[k]).abs().max()) for k in one)
@@ -95,7 +93,7 @@ def test_the_command_line_says_how_it_is_started(monkeypatch, capsys):
 
 def test_a_run_trained_by_two_processes_is_an_ordinary_run(tmp_path, open_run, faces, split, at_root, monkeypatch):
     given = {"data": faces.name, "profile": "smoke", "attribute": "Eyeglasses", "g_steps": 2, "run_dir": tmp_path / "run"}
-    code, text, _ = torchrun("-m", "lib.parallel", "sagan", *(word for name, value in given.items() for word in ("-p", name, value)))
+    code, text = torchrun("-m", "lib.parallel", "sagan", *(word for name, value in given.items() for word in ("-p", name, value)))
     assert code == 0 and "trained; python -m lib.run sagan" in text, text
     before = json.loads((tmp_path / "run/run.json").read_text())
     assert before["trained"]["hardware"]["processes"] == 2 and before["status"] == "running"
