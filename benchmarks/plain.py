@@ -1,9 +1,10 @@
 """The same training steps as public code of these papers writes them, to measure against.
 
-Common to all: torch's own LeakyReLU and pooling (whose second derivatives are tensors of zeros that the gradient penalty carries through the
-critic), Adam as torch chooses it, every loss read at every step. StarGAN, as its official code: nothing frozen, fakes made with their graph,
-real and edited images scored in two calls. SaGAN, as a public re-implementation: what is not trained is frozen, two calls of the critic, three
-whole passes through G in its step. The other papers: our losses on those stock parts, nothing frozen, BridgeGAN's style-free layers once a code.
+Common to all: torch's own convolutions, LeakyReLU and pooling (the second derivatives of the last two are tensors of zeros that the gradient
+penalty carries through the critic), Adam as torch chooses it, every loss read at every step. StarGAN, as its official code: nothing frozen, fakes
+made with their graph, real and edited images scored in two calls. SaGAN, as a public re-implementation (its authors published none): what is not
+trained is frozen, two calls of the critic, three whole passes through G in its step. The other papers: our losses on those stock parts, nothing
+frozen, BridgeGAN's style-free layers once a code.
 """
 
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from lib import blocks, winograd
 from lib.baselines import stargan
-from lib.blocks import LeakyReLU
+from lib.blocks import Conv3x3, LeakyReLU, ThinConv2d
 from lib.losses import gradient_penalty, interpolate, l1
 from lib.papers import bridgegan, sagan
 from lib.step import Eager
@@ -33,9 +35,18 @@ def stock():
     """Inside it the papers use torch's own parts."""
     with (
         patch.object(LeakyReLU, "forward", lambda self, x: F.leaky_relu(x, self.slope)),
+        patch.object(Conv3x3, "forward", nn.Conv2d.forward),
+        patch.object(ThinConv2d, "forward", nn.Conv2d.forward),
         patch.object(bridgegan, "smaller", lambda x: F.avg_pool2d(x, 2)),
         patch.object(bridgegan.Generator, "forward", bridgegan_generator),
     ):
+        yield
+
+
+@contextmanager
+def everywhere():
+    """Inside it narrow networks too take the ways that otherwise only wide ones take, so that small ones can be compared in their stead."""
+    with patch.multiple(winograd, CHANNELS=0, PIXELS=0), patch.object(blocks, "THIN_INPUTS", 0):
         yield
 
 

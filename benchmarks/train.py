@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.common import Case, case, rounded, spread
-from benchmarks.plain import FREEZE, LOSSES, Plain
+from benchmarks.plain import FREEZE, LOSSES, Plain, everywhere
 from lib.engine import _adam, networks
 from lib.step import Eager, stepper
 
@@ -49,7 +49,8 @@ def parity(paper: str) -> float:
                     for name, module in steps.modules.items():
                         module.requires_grad_(name in update.trains)
                 loss = plain.loss if steps is plain else lambda u: u.loss(ours.nets, ours.batch, ours.cfg)
-                found.append(gradients(steps, loss, update))
+                with everywhere():
+                    found.append(gradients(steps, loss, update))
             worst = max(worst, float((found[0] - found[1]).norm() / found[1].norm()))
         return worst
     finally:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.baselines import Edit
-from lib.blocks import LeakyReLU
+from lib.blocks import Conv3x3, LeakyReLU, ThinConv2d
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.engine import Stage, Update
@@ -175,8 +175,8 @@ class Block(nn.Module):
     def __init__(self, d: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
-            nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True),
+            Conv3x3(d, d, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
+            Conv3x3(d, d, bias=False), nn.InstanceNorm2d(d, affine=True),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class Generator(nn.Module):
             *[Block(4 * w) for _ in range(cfg.blocks)],  #         256 x  32 x  32
             *layer(nn.ConvTranspose2d, 4 * w, 2 * w, 4, 2, 1),  #  128 x  64 x  64
             *layer(nn.ConvTranspose2d, 2 * w, w, 4, 2, 1),  #       64 x 128 x 128
-            nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                 3 x 128 x 128
+            ThinConv2d(w, 3, 7, bias=False),  #                      3 x 128 x 128
             nn.Tanh(),
         )
 

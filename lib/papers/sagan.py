@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.blocks import LeakyReLU, ResidualBlock, init_normal
+from lib.blocks import LeakyReLU, ResidualBlock, ThinConv2d, init_normal
 from lib.claims import Claim, Deviation, Test
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
@@ -262,7 +262,7 @@ def encoder_decoder(c_in: int, c_out: int, w: int, blocks: int, last: nn.Module)
         *deconv(8 * w, 4 * w),  #                                  L9    128 x  32 x  32
         *deconv(4 * w, 2 * w),  #                                  L10    64 x  64 x  64
         *deconv(2 * w, w),  #                                      L11    32 x 128 x 128
-        nn.Conv2d(w, c_out, 7, 1, 3),  #                           L12  c_out x 128 x 128
+        ThinConv2d(w, c_out, 7),  #                                L12  c_out x 128 x 128
         last,
     )
 
