@@ -2,14 +2,18 @@
 
 A turn performs every update of the paper's stage `--repeat` times; the seconds of a cycle are those of its updates, as often as a cycle has them.
 Both ways start from the same networks and get the same batches of noise, which lie in memory: loading is the matter of `data`. Parity: losses
-of the first turns within 1e-3 of each other, and float64 gradients of a narrow copy within 1e-9.
+of the first turns within 1e-3 of each other, and float64 gradients of a narrow copy, computed the ways of the wide networks, within 1e-9.
 """
+
+import math
+from unittest.mock import patch
 
 import torch
 
 from benchmarks import common
 from benchmarks.common import Case, case, rounded, spread
 from benchmarks.plain import FREEZE, LOSSES, Plain, everywhere
+from lib import winograd
 from lib.engine import _adam, networks
 from lib.step import Eager, stepper
 
@@ -57,13 +61,16 @@ def parity(paper: str) -> float:
         torch.set_default_dtype(torch.float32)
 
 
-def counted(paper: str, what: Case, ours: bool) -> dict[str, int]:
-    """FLOPs of each update for a batch, counted on two images of it (they are in proportion)."""
-    small, device, out = common.copy_of(what), torch.device("cpu"), {}
-    steps = ours_of(small, device) if ours else plain_of(paper, small, device)
-    for update in small.stage.updates:
-        steps.take(small.batch(0, n=2))
-        out[update.name] = common.flops(lambda u=update: steps.perform(u, 1)) * what.stage.batch // 2
+def counted(paper: str, what: Case, ours: bool, device: torch.device) -> dict[str, int]:
+    """FLOPs of each update for a batch: of the whole batch on a processor, where it decides who takes Winograd's way; for a GPU, where nobody does,
+    of two images of it (they are in proportion), counted on the processor."""
+    n, fewest = (what.stage.batch, winograd.PIXELS) if device.type == "cpu" else (2, math.inf)
+    same, here, out = common.copy_of(what), torch.device("cpu"), {}
+    steps = ours_of(same, here) if ours else plain_of(paper, same, here)
+    with patch.object(winograd, "PIXELS", fewest):
+        for update in same.stage.updates:
+            steps.take(same.batch(0, n=n))
+            out[update.name] = common.flops(lambda u=update: steps.perform(u, 1)) * what.stage.batch // n
     return out
 
 
@@ -72,7 +79,7 @@ def measure(paper: str, args) -> tuple[dict, bool]:
     device, about = torch.device(args.device), common.machine(args.device)
     exact = parity(paper)
     what = case(paper, args.profile, args.size, args.batch)
-    work = {name: counted(paper, what, name == "ours") for name in ("ours", "eager")}
+    work = {name: counted(paper, what, name == "ours", device) for name in ("ours", "eager")}
     updates = what.stage.updates
     each = {u.name: u.repeats / u.every for u in updates}
     for module in networks(what.nets).values():

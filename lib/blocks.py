@@ -55,9 +55,8 @@ class ThinConv2d(nn.Conv2d):
         (o, i, k, _), (n, _, h, w) = self.weight.shape, x.shape
         if x.device.type != "cpu" or i < THIN_INPUTS:
             return super().forward(x)
-        rows = F.conv2d(x, self.weight.permute(2, 0, 1, 3).reshape(k * o, i, 1, k), padding=(0, k // 2))
-        rows = F.pad(rows.view(n, k, o, h, w), (0, 0, k // 2, k // 2))
-        y = sum(rows[:, r, :, r : r + h] for r in range(k))
+        rows = F.conv2d(x, self.weight.permute(2, 0, 1, 3).reshape(k * o, i, 1, k), padding=(0, k // 2)).view(n, k, o, h, w)
+        y = sum(F.pad(row, (0, 0, k // 2 - r, r - k // 2)) for r, row in enumerate(rows.unbind(1)))
         return y if self.bias is None else y + self.bias[:, None, None]
 
 

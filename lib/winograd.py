@@ -6,6 +6,7 @@ A. Lavin, S. Gray: Fast Algorithms for Convolutional Neural Networks, CVPR 2016,
 """
 
 from functools import lru_cache
+from threading import get_ident
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +38,16 @@ def _tiles(x: Tensor) -> Tensor:
     return (_transforms(x.dtype)[1] @ tiles.permute(4, 5, 0, 1, 2, 3).reshape(36, -1)).view(36, -1, x.shape[1])
 
 
+@lru_cache(maxsize=4)
+def _place(dtype: torch.dtype, kernels: int, thread: int) -> Tensor:
+    """Where a thread's transformed kernels lie until its next ones: new memory would cost more than the transform."""
+    return torch.empty(36, kernels, dtype=dtype)
+
+
 def _kernels(w: Tensor, turned: bool = False) -> Tensor:
     """G w: (o, i, 3, 3) -> (36, o, i); of the kernels turned by 180 degrees, if asked for."""
-    G = _transforms(w.dtype)[2]
-    return ((G.flip(1) if turned else G) @ w.reshape(-1, 9).T).view(36, *w.shape[:2])
+    G, place = _transforms(w.dtype)[2], _place(w.dtype, w.shape[:2].numel(), get_ident())
+    return torch.mm(G.flip(1) if turned else G, w.reshape(-1, 9).T, out=place).view(36, *w.shape[:2])
 
 
 def _image(products: Tensor, n: int, h: int, w: int) -> Tensor:
