@@ -10,6 +10,7 @@ from ledger import equation
 from torch import nn
 
 from lib import engine, runs
+from lib.blocks import start_as_copy
 from lib.data import Batches
 from lib.hole import Box, composite
 from lib.losses import gradient_penalty
@@ -135,6 +136,23 @@ def test_the_label_reaches_g_only_through_the_zero_border(float64):
             m.padding_mode = "reflect"
             m._reversed_padding_repeated_twice = [p for p in reversed(m.padding) for _ in range(2)]
     assert (G(x, zero) - G(x, one)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("downs", (0, 1, 2))
+def test_g_can_start_as_a_copy(downs, float64):
+    torch.manual_seed(0)
+    G, x, c = atigan.Generator(small(g_width=6 * 2**downs, downs=downs, blocks=2, g_start="copy")), batch().x, torch.zeros(4, 4)
+    assert (G(x, c) - x).abs().mean() < 0.15 < 0.5 < (G(x, c) - x.flip(-1)).abs().mean()
+    start_as_copy(G.net, noise=0.0)
+    torch.testing.assert_close(G(x, c), torch.tanh(1.5 * x), atol=1e-12, rtol=0)  # exact: no pixel lost, none moved
+    G = atigan.Generator(small(g_width=6 * 2**downs, downs=downs, blocks=2, g_start="copy"))
+    assert not torch.equal(G(x, c), G(x, 1 - c))  # and not without ears for its label
+    plain = atigan.Generator(small(g_width=6 * 2**downs, downs=downs, blocks=2))
+    assert (plain(x, c) - x).abs().mean() > 0.4
+    with pytest.raises(ParameterError, match=f"at least {6 * 2**downs}"):
+        small(g_width=6 * 2**downs - 1, downs=downs, g_start="copy")
+    with pytest.raises(ValueError, match="outermost layer"):
+        start_as_copy(atigan.Generator(small(g_width=5)).net)
 
 
 def test_the_critics_see_the_same_picture():
