@@ -10,7 +10,7 @@ from ledger import equation
 from torch import nn
 
 from lib import engine, runs
-from lib.blocks import start_as_copy
+from lib.copying import start_as_copy
 from lib.data import Batches
 from lib.hole import Box, composite
 from lib.losses import gradient_penalty

@@ -34,8 +34,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.blocks import LeakyReLU, start_as_copy
+from lib.blocks import LeakyReLU
 from lib.claims import Claim, Deviation, Test
+from lib.copying import start_as_copy
 from lib.data import Examples
 from lib.data.splits import RULES
 from lib.engine import Stage, Update
