@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.blocks import LeakyReLU
+from lib.blocks import Conv3x3, LeakyReLU, ThinConv2d
 from lib.claims import Claim, Deviation, Test
 from lib.copying import start_as_copy
 from lib.data import Examples
@@ -333,7 +333,7 @@ class DilatedBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(w, w, 3, 1, d, d, bias=False), nn.InstanceNorm2d(w, affine=True), nn.ReLU(),
-            nn.Conv2d(w, w, 3, 1, 1, bias=False), nn.InstanceNorm2d(w, affine=True),
+            Conv3x3(w, w, bias=False), nn.InstanceNorm2d(w, affine=True),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -356,7 +356,7 @@ class Generator(nn.Module):
             *[m for i in range(n) for m in layer(nn.Conv2d, w * 2**i, 2 * w * 2**i, 4, 2, 1)],  # 128 x 64 x 64, 256 x 32 x 32
             *[DilatedBlock(w * 2**n, dilations[b % 6]) for b in range(cfg.blocks)],  #         256 x  32 x  32
             *[m for i in reversed(range(n)) for m in layer(nn.ConvTranspose2d, 2 * w * 2**i, w * 2**i, 4, 2, 1)],  # and back
-            nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                                            3 x 128 x 128
+            ThinConv2d(w, 3, 7, bias=False),  #                                                 3 x 128 x 128
             nn.Tanh(),
         )  # fmt: skip
         if cfg.g_start == "copy":

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
-from lib.blocks import LeakyReLU
+from lib.blocks import LeakyReLU, ThinConv2d
 from lib.claims import Claim, Deviation, Test
 from lib.data import DataError, Examples, FaceSet, Split
 from lib.data.splits import RULES
@@ -359,7 +359,7 @@ class Branch(nn.Module):
         super().__init__()
         self.residual, self.told = residual, told
         self.dec2 = nn.Sequential(*deconv(2 * w + told, w))  #                               64 x 128 x 128 = F
-        self.out = nn.Conv2d(w + told + (3 if residual == "RRIL" else 0), 3, 7, 1, 3)  #      3 x 128 x 128
+        self.out = ThinConv2d(w + told + (3 if residual == "RRIL" else 0), 3, 7)  #           3 x 128 x 128
 
     def forward(self, h: Tensor, x: Tensor, k: int) -> Tensor:
         """h (B, 2w, h/2, w/2): what the shared layers made of x; k: number of the output. Returns (B, 3, h, w)."""
