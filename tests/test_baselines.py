@@ -88,6 +88,16 @@ def test_stargan_the_target_is_seen_through_the_zero_border_only(float64):
     assert (G(b.x, torch.zeros(4, 3)) - G(b.x, torch.ones(4, 3))).abs().max() < 1e-9
 
 
+def test_stargan_can_start_as_a_copy(float64):
+    torch.manual_seed(0)
+    x, c = batch(attributes=3, dtype=torch.float64).x, torch.zeros(4, 3)
+    G = stargan.Generator(star(width=12, downs=1, start="copy"))
+    assert (G(x, c) - x).abs().mean() < 0.15 < 0.4 < (stargan.Generator(star(width=12, downs=1))(x, c) - x).abs().mean()
+    assert not torch.equal(G(x, c), G(x, 1 - c))
+    with pytest.raises(ParameterError, match="at least 24"):
+        star(width=12, start="copy")
+
+
 def test_stargan_targets_are_a_permutation_of_the_batch():
     y = torch.rand(16, 3, generator=torch.Generator().manual_seed(1))  # all different: rows can be told apart
     c = stargan.target_labels(y, torch.Generator().manual_seed(2))

@@ -151,6 +151,7 @@ class Config:
 
     attribute: str = "all"  # of ATTRIBUTES, several joined by commas, or all of the task's: one model edits them all
     task: str = "attributes"  # or "domains": animals, D14
+    g_start: str = "random"  # weights G starts from; or "copy": D16
     size: int = 128  # Fig. 2
     width: int = 32  # channels of G's first layer: Fig. 2
     style: int = 32  # channels of S: Figs 4, 5
@@ -216,6 +217,8 @@ class Config:
         require(self.kinds in (1, 3), "kinds", self.kinds, "1 or 3")
         pick(dict.fromkeys(("supplement", "code")), self.weights, "weights")
         pick(dict.fromkeys(("normal", "bank")), self.noise, "noise")
+        pick(dict.fromkeys(("random", "copy")), self.g_start, "g_start")
+        require(self.g_start == "random" or self.width >= 6, "width", self.width, "at least 6 where G starts as a copy")
         pick(dict.fromkeys(RULES), self.split, "split")
 
 
@@ -248,7 +251,7 @@ def share_of_paper(cfg: Config) -> float:
 
 def printed_settings(cfg: Config) -> dict[str, object]:
     """The settings that the paper prints (rows of results/paper_values.csv) as this configuration has them."""
-    downs = down_blocks(cfg.size)
+    downs = down_blocks(cfg)
     return {
         "generator G, input width": cfg.size,
         "generator G, down-sampling blocks": downs,
@@ -376,9 +379,9 @@ def convolve_and_halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, kernel, conv.bias, stride=2, padding=1)
 
 
-def down_blocks(size: int) -> int:
-    """G's down-sampling blocks: 3 (Fig. 2); 1 at 32 pixels, 2 at 64 (D7)."""
-    return min(3, int(log2(size)) - 4)
+def down_blocks(cfg: Config) -> int:
+    """G's down-sampling blocks: 3 (Fig. 2); 1 at 32 pixels, 2 at 64 (D7); none where it starts as a copy (D16)."""
+    return 0 if cfg.g_start == "copy" else min(3, int(log2(cfg.size)) - 4)
 
 
 class Generator(nn.Module):
@@ -389,7 +392,7 @@ class Generator(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        w, k = cfg.width, down_blocks(cfg.size)
+        w, k = cfg.width, down_blocks(cfg)
         c = [w * 2**j for j in range(k + 1)]
 
         def spade(channels):
@@ -398,16 +401,29 @@ class Generator(nn.Module):
         self.first = nn.Conv2d(3, w, 1)  #                                                                        32 x 128 x 128
         self.down = nn.ModuleList([ResBlk(i, o, InstanceNorm, nn.ReLU(), "down") for i, o in zip(c, c[1:], strict=False)])  # 64x64 .. 256x16
         self.middle = nn.ModuleList([ResBlk(c[k], c[k], InstanceNorm, nn.ReLU()), ResBlk(c[k], c[k], spade, nn.ReLU())])  # 256 x 16 x 16
+        if not k:
+            self.middle.append(ResBlk(w, w, spade, nn.ReLU()))  # in place of the first up block
         up = c[::-1]
         self.up = nn.ModuleList([ResBlk(i, o, spade, nn.ReLU(), "up") for i, o in zip(up, up[1:], strict=False)])  # 128x32, 64x64, 32x128
         self.last = nn.Conv2d(w, 3, 1)  #                                                                          3 x 128 x 128
+
+    @torch.no_grad()
+    def start_as_copy(self, noise: float = 0.1) -> None:
+        """Make G nearly return its input whatever the code, in place: six channels carry bright and dark part of the three colours past the blocks;
+        all other weights of the first and last layer, and the blocks' last convolutions, are multiplied by `noise` (D16)."""
+        for conv in (self.first, self.last, *(block.conv2 for block in self.middle)):
+            conv.weight.mul_(noise)
+        for k in range(6):
+            sign = 1 if k < 3 else -1
+            self.first.weight[k, k % 3] += sign
+            self.last.weight[k % 3, k] += 1.5 * sign  # tanh flattens what is bright or dark: 1.5 is nearest to a copy
 
     def forward(self, X: Tensor, S: Tensor) -> Tensor:
         h = self.first(X)
         for block in (*self.down, self.middle[0]):
             h = block(h)
         h = h.repeat(len(S) // len(X), 1, 1, 1)
-        for block in (self.middle[1], *self.up):
+        for block in (*self.middle[1:], *self.up):
             h = block(h, S)
         return torch.tanh(self.last(F.relu(h)))
 
@@ -487,13 +503,15 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """The networks, weights Xavier-uniform and biases 0 (the released code's defaults; not stated)."""
+    """The networks, weights Xavier-uniform and biases 0 (the released code's defaults; not stated); G's as cfg.g_start says."""
     nets = Nets(Generator(cfg), Mapping(cfg), Encoder(cfg), Discriminator(cfg), Bank(cfg) if cfg.noise == "bank" else None)
     for net in (nets.G, nets.M, nets.E, nets.D):
         for m in net.modules():
             if isinstance(m, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(m.weight)
                 nn.init.zeros_(m.bias)
+    if cfg.g_start == "copy":
+        nets.G.start_as_copy()
     return nets
 
 
