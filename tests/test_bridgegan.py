@@ -73,6 +73,20 @@ def test_generator_is_figure_2():
     assert kinds == [bridgegan.InstanceNorm] * 4 + [bridgegan.Spade] * 4
 
 
+def test_generator_can_start_as_a_copy():
+    cfg = replace(bridgegan.smoke(), width=6, g_start="copy")
+    torch.manual_seed(0)
+    nets, x, S = bridgegan.build(cfg), batch().x, torch.rand(3, cfg.style, 16, 16)
+    assert len(nets.G.down) == len(nets.G.up) == 0 and sum(isinstance(block.norm1, bridgegan.Spade) for block in nets.G.middle) == 2
+    with torch.no_grad():
+        assert (nets.G(x, S) - x).abs().mean() < 0.2 < 0.4 < (bridgegan.build(replace(cfg, g_start="random")).G(x, S) - x).abs().mean()
+        assert not torch.equal(nets.G(x, S), nets.G(x, 2 * S))
+        nets.G.start_as_copy(noise=0.0)
+        torch.testing.assert_close(nets.G(x, S), torch.tanh(1.5 * x), atol=1e-5, rtol=0)
+    with pytest.raises(ParameterError, match="at least 6"):
+        replace(cfg, width=5)
+
+
 def test_mapping_encoder_discriminator_are_figures_3_to_5():
     nets = bridgegan.build(bridgegan.Config())
     d, R, X = torch.zeros(2, 14), torch.zeros(2, 16), torch.zeros(2, 3, 128, 128)
