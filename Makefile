@@ -1,6 +1,7 @@
 # make reproduce   the study of study.yaml, on the built-in faces unless you change it: results/ and reports/
 # make test        lint and tests
 # make lab         JupyterLab on the notebooks
+# make gpu         the runs of gpu.yaml on a GPU, first what a minute buys most of; make gpu MINUTES=9 stops then, and goes on next time
 # make explore     the trained methods to play with, as a page with sliders (Voila)
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
@@ -11,9 +12,10 @@ export OMP_NUM_THREADS ?= 1
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 2
+MINUTES ?= 0
 RUN = $(VENV)/bin/python
 
-.PHONY: reproduce test lab explore clean
+.PHONY: reproduce test lab explore gpu clean
 
 # A paper that fails does not stop the others; the summaries then say what is there, and the exit code that something is missing.
 reproduce: $(VENV)/ready
@@ -32,6 +34,9 @@ lab: $(VENV)/ready
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
 	JUPYTER_PATH=lib/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
+
+gpu: $(VENV)/ready
+	$(RUN) -m lib.worklist gpu.yaml --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) .cache
