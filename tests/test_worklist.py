@@ -45,7 +45,7 @@ def test_goes_on_where_the_time_ended(project, capsys):
     assert log.read_text().split() == ["first", "breaks", "long", "breaks", "long", "last"]
     assert "left out: give --set absent" in capsys.readouterr().out
     assert call() == 0 and log.read_text().split()[6:] == []
-    assert call("--only", "first", "--set", "log", str(log.with_name("other"))) == 0 and log.with_name("other").exists()  # another command is another step
+    assert call("--only", "first", "--set", "log", str(log.with_name("other"))) == 0 and log.with_name("other").exists()  # another step
 
 
 def test_time_that_is_over_begins_nothing(project):
