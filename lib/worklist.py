@@ -23,6 +23,7 @@ import tarfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -96,7 +97,8 @@ def note(record: Path, step: Step, seconds: float, status: str) -> None:
 
 def run(step: Step, limit: float) -> str:
     """Run a step for at most `limit` seconds. Returns "done", "failed", or "stopped" where the time was over first. Passes Ctrl-C on."""
-    process = subprocess.Popen([sys.executable, "-m", *step.command], cwd=ROOT, start_new_session=True)
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it, and so would the step
+    process = subprocess.Popen([sys.executable, "-m", *step.command], cwd=ROOT, start_new_session=True, preexec_fn=hear)
     try:
         return "failed" if process.wait(limit) else "done"
     except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
