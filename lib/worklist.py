@@ -2,8 +2,8 @@
 
 For a machine that is lent by the minute and has no network. A step that ended well stands in results/worklist.csv, with the hash of the sources that
 it ran, and is not run again while they stay the same. When the time is over, the step that is running gets a Ctrl-C: a training saves itself and
-the next call goes on with it. A step that fails does not stop the others. Whatever the call changed under results/ and reports/, save
-checkpoints, is packed into DIR/records.tar.gz; checkpoints stay where they are.
+the next call goes on with it. A step that fails does not stop the others. Whatever the call changed under results/ and reports/ is
+packed into DIR/records.tar.gz, but for checkpoints, which stay where they are.
 
 The list: `values`, the defaults of what {name} stands for in commands, and `steps` of a name, expected minutes and a command, the words behind
 `python -m`. A step whose {name} has no value, such as a folder of faces that is not at hand, is left out, and the call says so.
@@ -50,8 +50,9 @@ class Step:
     def code(self) -> str:
         """A hash that changes with any source file that the command runs."""
         module, *words = self.command
-        notebooks = sorted((ROOT / "notebooks").glob(f"[0-9][0-9]_{words[0]}.ipynb")) if module == "lib.run" and words else []
-        files = of_notebook(notebooks[0]) if notebooks else sources(*([f"benchmarks.{words[0]}"] if module == "benchmarks" and words else [module]))
+        what = words[0] if words else ""
+        notebook = next((ROOT / "notebooks").glob(f"[0-9][0-9]_{what}.ipynb"), None) if module == "lib.run" else None
+        files = of_notebook(notebook) if notebook else sources(f"benchmarks.{what}" if module == "benchmarks" and what else module)
         return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
 
 
@@ -84,15 +85,15 @@ def done(record: Path) -> set[tuple[str, str]]:
         return {(row["command"], row["sources"]) for row in csv.DictReader(f) if row["status"] == "done"}
 
 
-def note(record: Path, step: Step, seconds: float, status: str) -> None:
-    """Add a line to the record."""
+def note(record: Path, name: str, key: tuple[str, str], seconds: float, status: str) -> None:
+    """Add a line to the record. key: command and hash of its sources, as they were when the step began."""
     record.parent.mkdir(parents=True, exist_ok=True)
     new = not record.exists()
     with record.open("a", newline="") as f:
         lines = csv.writer(f, lineterminator="\n")
         if new:
             lines.writerow(COLUMNS)
-        lines.writerow((step.name, shlex.join(step.command), step.code, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", f"{seconds:.0f}", status))
+        lines.writerow((name, *key, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", f"{seconds:.0f}", status))
 
 
 def run(step: Step, limit: float) -> str:
@@ -151,19 +152,21 @@ def main(argv: list[str] | None = None) -> int:
     before, code = done(record), 0
     try:
         for step in steps:
-            state = f"left out: give --set {step.missing} ..." if step.missing else "done" if (shlex.join(step.command), step.code) in before else ""
+            key = ("", "") if step.missing else (shlex.join(step.command), step.code)
+            state = f"left out: give --set {step.missing} ..." if step.missing else "done" if key in before else ""
             if state or args.show:
-                print(f"{step.name:28} {step.minutes:5g} min   {state or shlex.join(step.command)}", flush=True)
+                print(f"{step.name:28} {step.minutes:5g} min   {state or key[0]}", flush=True)
                 continue
             left = end - time.time()
             if left < LEAST:
                 print(f"{step.name}: not begun, {max(0, left):.0f} s are left. The same command goes on here.")
                 return code or 3
-            print(f"{step.name}: python -m {shlex.join(step.command)} (expected: {step.minutes:g} min)", flush=True)
+            print(f"{step.name}: python -m {key[0]} (expected: {step.minutes:g} min)", flush=True)
             start = time.time()
             status = run(step, min(left, 1e9))
-            note(record, step, time.time() - start, status)
-            print(f"{step.name}: {status} after {(time.time() - start) / 60:.1f} min", flush=True)
+            took = time.time() - start
+            note(record, step.name, key, took, status)
+            print(f"{step.name}: {status} after {took / 60:.1f} min", flush=True)
             code = 1 if status == "failed" else code
             if status == "stopped":
                 return code or 3
