@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lib import precision
 from lib.data import Batches, Examples, FaceSet, Split
 from lib.step import stepper
 
@@ -183,7 +184,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     """Train all of `paper.stages(cfg)` on the training split, or load what `run` has finished before. Returns {model: Nets} on
     run.device, in eval mode.
 
-    run: a folder to write into (history.csv, resume.pt), a device and a seed; it keeps the final weights and the cost of every stage
+    run: a folder to write into (history.csv, resume.pt), a device, a precision and a seed; it keeps the final weights and the cost of every stage
     (cycles, seconds, images seen by each update, whether its steps were captured: `lib.step`). `run.folder`/resume.pt, saved every
     `save_every` seconds (0: every cycle), is where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv;
     where an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
@@ -191,7 +192,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """
     device, resume = torch.device(run.device), run.folder / "resume.pt"
-    stages, models = paper.stages(cfg), {}
+    stages, models = [precision.at(stage, run.precision, device) for stage in paper.stages(cfg)], {}
 
     def nets_of(model: str):
         if model not in models:

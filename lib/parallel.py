@@ -112,8 +112,8 @@ def averaged_gradients(world: int) -> Iterator[None]:
 class Follower:
     """What `engine.train` needs of a run, in a process that keeps no record. folder: a temporary one."""
 
-    def __init__(self, folder: Path, device: str, seed: int):
-        self.folder, self.device, self.seed = folder, device, seed
+    def __init__(self, folder: Path, device: str, seed: int, precision: str):
+        self.folder, self.device, self.seed, self.precision = folder, device, seed, precision
 
     def finished_weights(self) -> None:
         return None
@@ -202,7 +202,8 @@ def main(argv: list[str] | None = None) -> int:
         require(not hasattr(job.paper, "using"), "paper", args.paper, whole)
         check_shares(job.paper.stages(job.cfg), int(os.environ["WORLD_SIZE"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if device != "cpu" else "gloo", timeout=PATIENCE)
-        run = runs.start(**job.start(values), device=device) if first else Follower(Path(followed.name), device, values["seed"])
+        follower = Follower(Path(followed.name), device, values["seed"], values["precision"])
+        run = runs.start(**job.start(values), device=device) if first else follower
         if first:
             print(f"{args.paper}: {run.folder}", flush=True)
             run.update(hardware=run.record["hardware"] | {"processes": dist.get_world_size()})

@@ -147,13 +147,14 @@ class Job:
 
     def start(self, values: dict) -> dict:
         """What `runs.start` is given, save the device."""
-        return vars(self) | {name: values[name] for name in ("profile", "seed", "run_dir", "force", "with_images")}
+        return vars(self) | {name: values[name] for name in ("profile", "seed", "precision", "run_dir", "force", "with_images")}
 
 
 def prepare(paper: str, values: dict) -> Job:
     """Check the values and read the data. Raises ParameterError or DataError."""
     module = importlib.import_module(f"lib.papers.{paper}")
     runs.check_device(values["device"], values["seed"])
+    runs.check_precision(values["precision"])
     cfg = configure(module, values["profile"], {k: v for k, v in values.items() if k in module.Config.__annotations__} | values["overrides"])
     faces = load(values["data"], cfg.size, n=cfg.faces)
     split = make_split(faces, cfg.split)
@@ -166,7 +167,8 @@ def prepare(paper: str, values: dict) -> Job:
 def execute(paper: str, values: dict, reports: Path) -> int:
     """Check, run, report. Returns the exit code."""
     job = prepare(paper, values)
-    what = runs.identity(job.paper, job.cfg, job.faces, job.split, values["profile"], values["seed"], values["device"])
+    chosen = [values[name] for name in ("profile", "seed", "device", "precision")]
+    what = runs.identity(job.paper, job.cfg, job.faces, job.split, *chosen)
     folder = Path(values["run_dir"]).resolve() if values["run_dir"] else runs.folder_of(what, job.cfg.scratch)
     runs.check(folder, what, values["force"])
     print(f"{paper}: {folder}", flush=True)

@@ -25,6 +25,7 @@ from lib.data import FaceSet, Split
 from lib.data.cache import default_dir
 from lib.engine import peak_memory_mb, save_atomically, train
 from lib.params import ParameterError
+from lib.precision import check as check_precision
 from lib.provenance import ROOT, sources
 
 RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
@@ -40,8 +41,10 @@ class RunError(RuntimeError):
     """A run folder that cannot be used: another configuration's, in use by another process, or not writable."""
 
 
-def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int, device: str) -> dict:
-    """All that decides what is trained: config, seed, data, split, kind of device, sources. Its hash is part of the run id.
+def identity(
+    paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str, seed: int, device: str, precision: str = "float32"
+) -> dict:  # fmt: skip
+    """All that decides what is trained: config, seed, data, split, kind of device, precision, sources. Its hash is part of the run id.
     (The evaluation may be repeated with newer code: run.json says with which.)"""
     return {
         "paper": paper.__name__.rpartition(".")[2],
@@ -49,6 +52,7 @@ def identity(paper: ModuleType, cfg, faces: FaceSet, split: Split, profile: str,
         "data": faces.name,
         "seed": seed,
         "device": torch.device(device).type,
+        "precision": precision,
         "config": dataclasses.asdict(cfg),
         "fingerprint": faces.fingerprint,
         "split": {"rule": split.rule, "tie_rule": split.tie_rule, "checksum": split.checksum},
@@ -131,8 +135,9 @@ def fail(folder: Path, reason: str) -> None:
 class Run:
     """One run's folder. `record` is run.json; `metrics` the rows so far."""
 
-    def __init__(self, folder: Path, record: dict, with_images: bool, device: str, seed: int):
-        self.folder, self.record, self.with_images, self.device, self.seed = folder, record, with_images, device, seed
+    def __init__(self, folder: Path, record: dict, with_images: bool, device: str, seed: int, precision: str):
+        self.folder, self.record, self.with_images = folder, record, with_images
+        self.device, self.seed, self.precision = device, seed, precision
         self.metrics: list[dict] = []
         self._lock = _lock(folder)
 
@@ -291,7 +296,7 @@ def check(folder: Path, what: dict, force: bool) -> None:
 
 
 def start(
-    paper: ModuleType, cfg, faces: FaceSet, split: Split, *, profile: str, seed: int, device: str = "cpu",
+    paper: ModuleType, cfg, faces: FaceSet, split: Split, *, profile: str, seed: int, device: str = "cpu", precision: str = "float32",
     run_dir: str = "", force: bool = False, with_images: bool = False,
 ) -> Run:  # fmt: skip
     """Open a run's folder: a new one, one to resume, or a finished one to evaluate again.
@@ -300,11 +305,12 @@ def start(
     (with the list of differences), if it is in use, or if it cannot be written. force: throw away what was trained there.
     """
     check_device(device, seed)
-    what = identity(paper, cfg, faces, split, profile, seed, device)
+    check_precision(precision)
+    what = identity(paper, cfg, faces, split, profile, seed, device, precision)
     folder = Path(run_dir).resolve() if run_dir else folder_of(what, cfg.scratch)
     check(folder, what, force)
     old, record = folder / "config.json", {}
-    run = Run(folder, record, with_images, device, seed)
+    run = Run(folder, record, with_images, device, seed, precision)
     for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
         left.unlink()
     if force:
@@ -327,6 +333,7 @@ def start(
         profile=profile,
         data=faces.name,
         seed=seed,
+        precision=precision,
         publishable=faces.publishable,
         scratch=cfg.scratch,
         started=_now(),
@@ -350,17 +357,20 @@ def start(
 
 
 def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed: int | None = None) -> tuple[Run, dict]:
-    """Another method, or another configuration, trained on the same data with `run`'s profile, device and (unless given) seed.
+    """Another method, or another configuration, trained on the same data with `run`'s profile, device, precision and (unless given) seed.
 
     It gets a folder of its own, beside the run's paper in results/ (inside the run's folder, if that is one of the reader's choice), and is
     loaded instead where it was trained before. Returns its Run and {model: Nets}. Raises RunError as `start` does.
     """
     seed = run.seed if seed is None else seed
-    what = identity(paper, cfg, faces, split, run.record["profile"], seed, run.device)
+    what = identity(paper, cfg, faces, split, run.record["profile"], seed, run.device, run.precision)
     place = run.folder.parent.parent if run.folder.parent.name == run.record["paper"] else run.folder / "others"
     folder = str(place / what["paper"] / run_id(what))
     new = not (Path(folder) / "run.json").exists()
-    other = start(paper, cfg, faces, split, profile=what["profile"], seed=seed, device=run.device, run_dir=folder, with_images=run.with_images)
+    other = start(
+        paper, cfg, faces, split, profile=what["profile"], seed=seed, device=run.device, precision=run.precision,
+        run_dir=folder, with_images=run.with_images,
+    )  # fmt: skip
     if new:
         other.update(beside=run.id)  # it has no page of its own
     models = train(paper, cfg, faces, split, other)
@@ -376,6 +386,7 @@ def facts(record: dict) -> dict[str, str]:
         "run": r["run_id"],
         "commit": (commit[:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else ""),
         "profile, seed": f"{r['profile']}, {r['seed']}",
+        "precision of the training": r.get("precision", "float32"),
         "data": f"{r['data']}: {r['images']} images at {r['size']} pixels, fingerprint {r['fingerprint'][:12]}, landmarks: {r['landmarks']}",
         "split": f"{r['split']['rule']}: {r['split']['train']} train, {r['split']['test']} test images, checksum {r['split']['checksum'][:12]}",
         "hardware": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["hardware"].items()),

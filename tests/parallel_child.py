@@ -63,7 +63,7 @@ def stages(cfg, d=d_loss) -> list[engine.Stage]:
 class Record:
     """A run that keeps its weights and nothing else."""
 
-    device, seed = "cpu", 3
+    device, seed, precision = "cpu", 3, "float32"
 
     def __init__(self, folder: Path):
         self.folder, self.why = folder, ""
@@ -92,7 +92,7 @@ if __name__ == "__main__":
     def run(name: str):
         place = folder / (name if first else f"follower-{name}")
         place.mkdir(parents=True, exist_ok=True)
-        return Record(place) if first else parallel.Follower(place, "cpu", Record.seed)
+        return Record(place) if first else parallel.Follower(place, "cpu", Record.seed, Record.precision)
 
     paper = SimpleNamespace(build=build, stages=lambda cfg: stages(cfg, d_or_error))
     parallel.train(paper, None, faces, split, run("averaged"), log_every=1, save_every=0)

@@ -21,7 +21,7 @@ from lib.params import declared
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 PAPERS = [p.stem[3:] for p in NOTEBOOKS if p.stem[3:] in run.PAPERS]
-COMMON = {"data", "profile", "seed", "device", "run_dir", "force", "with_images", "overrides"}
+COMMON = {"data", "profile", "seed", "device", "precision", "run_dir", "force", "with_images", "overrides"}
 SETS = {"lfw"}  # folders of further data, read beside `data`: no part of a Config, whose values are written into run folders
 
 
