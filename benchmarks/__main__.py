@@ -1,6 +1,6 @@
 """Is it fast, and is it still the same? `python -m benchmarks train --paper sagan --json results/benchmarks/train.json`, and the same with
 
-    train    whole training steps against the plain loop that public code of these papers has
+    train    whole training steps against the plain loop that public code of these papers has; --precision bf16: ours in bf16
     gp       the gradient penalty alone
     infer    an edit, in milliseconds an image
     data     batches from the cache against a loader of JPEG files

@@ -11,7 +11,7 @@ from lib.comparison import NothingToCompare
 from lib.provenance import ROOT
 
 FOLDER = ROOT / "results" / "benchmarks"
-FILES = ("train", "gp", "infer", "data", "memory")
+FILES = ("train", "train-bf16", "gp", "infer", "data", "memory")
 
 
 def entries(name: str, folder: Path = FOLDER) -> list[dict]:
@@ -54,15 +54,25 @@ def _setting(entry: dict) -> dict:
     return {"method": entry["paper"], "size": entry["size"], "batch": entry["batch"], "profile": entry["profile"]}
 
 
+def cycles(folder: Path) -> list[dict]:
+    """The measured training cycles, ours in float32 first."""
+    return entries("train", folder) + entries("train-bf16", folder)
+
+
+def precision(entry: dict) -> str:
+    """That of our steps; the plain loop's is float32."""
+    return entry.get("precision", "float32")
+
+
 def training(folder: Path = FOLDER) -> pd.DataFrame:
-    """Training cycles against the plain loop, one line per method and setting."""
+    """Training cycles against the plain loop in float32, one line per method, setting and precision of ours."""
     rows = []
-    for e in entries("train", folder):
+    for e in cycles(folder):
         k, flop = clock(e), e["tflop_per_cycle"]
         rows.append(
             _setting(e)
             | {
-                "cycle": e["cycle"], "step": e["step"],
+                "precision": precision(e), "cycle": e["cycle"], "step": e["step"],
                 "times faster": words(e["ratio"][k]), "n": e["ratio"][k]["n"], "in wall time": words(e["ratio"]["wall"]),
                 "seconds a cycle": words(e["seconds_per_cycle"][k]["ours"]), "TFLOP a cycle": flop["ours"],
                 "fewer FLOPs": f"{flop['eager'] / flop['ours']:.3g}", "TFLOP/s": e["tflop_per_second"],
@@ -135,16 +145,16 @@ def not_measured() -> Figure:
 
 def ratio_figure(folder: Path = FOLDER) -> Figure:
     """How many times faster, as medians with ranges: training cycles and the gradient penalty alone; 1 is the plain loop."""
-    rows = []
-    for name, what in (("train", "training cycle"), ("gp", "gradient penalty")):
-        for e in entries(name, folder):
+    rows, kinds = [], ("training cycle", "gradient penalty", "training cycle in bf16")
+    for found, what in ((entries("train", folder), kinds[0]), (entries("gp", folder), kinds[1]), (entries("train-bf16", folder), kinds[2])):
+        for e in found:
             label = f"{e['paper']}, {e['size']} px, batch {e['batch']}" + ("" if e["profile"] == "paper" else f", {e['profile']}")
             rows.append({"label": label, "what": what} | e["ratio"][clock(e)])
     if not rows:
         return not_measured()
     frame = pd.DataFrame(rows).sort_values(["what", "median"], ascending=[False, True]).reset_index(drop=True)
     figure = Figure(figsize=(7.2, 1.2 + 0.3 * len(frame)), layout="constrained")
-    axis, colors = figure.subplots(), dict(zip(("training cycle", "gradient penalty"), sns.color_palette("colorblind"), strict=False))
+    axis, colors = figure.subplots(), dict(zip(kinds, sns.color_palette("colorblind"), strict=False))
     axis.hlines(frame.index, frame["low"], frame["high"], colors=frame["what"].map(colors), lw=2)
     sns.scatterplot(frame, x="median", y=frame.index, hue="what", style="what", palette=colors, s=60, ax=axis, zorder=3)
     axis.axvline(1, color="0.6", lw=1)

@@ -45,6 +45,16 @@ def test_training_is_measured_and_kept_beside_others(tmp_path, capsys):
     assert "sagan: parity holds" in capsys.readouterr().out
 
 
+def test_steps_in_bf16_are_measured_against_the_plain_loop_in_float32(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "train-bf16.json"
+    assert benchmarks.main(["train", "--paper", "sagan", *SMALL, "--precision", "bf16", "--json", str(file)]) == 0
+    entry = json.loads(file.read_text())["sagan 32px batch 4 smoke cpu bf16"]
+    assert entry["precision"] == "bf16" and 0 < entry["parity"]["losses"] <= 2e-2 and "sagan: parity holds" in capsys.readouterr().out
+    monkeypatch.setattr(train, "plain_of", lambda *args: Louder(*args, by=1.03))
+    assert benchmarks.main(["train", "--paper", "sagan", *SMALL, "--precision", "bf16"]) == 1
+    assert "sagan: parity FAILS" in capsys.readouterr().out
+
+
 def test_a_step_with_other_numbers_fails(monkeypatch, capsys):
     monkeypatch.setattr(train, "plain_of", lambda *args: Louder(*args))
     assert benchmarks.main(["train", "--paper", "sagan", *SMALL]) == 1
@@ -52,14 +62,15 @@ def test_a_step_with_other_numbers_fails(monkeypatch, capsys):
 
 
 class Louder(train.Plain):
-    """A plain way whose losses are a thousandth too large."""
+    """A plain way whose losses are too large, by a thousandth."""
 
-    def __init__(self, paper, what, device):
+    def __init__(self, paper, what, device, by=1.001):
+        self.by = by
         super().__init__(paper, what.nets, train.networks(what.nets), what.stage, what.cfg, device)
 
     def loss(self, update):
         total, parts = super().loss(update)
-        return total * 1.001, parts
+        return total * self.by, parts
 
 
 def test_the_penalty_saves_a_third_and_a_wrong_activation_fails(monkeypatch, capsys, tmp_path):
@@ -115,6 +126,7 @@ def measured(tmp_path):
     loader = {"ratio": both(15.0), "images_per_second": {"jpeg": value(1e3), "cache": value(3e4)}}
     files = {
         "train": {"a": setting | step, "b": setting | step | {"paper": "StarGAN", "machine": gpu}},
+        "train-bf16": {"a": setting | step | {"paper": "DIAT-A", "precision": "bf16"}},
         "gp": {"a": setting | {"ratio": both(1.6), "ratio_of_flops": 1.5, "milliseconds": {"ours": value(8)}, "parity": {"gradients_float64": 0.0}}},
         "infer": {"a": setting | {"gflop_per_image": 2.0, "milliseconds_per_image": {f"batch {b}": {"plain": both(5.0)} for b in (1, 64)}}},
         "data": {"a": {"size": 64, "batch": 16, "machine": cpu, "against": {"jpeg, 2 workers": loader}}},
@@ -130,12 +142,17 @@ def test_tables_believe_the_processor_on_a_processor_and_the_clock_on_a_gpu(meas
     assert table.loc["SaGAN", "times faster"] == "1.5 [1.35, 1.8]" and table.loc["StarGAN", "times faster"] == "3 [2.7, 3.6]"
     assert table.loc["SaGAN", "seconds a cycle"].startswith("9 ") and table.loc["StarGAN", "seconds a cycle"].startswith("7 ")
     assert table.loc["SaGAN", "fewer FLOPs"] == "1.25"
+    assert table["precision"].to_dict() == {"SaGAN": "float32", "StarGAN": "float32", "DIAT-A": "bf16"}
     assert speed.loading(measured)["times faster"].tolist() == ["30 [27, 36]"]
     assert speed.inference(measured).loc[0, "batch 64, ms an image"] == "5 [4.5, 6]"
     assert speed.memory(measured).loc[0, "here"] == 800 and speed.penalty(measured).loc[0, "fewer FLOPs"] == 1.5
     assert set(speed.machines(measured)["device"]) == {"A CPU, 1 of 2 cores", "A GPU"}
     for figure in (speed.ratio_figure(measured), speed.inference_figure(measured)):
         assert figure.axes[0].get_xlabel()
+    named = {t.get_text() for t in speed.ratio_figure(measured).axes[0].get_legend().get_texts()}
+    assert named == {"training cycle", "gradient penalty", "training cycle in bf16"}
+    (measured / "train-bf16.json").unlink()
+    assert set(speed.training(measured)["precision"]) == {"float32"} and len(speed.ratio_figure(measured).axes[0].get_legend().get_texts()) == 2
 
 
 def test_a_benchmark_without_a_file_leaves_a_figure_that_says_so(measured):
