@@ -9,6 +9,7 @@ notebook imports, so a change reruns exactly what it concerns. A training that w
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
@@ -32,13 +33,12 @@ def options(values):
     return [text for name, value in values.items() for text in ("-p", name, value if isinstance(value, str) else json.dumps(value))]
 
 
-def of_paper(wildcards):
+def of_paper(paper, wildcards):
     common = {name: config[name] for name in ("data", "profile", "device")} | {"seed": wildcards.seed}
-    return options(common | config["parameters"].get(wildcards.paper, {}))
+    return options(common | config["parameters"].get(paper, {}))
 
 
 wildcard_constraints:
-    paper="[a-z]+",
     seed=r"\d+",
 
 
@@ -64,21 +64,28 @@ rule data:
         "{PYTHON} -m lib.run data {params.options:q} 2>&1 | tee {log}"
 
 
-rule paper:
-    input:
-        lambda wildcards: needs(wildcards.paper),
-        f"{DONE}/data",
-    output:
-        touch(f"{DONE}/{{paper}}-s{{seed}}"),
-    params:
-        options=lambda wildcards: of_paper(wildcards),
-    log:
-        f"{DONE}/{{paper}}-s{{seed}}.log",
-    resources:
-        gpu=1 if config["device"].startswith("cuda") else 0,
-        mem_mb=6000,
-    shell:
-        "{PYTHON} -m lib.run {wildcards.paper} {params.options:q} 2>&1 | tee {log}"
+for place, paper in enumerate(config["papers"]):
+
+    # Those that study.yaml names first start first.
+    rule:
+        name:
+            f"paper_{paper}"
+        input:
+            needs(paper),
+            f"{DONE}/data",
+        output:
+            touch(f"{DONE}/{paper}-s{{seed}}"),
+        params:
+            options=partial(of_paper, paper),
+            paper=paper,
+        log:
+            f"{DONE}/{paper}-s{{seed}}.log",
+        priority: len(config["papers"]) - place
+        resources:
+            gpu=1 if config["device"].startswith("cuda") else 0,
+            mem_mb=6000,
+        shell:
+            "{PYTHON} -m lib.run {params.paper} {params.options:q} 2>&1 | tee {log}"
 
 
 rule summary:

@@ -4,7 +4,7 @@ A `method` is a name in the column `column` of metrics.csv, together with the pa
 StarGAN in BridgeGAN's run were trained differently and are two lines.
 
 Seeds are put together only where nothing else differs: configuration, data and source files. Then means over them have an interval between them,
-and a claim is decided over all of them.
+and a claim is decided over all of them. Which comparisons were trained beside a method may differ: they decide nothing about the method itself.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from lib.metrics import Value
 
 REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
 HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
+BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 
 
@@ -53,10 +54,11 @@ def runs(results: Path) -> pd.DataFrame:
 
 
 def _configuration(file: Path, otherwise: str) -> str:
-    """What the runs of several seeds must have in common, as a hash of config.json without the seed."""
+    """What the runs of several seeds must have in common, as a hash of config.json without the seed and without what is trained beside."""
     if not file.exists():
         return otherwise
     what = {name: value for name, value in json.loads(file.read_text()).items() if name != "seed"}
+    what["config"] = {name: value for name, value in what.get("config", {}).items() if name not in BESIDE}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -29,8 +29,11 @@ def snakemake(tmp_path, *args, **config):
     command = [sys.executable, "-m", "snakemake", "-c1", "--nolock", *args, "--configfile", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     text = done.stdout + done.stderr
-    jobs = dict(re.findall(r"^(study|data|paper|summary)\s+(\d+)$", text, re.MULTILINE))
-    return done.returncode, {rule: int(n) for rule, n in jobs.items()}, text
+    jobs = {}
+    last = text.rpartition("Job stats:")[2]  # a dry run prints them before and after
+    for rule, n in re.findall(r"^(study|data|paper|summary)(?:_\w+)?\s+(\d+)$", last, re.MULTILINE):
+        jobs[rule] = jobs.get(rule, 0) + int(n)
+    return done.returncode, jobs, text
 
 
 def test_the_graph_holds_every_paper_seed_and_summary_once(tmp_path):
@@ -40,6 +43,13 @@ def test_the_graph_holds_every_paper_seed_and_summary_once(tmp_path):
     assert every["paper"] == len(run.PAPERS)
     defaults = re.search(r"^papers: \[(.*)\]", (ROOT / "study.yaml").read_text(), re.MULTILINE)[1].split(", ")
     assert sorted(defaults) == sorted(run.PAPERS), "study.yaml lists the papers that are here"
+
+
+def test_papers_start_in_the_order_of_the_list(tmp_path):
+    for papers in (["sagan", "diat", "atigan"], ["diat", "atigan", "sagan"]):
+        text = snakemake(tmp_path, "-n", papers=papers)[2]
+        priority = {paper: int(n) for paper, n in re.findall(r"^rule paper_(\w+):.*?priority: (\d+)", text, re.MULTILINE | re.DOTALL)}
+        assert sorted(priority, key=priority.get, reverse=True) == papers, text
 
 
 def test_only_what_a_change_concerns_is_run_again(tmp_path):

@@ -170,6 +170,17 @@ def test_seeds_of_different_configurations_are_never_put_together(tmp_path):
     assert list(comparison.select(tmp_path)[0]["seed"]) == [2]
 
 
+def test_what_was_trained_beside_a_method_does_not_part_its_seeds(tmp_path):
+    three_seeds(tmp_path)
+    for seed, beside in enumerate(({"ablations": True}, {"ablations": False}, {"arms": "5 %"})):
+        file = tmp_path / "sagan" / f"synthetic-cpu-s{seed}-0{seed + 1}" / "config.json"
+        what = json.loads(file.read_text())
+        file.write_text(json.dumps(what | {"config": what["config"] | beside}))
+    assert list(comparison.select(tmp_path)[0]["seed"]) == [0, 1, 2]
+    file.write_text(json.dumps(what | {"config": what["config"] | {"arm": "5 %"}}))  # any other field does
+    assert list(comparison.select(tmp_path)[0]["seed"]) == [2]
+
+
 def test_a_verdict_over_seeds():
     yes, no, partly, untested = "reproduced", "not reproduced", "partly", "not tested"
     assert [comparison.over_all([v, v]) for v in (yes, no, partly, untested)] == [yes, no, partly, untested]
