@@ -132,9 +132,9 @@ DEVIATIONS = (
         "D18", paper="Learning rate 0.0001, batches of 16, G after every fifth update of D, six residual blocks",
         ours="as printed, except in profile `cpu`: 0.0008, batches of 8, after every second, three blocks; and narrower networks",
         why="2,000 iterations instead of 200,000: G would be updated 400 times only",
-        effect="one trial each, n = 150 to 200 a direction, success of adding / removing eyeglasses, a moustache, a smile: 97 / 71, 95 / 73, 94 / 82 "
-        "%; 3,000 iterations: 98 / 94, 89 / 73, 92 / 65 %; D's classifier trained alone for 500 updates first: 66 / 57, 58 / 51, 63 / 60 %, more of the "
-        "other attributes kept (93 instead of 84 %), lambda_c 3 then no better",
+        effect="one trial each, n = 150 to 200 a direction, success of adding / removing eyeglasses, a moustache, a smile: 97 / 71, 95 / 73, "
+        "94 / 82 %; 3,000 iterations: 98 / 94, 89 / 73, 92 / 65 %; D's classifier trained alone for 500 updates first: 66 / 57, 58 / 51, 63 / 60 %, "
+        "more of the other attributes kept (93 instead of 84 %), lambda_c 3 then no better",
     ),  # fmt: skip
     Deviation(
         "D19", paper="Initialisation not stated",

@@ -151,7 +151,8 @@ DEVIATIONS = (
         why="a short run cannot learn to bring a face through 16x16: most of its updates went into reconstruction",
         effect="32 pixels, one trial each, n = 100 a direction, mean success and attributes kept of label-based edits: 59 and 86 % without it after "
         "3,600 cycles (lambda_cls 30); with it 53 and 90 % after 1,000 (lambda_cls 20), 68 and 89 % after 1,500 (45, strength 2), 58 and 88 % "
-        "after 2,400 (50). C trained alone for 800 updates of 32 first: 62 and 71 % after 1,200 (50), with mouths of 48 and 68 instead of 2 and 8 %; 32 and 85 % after 1,500 (12)",
+        "after 2,400 (50). C trained alone for 800 updates of 32 first: 62 and 71 % after 1,200 (50), with mouths of 48 and 68 instead of 2 and "
+        "8 %; 32 and 85 % after 1,500 (12)",
     ),  # fmt: skip
 )
 
