@@ -1,7 +1,7 @@
 # make reproduce   the study of study.yaml, on the built-in faces unless you change it: results/ and reports/
 # make test        lint and tests
 # make lab         JupyterLab on the notebooks
-# make gpu         the runs of gpu.yaml on a GPU, first what a minute buys most of; make gpu MINUTES=9 stops then, and goes on next time
+# make gpu         the runs of gpu.yaml on a GPU, first what a minute buys most of; make gpu MINUTES=9 stops then, and goes on next time; ARGS="--set celeba10k FOLDER" adds real faces
 # make explore     the trained methods to play with, as a page with sliders (Voila)
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
@@ -36,7 +36,7 @@ explore: $(VENV)/ready
 	JUPYTER_PATH=lib/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
 
 gpu: $(VENV)/ready
-	$(RUN) -m lib.worklist gpu.yaml --minutes $(MINUTES)
+	$(RUN) -m lib.worklist gpu.yaml --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache

@@ -17,6 +17,8 @@ from lib.provenance import of_notebook
 
 configfile: "study.yaml"
 
+shell.prefix("export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-1}}; ")  # the networks of profile cpu are too small to share among threads
+
 ROOT = Path(workflow.basedir)
 DONE = f"{config['results']}/.done"
 PYTHON = sys.executable
@@ -35,6 +37,8 @@ def options(values):
 
 def of_paper(paper, wildcards):
     common = {name: config[name] for name in ("data", "profile", "device")} | {"seed": wildcards.seed}
+    if common["data"] == "synthetic" and paper in config["balanced"]:
+        common["data"] = "synthetic-balanced"
     return options(common | config["parameters"].get(paper, {}))
 
 

@@ -152,21 +152,18 @@ def chosen(papers: list[str], every: tuple[str, ...]) -> tuple[str, ...]:
     return every if "all" in papers else tuple(dict.fromkeys(papers))
 
 
-def disagree(what: str, agree: bool, how: object) -> bool:
-    """Print the line about parity. Returns whether it fails."""
-    print(f"{what}: parity {'holds' if agree else 'FAILS'}: {how}", flush=True)
-    return not agree
-
-
 def machine(device: str) -> dict:
     """The hardware, and how busy it was."""
     return hardware(device) | {"torch": torch.__version__, "load_average": round(os.getloadavg()[0], 1)}
 
 
-def keep(file: Path | None, key: str, entry: dict) -> None:
-    """Print an entry, and put it into the JSON file under its key; other keys stay."""
-    print(json.dumps({key: entry}, indent=1), flush=True)
-    if file is not None:
+def recorded(what: str, agree: bool, file: Path | None, key: str, entry: dict) -> bool:
+    """Print an entry and whether both ways gave the same numbers; where they did, put it into the JSON file under its key (other keys stay).
+    Returns whether it may stand: false makes the command fail."""
+    print(json.dumps({key: entry}, indent=1))
+    print(f"{what}: parity {'holds' if agree else 'FAILS, so this is not kept'}: {entry['parity']}", flush=True)
+    if agree and file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         record = json.loads(file.read_text()) if file.exists() else {}
         write_json(file, dict(sorted((record | {key: entry}).items())))
+    return agree

@@ -129,5 +129,4 @@ def main(argv: list[str]) -> int:
     args = options.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         entry, agree = measure(args, Path(folder))
-    common.keep(args.json, f"{entry['size']}px batch {entry['batch']} {args.device}", entry)
-    return int(common.disagree("data", agree, entry["parity"]))
+    return int(not common.recorded("data", agree, args.json, f"{entry['size']}px batch {entry['batch']} {args.device}", entry))

@@ -87,6 +87,6 @@ def main(argv: list[str]) -> int:
     failed = False
     for paper in common.chosen(args.paper, tuple(CRITICS)):
         entry, agree = measure(paper, args)
-        common.keep(args.json, f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}", entry)
-        failed |= common.disagree(paper, agree, entry["parity"])
+        key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
+        failed |= not common.recorded(paper, agree, args.json, key, entry)
     return int(failed)

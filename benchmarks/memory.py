@@ -74,6 +74,6 @@ def main(argv: list[str]) -> int:
             "step": found["ours"]["step"], "peak_mib": {way: found[way]["mib"] for way in found},
             "of_which_steps_mib": {way: found[way]["mib"] - found[way]["before"] for way in found}, "parity": {"losses": rounded(off)},
         }  # fmt: skip
-        common.keep(args.json, f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}", entry)
-        failed |= common.disagree(paper, off <= CLOSE, entry["parity"])
+        key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
+        failed |= not common.recorded(paper, off <= CLOSE, args.json, key, entry)
     return int(failed)

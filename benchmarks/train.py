@@ -168,6 +168,5 @@ def main(argv: list[str]) -> int:
     for paper in common.chosen(args.paper, common.EVERY):
         entry, agree = measure(paper, args)
         key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
-        common.keep(args.json, key if args.precision == "float32" else f"{key} {args.precision}", entry)
-        failed |= common.disagree(paper, agree, entry["parity"])
+        failed |= not common.recorded(paper, agree, args.json, key if args.precision == "float32" else f"{key} {args.precision}", entry)
     return int(failed)

@@ -23,7 +23,9 @@ from lib.claims import VERDICTS
 from lib.metrics import Value
 
 REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
+CONTROLS = ("constant G", "identity G", "real faces", "none", "RIL", "SG-GAN(joint)", "StarGAN(joint)")  # SG-GAN's, and Fig. 4's second names
 HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
+OWN = {"atigan": "ATI-GAN", "diat": "DIAT", "sagan": "SaGAN", "sggan": "SG-GAN(ALL)", "bridgegan": "BridgeGAN"}  # how a paper's own method begins
 BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 
@@ -95,8 +97,9 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(results: Path, data: str = "", profile: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of one data set and profile (empty: of all) and their measurements. Raises NothingToCompare."""
-    every = runs(results)
+    """The runs of one data set (its name, or the folder it was read from) and profile (empty: of all) and their measurements. Raises
+    NothingToCompare."""
+    every, data = runs(results), Path(data).name
     found = newest(every[every["data"].isin([data] if data else every["data"]) & every["profile"].isin([profile] if profile else every["profile"])])
     if found.empty:
         have = "; ".join(sorted({f"{r.data}, {r.profile}" for r in every.itertuples()})) or "none at all"
@@ -107,7 +110,7 @@ def select(results: Path, data: str = "", profile: str = "") -> tuple[pd.DataFra
 def elsewhere(results: Path, data: str) -> pd.DataFrame:
     """The leaderboards of the runs on other faces, one under the other, with data, size and profile in front; empty if there are none."""
     others = newest(runs(results))
-    others, frames = others[others["data"] != data], []
+    others, frames = others[others["data"] != Path(data).name], []
     for (name, size, profile), found in others.groupby(["data", "size", "profile"]):
         board = leaderboard(measurements(found))
         for at, (column, value) in enumerate({"data": name, "size": size, "profile": profile}.items()):
@@ -126,9 +129,9 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: not floor or ceiling, not a paper's ablations."""
+    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, ceiling, control or ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
-    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
+    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES + CONTROLS) & (rows["table"] != "ablations")]
     return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
 
 
@@ -168,7 +171,8 @@ def training(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     wide = cost.assign(what=label).pivot_table(index=["name", "paper"], columns="what", values="value", aggfunc="mean", sort=False).reset_index()
     wide[wide.columns[2:]] = wide[wide.columns[2:]].map(lambda v: "" if pd.isna(v) else f"{v:,.0f}")
     share = found.groupby("paper")["share"].mean()
-    wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" for p in wide["paper"]])
+    own = [name.startswith(OWN.get(p, p)) for name, p in zip(wide["name"], wide["paper"], strict=True)]
+    wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" if mine else "" for mine, p in zip(own, wide["paper"], strict=True)])
     return wide.rename(columns={"name": "method", "paper": "in the run of"}).rename_axis(columns=None)
 
 
@@ -206,12 +210,33 @@ def rank_words(block: pd.DataFrame) -> str:
 
 
 def decided(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of every one of those runs, as its claims.csv has it, with paper, run, seed, configuration and faces."""
+    """Every claim of every one of those runs, as its claims.csv has it, with paper, run, seed, configuration and faces; behind what was measured
+    stands the interval that metrics.csv has for it."""
     there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
     about = [{"paper": r.paper, "run": r.run, "seed": r.seed, "configuration": r.configuration, "faces": f"{r.data}, {r.size} px"} for r in there]
     frames = [pd.read_csv(r.folder / "claims.csv").assign(**more) for r, more in zip(there, about, strict=True)]
+    for r, claims in zip(there, frames, strict=True):
+        claims["measured"] = _with_intervals(claims["measured"], pd.read_csv(r.folder / "metrics.csv"))
     columns = "paper id claim source criterion faces measured n verdict run seed configuration".split()
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _with_intervals(measured: pd.Series, rows: pd.DataFrame) -> list[str]:
+    """'metric, row, column: value holds; ...' with ' [low, high]' behind every value whose row has an interval."""
+    rows = rows.dropna(subset=["value", "ci_low", "ci_high"])
+    known = {(f"{r.metric}, {r.row}, {r.column}", f"{r.value:.3g}"): f" [{r.ci_low:.3g}, {r.ci_high:.3g}]" for r in rows.itertuples()}
+
+    def one(part: str) -> str:
+        what, _, said = part.rpartition(": ")
+        value, _, verdict = said.partition(" ")
+        return f"{what}: {value}{known.get((what, value), '')} {verdict}" if what and verdict else part
+
+    return ["; ".join(map(one, str(text).split("; "))) for text in measured]
+
+
+def pages(found: pd.DataFrame) -> dict[str, str]:
+    """Where the page of each of those runs is, seen from notebooks/ and from reports/."""
+    return {r.run: f"../reports/{r.paper}-{r.run}.html" for r in found.itertuples()}
 
 
 def over_all(verdicts: list[str]) -> str:
@@ -266,7 +291,8 @@ def into_readme(text: str, readme: Path) -> None:
     readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
-METHODS = ("StarGAN", "CycleGAN", "ResGAN", "ResidualGAN", "STGAN", "SMIT", "ELEGANT", "HomoGAN", "CNIA", "inpainting", "baseline", " methods")
+METHODS = ("StarGAN", "CycleGAN", "ResGAN", "ResidualGAN", "STGAN", "SMIT", "ELEGANT", "HomoGAN", "CNIA", "semantic inpainting", "baseline")
+METHODS += (" methods",)
 
 
 def about_others(claims: pd.DataFrame) -> pd.DataFrame:
@@ -288,7 +314,9 @@ def sentence(claims: pd.DataFrame) -> str:
     parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
     trained = claims.drop_duplicates(["paper", "run"])["seeds"].sum()
     several = " Claims that several seeds tested are counted once." if (claims["seeds"] > 1).any() else ""
-    return f"{len(claims)} claims from {trained} runs: {parts}.{several}"
+    stated = len(claims.drop_duplicates(["paper", "id"]))
+    what = f"{len(claims)} claims" if stated == len(claims) else f"{len(claims)} verdicts on {stated} claims,"
+    return f"{what} from {trained} runs: {parts}.{several}"
 
 
 # ---------------------------------------------------------------------------------------------- figures

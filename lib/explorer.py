@@ -200,7 +200,7 @@ def best(runs: list[Found]) -> list[Found]:
 
 def of_study(runs: list[Found], data: str, profile: str) -> list[Found]:
     """The runs of one profile on a data set or, for "synthetic", on its other versions ("synthetic-balanced") too."""
-    return [run for run in runs if run.record["data"].startswith(data) and run.record["profile"] == profile]
+    return [run for run in runs if run.record["data"].startswith(Path(data).name) and run.record["profile"] == profile]
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16, which a GPU does several times faster.
+"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16, which a GPU has faster units for.
 
 In bf16 (torch.autocast) the weights, their gradients, the optimiser's memory, the statistics of norms and every sum, mean and loss stay float32. What
 runs so is the loss of an update, not its backward pass, which repeats the kinds of the numbers it finds. Edits and their evaluation are float32.

@@ -189,7 +189,7 @@ def _math_font(text: str) -> str:
 
 
 def _write(out: Path, text: str) -> Path:
-    part = out.with_name(out.name + ".part")
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")  # two jobs may end together, and each makes the index anew
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")

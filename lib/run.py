@@ -96,9 +96,15 @@ def show_data(values: dict, reports: Path) -> int:
     failure = run_notebook(DATA, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder / "figures")})
     if failure:
         return failed(DATA, folder, failure)
-    out = publish(folder, f"{DATA}-{name}", "The faces", data_views.facts(faces), faces.publishable, values["with_images"], reports)
+    facts = data_views.facts(faces) | runs.made_here()
+    out = publish(folder, f"{DATA}-{name}", "The faces", facts, faces.publishable, values["with_images"], reports)
     print(out)
     return 0
+
+
+def asked(values: dict) -> str:
+    """What a summary is about, in words."""
+    return f"{Path(values['data']).name or 'all'}, {values['profile'] or 'all'}"
 
 
 def show_summary(name: str, values: dict, reports: Path) -> int:
@@ -108,13 +114,13 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
         facts = speed.facts()
     else:
         found, _ = comparison.select(runs.ROOT / "results", values["data"], values["profile"])
-        facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
+        facts = {"data, profile": asked(values), "runs": ", ".join(f"{r.paper} {r.run}" for r in found.itertuples())}
     folder = runs.ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(name, folder / "notebook.ipynb", values | {"out": values["out"] or str(folder)})
     if failure:
         return failed(name, folder, failure)
-    print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
+    print(publish(folder, name, report.SUMMARIES[name], facts | runs.made_here(), True, False, reports))
     if name == "claims" and reports == REPORTS:
         comparison.into_readme(comparison.findings(comparison.newest(comparison.runs(runs.ROOT / "results"))), runs.ROOT / "README.md")
     return 0
@@ -131,8 +137,8 @@ def show_explorer(name: str, values: dict, reports: Path) -> int:
     if failure:
         return failed(name, folder, failure)
     shown = explorer.best(explorer.of_study(explorer.found()[0], values["data"], values["profile"]))
-    facts = {"data, profile": f"{values['data']}, {values['profile']}", "runs": ", ".join(r.name for r in shown) or "none yet"}
-    print(publish(folder, name, report.SUMMARIES[name], facts, True, False, reports))
+    facts = {"data, profile": asked(values), "runs": ", ".join(r.name for r in shown) or "none yet"}
+    print(publish(folder, name, report.SUMMARIES[name], facts | runs.made_here(), True, False, reports))
     return 0
 
 
@@ -186,6 +192,7 @@ def execute(paper: str, values: dict, reports: Path) -> int:
             runs.fail(folder, reason)
         except runs.RunError as error:  # the record cannot be written either, and says that the run is still running
             reason += f" {error}"
+        report.index(runs.ROOT / "results", reports)
         return failed(paper, folder, reason)
     print(make_report(folder, record, values["with_images"], reports))
     return 0

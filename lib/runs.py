@@ -83,6 +83,15 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def made_here() -> dict[str, str]:
+    """The commit and the date of a page that is made now."""
+    return {"commit": _commit_words(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--", "lib", "notebooks"))), "date": _now()}
+
+
+def _commit_words(commit: str, dirty: bool) -> str:
+    return (commit[:12] or "unknown") + (" with uncommitted changes" if dirty else "")
+
+
 def _git(*args: str) -> str:
     try:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
@@ -381,10 +390,9 @@ def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed
 def facts(record: dict) -> dict[str, str]:
     """The facts behind a run, from its run.json, in words."""
     r = record | record.get("trained", {})  # where it was trained; the evaluation may have been repeated elsewhere
-    commit = r["commit"]
     out = {
         "run": r["run_id"],
-        "commit": (commit[:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else ""),
+        "commit": _commit_words(r["commit"], r["dirty"]),
         "profile, seed": f"{r['profile']}, {r['seed']}",
         "precision of the training": r.get("precision", "float32"),
         "data": f"{r['data']}: {r['images']} images at {r['size']} pixels, fingerprint {r['fingerprint'][:12]}, landmarks: {r['landmarks']}",

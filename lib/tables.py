@@ -1,5 +1,7 @@
 """Metric rows as tables to read: value with interval and n, paper value beside ours."""
 
+import re
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +15,13 @@ PERCENT = {
 }  # fmt: skip
 
 
-def show(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short."""
+def show(frame: pd.DataFrame, links: dict[str, str] | None = None) -> HTML:
+    """A frame as an HTML table without row numbers, no text cut short. links: texts that become links wherever they stand."""
     with pd.option_context("display.max_colwidth", None):
-        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
+        text = frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}")
+    for words, page in (links or {}).items():
+        text = re.sub(rf"(?<![\w-]){re.escape(escape(words))}(?![\w-])", f'<a href="{escape(page)}">{escape(words)}</a>', text)
+    return HTML(text)
 
 
 def deviations(paper) -> pd.DataFrame:

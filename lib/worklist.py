@@ -1,6 +1,6 @@
 """Work through a list of commands, in its order, within a time limit: `python -m lib.worklist gpu.yaml --minutes 9 --out DIR`.
 
-For a machine that is lent by the minute and has no network. A step that ended well stands in results/worklist.csv, with the hash of the sources that
+For a machine that is there by the minute and has no network. A step that ended well stands in results/worklist.csv, with the hash of the sources that
 it ran, and is not run again while they stay the same. When the time is over, the step that is running gets a Ctrl-C: a training saves itself and
 the next call goes on with it. A step that fails does not stop the others. Whatever the call changed under results/ and reports/ is
 packed into DIR/records.tar.gz, but for checkpoints, which stay where they are.

@@ -170,6 +170,22 @@ def test_seeds_of_different_configurations_are_never_put_together(tmp_path):
     assert list(comparison.select(tmp_path)[0]["seed"]) == [2]
 
 
+def test_a_study_of_a_folder_finds_its_runs(tmp_path):
+    """`data` of the summaries is what the papers were given; run.json has the folder's name alone."""
+    three_seeds(tmp_path)
+    (folder,) = {r["data"] for r in map(json.loads, (f.read_text() for f in tmp_path.glob("*/*/run.json")))}
+    assert len(comparison.select(tmp_path, f"/somewhere/{folder}")[0]) == 3
+    assert comparison.elsewhere(tmp_path, f"/somewhere/{folder}").empty and len(comparison.elsewhere(tmp_path, "/somewhere/other"))
+    with pytest.raises(comparison.NothingToCompare):
+        comparison.select(tmp_path, f"/{folder}/other")
+
+
+def test_controls_are_no_methods(tmp_path):
+    put(tmp_path, "sggan", 0, success("SG-GAN(ALL)", 0.9, 0.7) | success("constant G", 1.0, 1.0) | success("SG-GAN(joint)", 0.9, 0.7))
+    _, rows = comparison.select(tmp_path)
+    assert list(comparison.leaderboard(rows)["method"]) == ["SG-GAN(ALL)"]
+
+
 def test_what_was_trained_beside_a_method_does_not_part_its_seeds(tmp_path):
     three_seeds(tmp_path)
     for seed, beside in enumerate(({"ablations": True}, {"ablations": False}, {"arms": "5 %"})):
@@ -179,6 +195,22 @@ def test_what_was_trained_beside_a_method_does_not_part_its_seeds(tmp_path):
     assert list(comparison.select(tmp_path)[0]["seed"]) == [0, 1, 2]
     file.write_text(json.dumps(what | {"config": what["config"] | {"arm": "5 %"}}))  # any other field does
     assert list(comparison.select(tmp_path)[0]["seed"]) == [2]
+
+
+def test_the_ledger_gives_intervals_and_the_pages_that_decide(tmp_path):
+    put(tmp_path, "sagan", 0, success("SaGAN", 0.9, 0.7), verdicts=("partly",))
+    (run,) = tmp_path.glob("sagan/*")
+    rows = pd.read_csv(run / "metrics.csv")
+    said = "edit_success, Eyeglasses +, SaGAN: 0.9 holds; edit_success, Eyeglasses -, SaGAN: 0.7 fails"
+    pd.read_csv(run / "claims.csv").assign(measured=said).to_csv(run / "claims.csv")
+    rows.assign(ci_low=[0.81234, None], ci_high=[0.95, None]).to_csv(run / "metrics.csv")
+    found, _ = comparison.select(tmp_path)
+    claims = comparison.ledger(found)
+    assert claims["measured"].tolist() == ["edit_success, Eyeglasses +, SaGAN: 0.9 [0.812, 0.95] holds; edit_success, Eyeglasses -, SaGAN: 0.7 fails"]
+    page = f'<a href="../reports/sagan-{run.name}.html">{run.name}</a>'
+    assert tables.show(claims, comparison.pages(found)).data.count(page) == 1
+    other = pd.DataFrame({"run": [f"x-{run.name}", f"{run.name}, {run.name}"]})  # a longer name is another; a line of several seeds names several
+    assert tables.show(other, comparison.pages(found)).data.count(page) == 2
 
 
 def test_a_verdict_over_seeds():

@@ -148,7 +148,7 @@ def test_a_read_only_folder_is_refused_before_anything_runs(tmp_path, monkeypatc
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "index.html").write_text("old")
-    (tmp_path / "index.html.part").symlink_to("/dev/full")
+    (tmp_path / f"index.html.{os.getpid()}.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'index.html'}'"):
         report.index(tmp_path / "results", tmp_path)
     assert left(tmp_path) == {"index.html": b"old"}

@@ -9,18 +9,37 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib import engine, runs, step
-from lib.baselines import stargan
-from lib.papers import atigan, bridgegan, sagan
+from lib.baselines import resgan, stargan
+from lib.papers import atigan, bridgegan, sagan, sggan
 from lib.step import CallAgain, Captured, Eager
 
 CASES = {
     "sagan": (sagan, {"attribute": "Eyeglasses", "g_steps": 6}),
     "atigan": (atigan, {"n_iter": 10, "n_gen": 2, "th_disc": 0.5, "ablations": False}),
     "bridgegan": (bridgegan, {"g_steps": 5, "lr_decay": 0.5}),
+    "sggan": (sggan, {"g_steps": 5}),
     "stargan": (stargan, {"g_steps": 5, "n_critic": 2}),
+    "resgan": (resgan, {"steps": 5}),
 }
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the processor wait for a GPU's value, as a GPU's own debug mode does."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select):
+            raise RuntimeError(f"{func} waits for a value")
+        return func(*args, **(kwargs or {}))
+
+
+class Watched(CallAgain):
+    """Replays by calling, and looks for such waiting without a GPU."""
+
+    def strict(self):
+        return NoWaiting()
 
 
 @pytest.fixture
@@ -54,7 +73,7 @@ def test_recorded_steps_end_with_the_weights_and_losses_of_plain_ones(name, tmp_
     paper, fields = CASES[name]
     plain, cfg = begin(paper, tmp_path / "plain", **fields)
     engine.train(paper, cfg, faces, split, plain, log_every=2)
-    recording(CallAgain())
+    recording(Watched())
     recorded, cfg = begin(paper, tmp_path / "recorded", **fields)
     engine.train(paper, cfg, faces, split, recorded, log_every=2)
     assert {s["step"] for s in plain.record["stages"].values()} == {"eager"}

@@ -1,4 +1,4 @@
-"""The list of runs for a lent GPU: order, time limit, going on, failures, and that its own list holds commands that exist."""
+"""The list of runs for a GPU: order, time limit, going on, failures, and that its own list holds commands that exist."""
 
 import csv
 import os
@@ -106,3 +106,6 @@ def test_the_list_of_the_study_holds_commands_that_exist():
         assert "gpu" in module.PROFILES
     missing = [step.name for step in worklist.read(ROOT / "gpu.yaml", {}) if step.missing]
     assert missing and all(re.search("celeba", name) for name in missing)
+    table = (ROOT / "README.md").read_text().partition("| steps, in this order | expected minutes |")[2].partition("\n\n")[0]
+    minutes = [float(n) for line in table.splitlines()[2:] for n in re.findall(r"[\d.]+", line.split("|")[2])]
+    assert minutes == [step.minutes for step in steps], "README.md gives the list's minutes"
