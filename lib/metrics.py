@@ -17,7 +17,6 @@ from http.client import HTTPException
 from itertools import combinations
 from typing import NamedTuple
 
-import lpips
 import numpy as np
 import pandas as pd
 import torch
@@ -170,8 +169,10 @@ def _unavailable(error: Exception) -> str:
 
 
 @cache
-def lpips_network() -> lpips.LPIPS | str:
+def lpips_network() -> torch.nn.Module | str:
     """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
+    import lpips  # not above: it takes ten seconds, torchvision's models and torch's compiler with it, and most pages need none
+
     try:
         with _quick_and_quiet():
             return lpips.LPIPS(net="alex", verbose=False).eval()
