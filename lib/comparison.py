@@ -25,7 +25,8 @@ from lib.metrics import Value
 REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
 CONTROLS = ("constant G", "identity G", "real faces", "none", "RIL", "SG-GAN(joint)", "StarGAN(joint)")  # SG-GAN's, and Fig. 4's second names
 HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
-OWN = {"atigan": "ATI-GAN", "diat": "DIAT", "sagan": "SaGAN", "sggan": "SG-GAN(ALL)", "bridgegan": "BridgeGAN"}  # how a paper's own method begins
+OWN = {"atigan": ("ATI-GAN",), "diat": ("DIAT-A",), "sagan": ("SaGAN",), "sggan": ("SG-GAN(ALL)",)}  # a paper's own method, trained at full length
+OWN["bridgegan"] = ("BridgeGAN (label)", "BridgeGAN (reference)")
 BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 
@@ -171,7 +172,7 @@ def training(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     wide = cost.assign(what=label).pivot_table(index=["name", "paper"], columns="what", values="value", aggfunc="mean", sort=False).reset_index()
     wide[wide.columns[2:]] = wide[wide.columns[2:]].map(lambda v: "" if pd.isna(v) else f"{v:,.0f}")
     share = found.groupby("paper")["share"].mean()
-    own = [name.startswith(OWN.get(p, p)) for name, p in zip(wide["name"], wide["paper"], strict=True)]
+    own = [name in OWN.get(p, ()) for name, p in zip(wide["name"], wide["paper"], strict=True)]
     wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" if mine else "" for mine, p in zip(own, wide["paper"], strict=True)])
     return wide.rename(columns={"name": "method", "paper": "in the run of"}).rename_axis(columns=None)
 
