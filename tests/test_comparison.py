@@ -40,7 +40,7 @@ def results(tmp_path):
     difference = {("T", "Eyeglasses +", "SaGAN - StarGAN", "change_outside_l1"): -0.1}
     change = difference | {("T", d, "SaGAN", "change_outside_l1"): 0.01 for d in ("Eyeglasses +", "Eyeglasses -")}
     cost = {("training", "D", "SaGAN", "images_seen"): 480.0, ("training", "all", "SaGAN", "train_seconds"): 9.0}
-    cost |= {("training", "D", "SaGAN, b = 1", "images_seen"): 48.0}
+    cost |= {("training", "D", "ResGAN", "images_seen"): 48.0}
     put(tmp_path, "sagan", 0, floor | success("SaGAN", 0.9, 0.7) | success("StarGAN", 0.5, 0.5) | success("ResGAN", 0.1, 0.6) | change | cost)
     put(tmp_path, "sagan", 1, success("SaGAN", 0.7, 0.5))
     put(tmp_path, "sagan", 1, success("SaGAN", 0.0, 0.0), finished="2026-01-01", config=2)  # an older configuration
