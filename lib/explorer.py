@@ -593,15 +593,15 @@ def used(model: Model) -> set[str]:
 def ship(results: Path = RESULTS) -> list[str]:
     """Write what is committed so that the explorer works in a fresh copy. Returns a sentence for each change; what is up to date stays.
 
-    explorer.safetensors beside every checkpoint of a complete run on drawn faces (the newest of equal configurations; of runs made for a
-    comparison only other methods' with several attributes, no ablations), and those runs' judges in results/judges/, from which the judges of no
-    run are removed. Raises ExplorerError for a file over MAX_BYTES.
+    explorer.safetensors beside every checkpoint of a complete run on drawn faces (the newest of equal configurations, of the first seed; of runs
+    made for a comparison only other methods' with several attributes, no ablations), and those runs' judges in results/judges/, from which the
+    judges of no run are removed. Raises ExplorerError for a file over MAX_BYTES.
     """
     said, seen = [], set()
-    for run in found(results)[0]:
+    for run in sorted(found(results)[0], key=lambda run: run.record["seed"]):
         r = run.record
         comparison = "beside" in r and (len(names_of(run)) < 2 or _owner(run).method == run.method)
-        what = (run.method, "beside" in r, _differs(run), tuple(names_of(run)), *(r[name] for name in ("data", "profile", "size", "seed")))
+        what = (run.method, "beside" in r, _differs(run), tuple(names_of(run)), *(r[name] for name in ("data", "profile", "size")))
         if what in seen or comparison or r["status"] != "complete" or not r["publishable"] or r["scratch"]:
             continue
         seen.add(what)
