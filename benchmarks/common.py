@@ -157,6 +157,16 @@ def machine(device: str) -> dict:
     return hardware(device) | {"torch": torch.__version__, "load_average": round(os.getloadavg()[0], 1)}
 
 
+def off_by(plain: list[dict[str, float]], ours: list[dict[str, float]]) -> float:
+    """The largest difference of two lists of losses, as a share of the largest loss beside it."""
+    return max(abs(a[u] - b[u]) / max(abs(v) for v in a.values()) for a, b in zip(plain, ours, strict=True) for u in a)
+
+
+def key(paper: str, entry: dict, args: argparse.Namespace) -> str:
+    """What an entry about a paper's training is kept under."""
+    return f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
+
+
 def recorded(what: str, agree: bool, file: Path | None, key: str, entry: dict) -> bool:
     """Print an entry and whether both ways gave the same numbers; where they did, put it into the JSON file under its key (other keys stay).
     Returns whether it may stand: false makes the command fail."""

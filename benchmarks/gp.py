@@ -87,6 +87,5 @@ def main(argv: list[str]) -> int:
     failed = False
     for paper in common.chosen(args.paper, tuple(CRITICS)):
         entry, agree = measure(paper, args)
-        key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
-        failed |= not common.recorded(paper, agree, args.json, key, entry)
+        failed |= not common.recorded(paper, agree, args.json, common.key(paper, entry, args), entry)
     return int(failed)

@@ -67,13 +67,11 @@ def main(argv: list[str]) -> int:
             if done.returncode:
                 raise RuntimeError(f"{paper}, {way}: {done.stderr.strip().splitlines()[-1]}")
             found[way] = json.loads(done.stdout.splitlines()[-1])
-        a, b = (found[way]["losses"] for way in ("eager", "ours"))
-        off = max(abs(a[u] - b[u]) / max(abs(v) for v in a.values()) for u in a)
+        off = common.off_by([found["eager"]["losses"]], [found["ours"]["losses"]])
         entry = {
             "paper": common.TITLES[paper], "profile": args.profile, "size": found["ours"]["size"], "batch": found["ours"]["batch"], "machine": about,
             "step": found["ours"]["step"], "peak_mib": {way: found[way]["mib"] for way in found},
             "of_which_steps_mib": {way: found[way]["mib"] - found[way]["before"] for way in found}, "parity": {"losses": rounded(off)},
         }  # fmt: skip
-        key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
-        failed |= not common.recorded(paper, off <= CLOSE, args.json, key, entry)
+        failed |= not common.recorded(paper, off <= CLOSE, args.json, common.key(paper, entry, args), entry)
     return int(failed)

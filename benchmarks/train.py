@@ -77,11 +77,6 @@ def counted(paper: str, what: Case, ours: bool, device: torch.device) -> dict[st
     return out
 
 
-def off_by(plain: list[dict[str, float]], ours: list[dict[str, float]]) -> float:
-    """The largest difference of two lists of losses, as a share of the largest loss beside it."""
-    return max(abs(a[u] - b[u]) / max(abs(v) for v in a.values()) for a, b in zip(plain, ours, strict=True) for u in a)
-
-
 def two_rounds(steps: Eager, what: Case, device: torch.device) -> list[dict[str, float]]:
     """The losses of all updates, twice, each on the next batch."""
     out = []
@@ -131,7 +126,7 @@ def measure(paper: str, args) -> tuple[dict, bool]:
         return take
 
     took = common.turns({name: turn(name) for name in ways}, args.pairs)
-    off = off_by(first["eager"], first["ours"]) if first else off_by(seen["eager"][:5], seen["ours"][:5])
+    off = common.off_by(first["eager"], first["ours"]) if first else common.off_by(seen["eager"][:5], seen["ours"][:5])
     total = {name: sum(each[u] * f for u, f in counts.items()) for name, counts in work.items()}
     wall = {name: spread([t["cycle"][1] for t in took[name]]) for name in ways}
     cpu = {name: spread([t["cycle"][0] for t in took[name]]) for name in ways}
@@ -167,6 +162,6 @@ def main(argv: list[str]) -> int:
     failed = False
     for paper in common.chosen(args.paper, common.EVERY):
         entry, agree = measure(paper, args)
-        key = f"{paper} {entry['size']}px batch {entry['batch']} {args.profile} {args.device}"
+        key = common.key(paper, entry, args)
         failed |= not common.recorded(paper, agree, args.json, key if args.precision == "float32" else f"{key} {args.precision}", entry)
     return int(failed)

@@ -25,10 +25,12 @@ from lib.metrics import Value
 REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
 CONTROLS = ("constant G", "identity G", "real faces", "none", "RIL", "SG-GAN(joint)", "StarGAN(joint)")  # SG-GAN's, and Fig. 4's second names
 HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
-OWN = {"atigan": ("ATI-GAN",), "diat": ("DIAT-A",), "sagan": ("SaGAN",), "sggan": ("SG-GAN(ALL)",)}  # a paper's own method, trained at full length
-OWN["bridgegan"] = ("BridgeGAN (label)", "BridgeGAN (reference)")
-BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
+OWN = {  # a paper's own method, trained at full length
+    "atigan": ("ATI-GAN",), "diat": ("DIAT-A",), "sagan": ("SaGAN",), "sggan": ("SG-GAN(ALL)",),
+    "bridgegan": ("BridgeGAN (label)", "BridgeGAN (reference)"),
+}  # fmt: skip
+BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 
 
 class NothingToCompare(RuntimeError):

@@ -192,8 +192,9 @@ def execute(paper: str, values: dict, reports: Path) -> int:
             runs.fail(folder, reason)
         except runs.RunError as error:  # the record cannot be written either, and says that the run is still running
             reason += f" {error}"
+        code = failed(paper, folder, reason)  # said first: the index may fail to be written for the same reason
         report.index(runs.ROOT / "results", reports)
-        return failed(paper, folder, reason)
+        return code
     print(make_report(folder, record, values["with_images"], reports))
     return 0
 

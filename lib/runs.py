@@ -85,7 +85,12 @@ def _now() -> str:
 
 def made_here() -> dict[str, str]:
     """The commit and the date of a page that is made now."""
-    return {"commit": _commit_words(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--", "lib", "notebooks"))), "date": _now()}
+    return {"commit": _commit_words(**_code()), "date": _now()}
+
+
+def _code() -> dict:
+    """The commit that runs, and whether it was changed since."""
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", "lib", "notebooks"))}
 
 
 def _commit_words(commit: str, dirty: bool) -> str:
@@ -347,8 +352,7 @@ def start(
         scratch=cfg.scratch,
         started=_now(),
         finished="",
-        commit=_git("rev-parse", "HEAD"),
-        dirty=bool(_git("status", "--porcelain", "--", "lib", "notebooks")),
+        **_code(),
         versions={"python": platform.python_version()} | {name: version(name) for name in RECORDED},
         hardware=hardware(device),
         fingerprint=faces.fingerprint,

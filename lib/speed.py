@@ -54,25 +54,15 @@ def _setting(entry: dict) -> dict:
     return {"method": entry["paper"], "size": entry["size"], "batch": entry["batch"], "profile": entry["profile"]}
 
 
-def cycles(folder: Path) -> list[dict]:
-    """The measured training cycles, ours in float32 first."""
-    return entries("train", folder) + entries("train-bf16", folder)
-
-
-def precision(entry: dict) -> str:
-    """That of our steps; the plain loop's is float32."""
-    return entry.get("precision", "float32")
-
-
 def training(folder: Path = FOLDER) -> pd.DataFrame:
     """Training cycles against the plain loop in float32, one line per method, setting and precision of ours."""
     rows = []
-    for e in cycles(folder):
+    for e in entries("train", folder) + entries("train-bf16", folder):
         k, flop = clock(e), e["tflop_per_cycle"]
         rows.append(
             _setting(e)
             | {
-                "precision": precision(e), "cycle": e["cycle"], "step": e["step"],
+                "precision": e.get("precision", "float32"), "cycle": e["cycle"], "step": e["step"],
                 "times faster": words(e["ratio"][k]), "n": e["ratio"][k]["n"], "in wall time": words(e["ratio"]["wall"]),
                 "seconds a cycle": words(e["seconds_per_cycle"][k]["ours"]), "TFLOP a cycle": flop["ours"],
                 "fewer FLOPs": f"{flop['eager'] / flop['ours']:.3g}", "TFLOP/s": e["tflop_per_second"],

@@ -403,7 +403,7 @@ def test_five_updates_of_d_to_one_of_g_by_default(tmp_path, faces, split, monkey
 
     monkeypatch.setattr(bridgegan, "d_loss", spy("D", bridgegan.d_loss))
     monkeypatch.setattr(bridgegan, "g_loss", spy("G", bridgegan.g_loss))
-    run = SimpleNamespace(folder=tmp_path, device="cpu", seed=0, finished_weights=lambda: None, training_done=lambda *a: None)
+    run = SimpleNamespace(folder=tmp_path, device="cpu", precision="float32", seed=0, finished_weights=lambda: None, training_done=lambda *a: None)
     engine.train(bridgegan, small(d_per_g=5, g_steps=2, width=2, style=2, hidden=2, width_d=2), faces, split, run)
     assert (len(seen["D"]), len(seen["G"])) == (10, 2) and len(set(seen["D"] + seen["G"])) == 12
 

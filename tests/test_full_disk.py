@@ -105,7 +105,9 @@ def test_the_command_line_says_which_folder_and_what_to_do(record_too, tmp_path,
 
     monkeypatch.setattr(run, "run_notebook", notebook)
     given = {"profile": "smoke", "data": "synthetic-balanced", "run_dir": str(tmp_path / "run"), "attribute": "Eyeglasses"}
-    assert run.main(["sagan", *(text for name, value in given.items() for text in ("-p", name, value))]) == 1
+    options = [text for name, value in given.items() for text in ("-p", name, value)]
+    assert run.main(["sagan", *options, "--reports", str(tmp_path / "reports")]) == 1
+    assert (tmp_path / "reports" / "index.html").exists()  # it lists failed runs too
     said = capsys.readouterr().err
     assert f"{tmp_path / 'run'}: a file there could not be written. What was there before is {REMEDY}" in said
     record = json.loads((tmp_path / "run" / "run.json").read_text())
