@@ -22,9 +22,6 @@ import pandas as pd
 import torch
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
 
 from lib import synthetic
 from lib.data import DataError, FaceSet, Split, to_uint8
@@ -120,12 +117,16 @@ def _unit(x: Tensor) -> Tensor:
 
 def psnr(a: Tensor, b: Tensor) -> np.ndarray:
     """(B,) peak signal-to-noise ratio in dB, peak 2 (the range of [-1, 1]); equal images are capped at 100 dB."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # torchmetrics is slow to import, as lpips is
+
     error = (a - b).square().flatten(1).mean(1).clamp_min(4e-10)
     return peak_signal_noise_ratio(error.sqrt()[:, None], torch.zeros(len(a), 1), data_range=2.0, dim=1, reduction="none").numpy()
 
 
 def ssim(a: Tensor, b: Tensor) -> np.ndarray:
     """(B,) structural similarity on the [0, 1] scale (it is not the same on [-1, 1]), torchmetrics' Gaussian window, sigma 1.5."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     return structural_similarity_index_measure(_unit(a), _unit(b), data_range=1.0, reduction="none").reshape(len(a)).numpy()
 
 
@@ -181,8 +182,11 @@ def lpips_network() -> torch.nn.Module | str:
 
 
 @cache
-def inception() -> tuple[FrechetInceptionDistance, InceptionScore] | str:
-    """The metrics FID and IS, their networks loaded once, or 'unavailable: why'."""
+def inception() -> tuple | str:
+    """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once, or 'unavailable: why'."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.inception import InceptionScore
+
     try:
         with _quick_and_quiet():
             return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)

@@ -20,7 +20,7 @@ from lib.params import ParameterError
 
 
 def small(**fields) -> sggan.Config:
-    return replace(sggan.smoke(), **{"width": 3, "attributes": "gender, hair"} | fields)
+    return replace(sggan.smoke(), **{"width": 3, "d_width": 3, "attributes": "gender, hair"} | fields)
 
 
 def batch(n=2, attributes=2, size=32, seed=0):
@@ -390,7 +390,7 @@ def test_one_update_of_g_to_five_of_d_on_the_last_of_their_batches(tmp_path, fac
 
     monkeypatch.setattr(sggan, "d_loss", spy("D", sggan.d_loss))
     monkeypatch.setattr(sggan, "g_loss", spy("G", sggan.g_loss))
-    cfg = small(width=2, d_per_g=5, g_steps=2)
+    cfg = small(width=2, d_width=2, d_per_g=5, g_steps=2)
     run = runs.start(sggan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
     engine.train(sggan, cfg, faces, split, run)
     runs.release(run.folder)
@@ -499,6 +499,13 @@ def test_arms():
     assert (arms["SG-GAN(5 %)"].labels, arms["SG-GAN(5 %)"].repeats) == (5000, 10) and (arms["RIL"].labels, arms["RIL"].repeats) == (500, 50)
     assert arms["pale 10"].attributes == "pale" and arms["Fig. 4"].attributes == "gender, hair, lipstick, pale"
     assert "Fig. 4" not in sggan.arms(replace(cfg, joint=cfg.attributes)) and list(sggan.arms(replace(cfg, arms="RIL"))) == ["RIL"]
+
+
+def test_each_network_has_its_own_width():
+    thin, wide = (sggan.build(small(d_width=w)) for w in (3, 6))
+    assert count(thin.G) == count(wide.G) and wide.D.trunk[0].conv.out_channels == 6 and thin.D.trunk[0].conv.out_channels == 3
+    with pytest.raises(ParameterError, match="d_width = 0"):
+        small(d_width=0)
 
 
 def test_config_refuses_what_it_cannot_run():
