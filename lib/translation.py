@@ -77,7 +77,7 @@ class Flips:
         return row(table, "mean", method, metric, float(np.mean(found)), "mean over the attributes", len(found))
 
     def _lowest(self, table: str) -> None:
-        for method in {m for m, _ in self.hits} - {"unedited"}:
+        for method in dict.fromkeys(m for m, _ in self.hits if m != "unedited"):
             found = self._values(method, "flip_accuracy")
             worst = min(found, key=found.get)
             self.rows.append(row(table, "lowest", method, "flip_accuracy minimum", found[worst], f"at {worst}", len(self.hits[method, worst])))
