@@ -384,8 +384,8 @@ def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed
         paper, cfg, faces, split, profile=what["profile"], seed=seed, device=run.device, precision=run.precision,
         run_dir=folder, with_images=run.with_images,
     )  # fmt: skip
-    if new:
-        other.update(beside=run.id)  # it has no page of its own
+    if new or "beside" in other.record:  # it has no page of its own
+        other.update(beside=run.id)  # the last run that used it: an earlier one may be gone
     models = train(paper, cfg, faces, split, other)
     other.complete()
     return other, models

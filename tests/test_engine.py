@@ -242,8 +242,12 @@ def test_another_configuration_is_trained_beside_a_run_and_only_once(tmp_path, o
     assert other.folder.parent.parent == tmp_path / "mine" / "others" and other.record["status"] == "complete" and other.record["beside"] == run.id
     assert other.record["stages"]["Eyeglasses"]["cycles"] == 1 and set(models) == {"Eyeglasses"}
     monkeypatch.setattr(sagan, "d_loss", None)  # would fail if it trained
+    other.update(beside="a run that was removed since")
     again, _ = runs.trained(sagan, other_cfg, faces, split, run)
-    assert again.id == other.id != run.id
+    assert again.id == other.id != run.id and again.record["beside"] == run.id
+    alone = {k: v for k, v in again.record.items() if k != "beside"}
+    runs.write_json(again.folder / "run.json", alone)
+    assert "beside" not in runs.trained(sagan, other_cfg, faces, split, run)[0].record  # a run with a page of its own keeps it
     assert runs.trained(sagan, other_cfg, faces, split, run)[0].record["trained"] == other.record["trained"]
     with pytest.raises(TypeError):
         runs.trained(sagan, other_cfg, faces, split, run, seed=5)
