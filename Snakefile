@@ -64,6 +64,7 @@ rule data:
         options=options({"data": config["data"]}),
     log:
         f"{DONE}/data.log",
+    priority: 100 # its page is the first to read
     shell:
         "{PYTHON} -m lib.run data {params.options:q} 2>&1 | tee {log}"
 
@@ -76,7 +77,6 @@ for place, paper in enumerate(config["papers"]):
             f"paper_{paper}"
         input:
             needs(paper),
-            f"{DONE}/data",
         output:
             touch(f"{DONE}/{paper}-s{{seed}}"),
         params:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import common
 from benchmarks.common import Case, case, rounded
+from lib import replay
 from lib.engine import networks
 from lib.papers import diat
 
@@ -44,26 +45,6 @@ def innermost(what: Case) -> Callable[[Tensor], Tensor] | None:
     return lambda x: x.contiguous(memory_format=torch.channels_last)
 
 
-def graphed(edit: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[Tensor], Tensor]:
-    """The edit of batches like x as one CUDA graph."""
-    place, stream = x.clone(), torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            edit(place)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        out = edit(place)
-
-    def replay(x: Tensor) -> Tensor:
-        place.copy_(x)
-        graph.replay()
-        return out
-
-    return replay
-
-
 @torch.no_grad()
 def measure(paper: str, args) -> tuple[dict, bool]:
     """One paper's entry, and whether the images agree."""
@@ -77,13 +58,9 @@ def measure(paper: str, args) -> tuple[dict, bool]:
     for size in args.batch:
         x = what.batch(0, device, n=size).x
         repeat = args.repeat or max(1, (2000 if device.type == "cuda" else 16) // size)
-        ways = {"plain": partial(plain, x)}
-        if device.type == "cuda":
-            try:
-                ways[way] = partial(graphed(plain, x), x)
-            except RuntimeError as error:  # a value that the processor waits for, as CycleGAN's choice between its two generators
-                why = str(error).strip().split("\n")[0][:200]
-        elif ready:
+        found_ways, why = replay.ways(plain, x)  # CycleGAN's choice between its two generators waits for a value, and cannot be recorded
+        ways = {name or "plain": partial(work, x) for name, work in found_ways.items()}
+        if ready:
             ways[way] = partial(edits(paper, other), ready(x))
 
         def turn(work, repeat=repeat):

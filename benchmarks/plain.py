@@ -112,7 +112,7 @@ class Plain(Eager):
         for name, module in self.modules.items():
             module.requires_grad_(not self.freeze or name in update.trains)
         with stock():
-            return self.losses.get(update.name, update.loss)(self.nets, self.batch, self.cfg)
+            return self.losses.get(update.name, update.loss)(self.nets, self.batch.first(update.images), self.cfg)
 
     def perform(self, update, cycle: int) -> dict[str, float]:
         total, parts = self.loss(update)

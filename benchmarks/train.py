@@ -6,9 +6,12 @@ of the first turns within 1e-3 of each other, and float64 gradients of a narrow 
 
 `--precision bf16`: our steps in bf16, the plain loop in float32 as ever. Rounded trainings drift apart, so their parity is that of two rounds of
 updates before the first turn: losses within 2e-2, of which the second round's show that the first one's steps arrived.
+
+`--compiled`: on a GPU, recordings with compiled generators where these are faster (`lib.fuse`); `step` says for which updates they were.
 """
 
 import math
+import os
 from unittest.mock import patch
 
 import torch
@@ -18,7 +21,7 @@ from benchmarks.common import Case, case, rounded, spread
 from benchmarks.plain import FREEZE, LOSSES, Plain, everywhere
 from lib import precision, winograd
 from lib.engine import _adam, networks
-from lib.step import Eager, stepper
+from lib.step import SWITCH, Eager, stepper
 
 EXACT, CLOSE, CLOSE_BF16 = 1e-9, 1e-3, 2e-2
 
@@ -55,7 +58,7 @@ def parity(paper: str) -> float:
                 if steps is ours:
                     for name, module in steps.modules.items():
                         module.requires_grad_(name in update.trains)
-                loss = plain.loss if steps is plain else lambda u: u.loss(ours.nets, ours.batch, ours.cfg)
+                loss = plain.loss if steps is plain else lambda u: u.loss(ours.nets, ours.batch.first(u.images), ours.cfg)
                 with everywhere():
                     found.append(gradients(steps, loss, update))
             worst = max(worst, float((found[0] - found[1]).norm() / found[1].norm()))
@@ -133,7 +136,7 @@ def measure(paper: str, args) -> tuple[dict, bool]:
     speed = total["ours"] / (wall if device.type == "cuda" else cpu)["ours"]["median"]
     entry = {
         "paper": common.TITLES[paper], "profile": args.profile, "size": what.cfg.size, "batch": what.stage.batch, "machine": about,
-        "precision": args.precision, "cycle": "+".join(f"{n:g} {u}" for u, n in each.items()), "step": ways["ours"].how,
+        "precision": args.precision, "cycle": "+".join(f"{n:g} {u}" for u, n in each.items()), "step": ways["ours"].how, "compiled": args.compiled,
         "plain": "its own losses" if paper in LOSSES else "our losses on stock parts",
         "plain_frozen": paper in FREEZE,
         "ratio": common.ratios([t["cycle"] for t in took["eager"]], [t["cycle"] for t in took["ours"]]),
@@ -152,6 +155,7 @@ def main(argv: list[str]) -> int:
     options = common.parser("train", __doc__)
     options.add_argument("--vs", choices=["eager"], default="eager", help="the plain loop, in float32")
     options.add_argument("--precision", choices=precision.PRECISIONS, default="float32", help="of our steps")
+    options.add_argument("--compiled", action="store_true", help="try compiled generators on a GPU")
     options.add_argument("--profile", default="paper", help="whose widths and settings are used")
     options.add_argument("--size", type=int, default=64)
     options.add_argument("--batch", type=int, default=None, help="images a batch; the profile's, if not given")
@@ -159,9 +163,9 @@ def main(argv: list[str]) -> int:
     options.add_argument("--repeat", type=int, default=None, help="how often a turn performs each update: 1, on a GPU 30")
     args = options.parse_args(argv)
     args.repeat = args.repeat or (30 if args.device.startswith("cuda") else 1)
-    failed = False
+    failed, kind = False, [args.precision] * (args.precision != "float32") + ["compiled"] * args.compiled
     for paper in common.chosen(args.paper, common.EVERY):
-        entry, agree = measure(paper, args)
-        key = common.key(paper, entry, args)
-        failed |= not common.recorded(paper, agree, args.json, key if args.precision == "float32" else f"{key} {args.precision}", entry)
+        with patch.dict(os.environ, {SWITCH: "compiled"} if args.compiled else {}):
+            entry, agree = measure(paper, args)
+        failed |= not common.recorded(paper, agree, args.json, " ".join([common.key(paper, entry, args), *kind]), entry)
     return int(failed)

@@ -21,6 +21,7 @@ from scipy.stats import friedmanchisquare, studentized_range, t
 from lib import tables
 from lib.claims import VERDICTS
 from lib.metrics import Value
+from lib.runs import RunError
 
 REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
 CONTROLS = ("constant G", "identity G", "real faces", "none", "RIL", "SG-GAN(joint)", "StarGAN(joint)")  # SG-GAN's, and Fig. 4's second names
@@ -33,7 +34,7 @@ OWN = {  # a paper's own method, trained at full length
 BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
 
 
-class NothingToCompare(RuntimeError):
+class NothingToCompare(RunError):
     """There is no complete run of the data and profile that were asked for; the message lists those there are."""
 
 

@@ -34,6 +34,7 @@ class Update:
     loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}). It may read only tensors, so that it can be captured.
     fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
     every: performed only in cycles every, 2 every, ... (cycles count from 1).
+    images: it takes so many images of the batch, the first ones; None takes all.
     schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
     """
 
@@ -45,6 +46,7 @@ class Update:
     repeats: int = 1
     fresh: bool = True
     every: int = 1
+    images: int | None = None
     schedule: Callable[[int], float] | None = None
 
     def rate(self, cycle: int) -> float:
@@ -78,7 +80,7 @@ class Stage:
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
-        return {u.name: cycles // u.every * u.repeats * self.batch for u in self.updates}
+        return {u.name: cycles // u.every * u.repeats * (u.images or self.batch) for u in self.updates}
 
     def first_step(self, cycle: int) -> int:
         """The number of fresh batches drawn before a cycle (from 1), which is the number of its first batch."""

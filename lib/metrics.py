@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from http.client import HTTPException
 from itertools import combinations
 from typing import NamedTuple
@@ -24,12 +24,14 @@ from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
 from lib import synthetic
-from lib.data import DataError, FaceSet, Split, to_uint8
+from lib.data import FaceSet, Split, to_uint8
 from lib.data.regions import EYE_ATTRIBUTES, LOWER_FACE_ATTRIBUTES, MOUTH_ATTRIBUTES, attribute_box, region_source
+from lib.data.splits import require_test_faces
 from lib.judges import Judge, as_images
 
 SEED = 20_260_101  # of every bootstrap and every choice of test images
 WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
+DRAWINGS = 28  # sets of counterfactuals, and of regions, that are kept for the next method on the same faces: both directions of 14 attributes
 DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
 # Verdicts that an edit of the key changes by definition; they do not count as unrelated.
 ENTAILED = {
@@ -267,20 +269,11 @@ def test_index(faces: FaceSet, split: Split, attribute: str, label: int, n: int)
 test_index.__test__ = False
 
 
-def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
-    """Raise DataError unless the test split has two faces with either label (a Frechet distance needs two)."""
-    for label in (0, 1):
-        n = int((faces.column(attribute)[split.test] == label).sum())
-        if n < 2:
-            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
-
-
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
     """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones (the whole picture for an attribute
     that has none, as Male); and where it comes from."""
     if faces.faces is not None:
-        parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
-        return torch.cat(parts), "exact region of the counterfactual"
+        return _drawn_region(faces, np.asarray(index, np.int64).tobytes(), attribute), "exact region of the counterfactual"
     if attribute not in WITH_BOX:
         return torch.ones(len(index), 1, faces.size, faces.size, dtype=torch.bool), "the whole picture, for want of a landmark region"
     return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
@@ -290,13 +283,22 @@ def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: i
     """(n, 3, S, S): the same synthetic faces drawn with the attribute set to target, else equal. None for real faces."""
     if faces.faces is None:
         return None
-    draw = [synthetic.render(synthetic.counterfactual(faces.faces[torch.from_numpy(i)], attribute, target), faces.size) for i in _chunks(index)]
-    # test faces come from a uint8 cache, so their counterfactuals are rounded as such a cache would
-    return torch.from_numpy(to_uint8(torch.cat(draw))).float() / 127.5 - 1
+    return torch.from_numpy(_drawn_anew(faces, np.asarray(index, np.int64).tobytes(), attribute, target)).float() / 127.5 - 1
 
 
-def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
-    return [index[i : i + size] for i in range(0, len(index), size)]
+@lru_cache(DRAWINGS)
+def _drawn_region(faces: FaceSet, index: bytes, attribute: str) -> Tensor:
+    return torch.cat([synthetic.region(faces.faces[i], attribute, faces.size) for i in _rows(index)])
+
+
+@lru_cache(DRAWINGS)
+def _drawn_anew(faces: FaceSet, index: bytes, attribute: str, target: int) -> np.ndarray:
+    """uint8, as test faces are: they come from such a cache, so their counterfactuals are rounded as it would."""
+    return to_uint8(torch.cat([synthetic.render(synthetic.counterfactual(faces.faces[i], attribute, target), faces.size) for i in _rows(index)]))
+
+
+def _rows(index: bytes, size: int = 64) -> tuple[Tensor, ...]:
+    return torch.from_numpy(np.frombuffer(index, np.int64).copy()).split(size)
 
 
 def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: int, n: int, device="cpu") -> Edited:

@@ -89,6 +89,8 @@ def check_shares(stages: list[engine.Stage], world: int) -> None:
     for stage in stages:
         unit = world * (2 if stage.sampler == "balanced" else 1)
         require(stage.batch % unit == 0, "processes", world, f"{UNEVEN}; stage {stage.name} has {stage.sampler} batches of {stage.batch}")
+        part = [u.name for u in stage.updates if u.images not in (None, stage.batch)]
+        require(not part, "processes", world, f"1: {', '.join(part)} of stage {stage.name} takes the first images of a batch, which no share has")
 
 
 @contextmanager

@@ -8,8 +8,6 @@ import types
 import typing
 from pathlib import Path
 
-import nbformat
-
 
 class ParameterError(ValueError):
     """An unknown name, a wrong type or a value out of range; the message names the parameter and the remedy."""
@@ -98,11 +96,11 @@ def declared(notebook: Path) -> dict[str, tuple[object, object]]:
     must be `name: type = literal  # help`; anything else raises ParameterError, since papermill injects values *after* the cell
     and a derived value would keep its old value.
     """
-    cells = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise ParameterError(f"{notebook}: it must have exactly one cell tagged 'parameters', found {len(cells)}.")
     out = {}
-    for node in ast.parse(cells[0].source).body:
+    for node in ast.parse("".join(cells[0]["source"])).body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
             raise ParameterError(f"{notebook}: parameters cell, line {node.lineno}: only `name: type = literal` is allowed.")
         kind = eval(ast.unparse(node.annotation), {"__builtins__": {t.__name__: t for t in (int, float, str, bool, dict, list)}})

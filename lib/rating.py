@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lib import metrics, tables
 from lib.data import DataError, FaceSet, Split
+from lib.data.splits import require_test_faces
 from lib.figures import montage, pixels
 from lib.hole import Box
 from lib.judges import Judge, as_images
@@ -64,7 +65,7 @@ def transfers(edit: Callable, faces: FaceSet, split: Split, attributes, box: Box
     """
     out = {}
     for i, a in enumerate(attributes):
-        metrics.require_test_faces(faces, split, a)
+        require_test_faces(faces, split, a)
         for target, _ in metrics.DIRECTIONS:
             index = metrics.test_index(faces, split, a, 1 - target, n)
             x, c = as_images(faces, index), own_labels(faces, index, attributes)

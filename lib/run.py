@@ -19,9 +19,12 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import comparison, data_views, explorer, metrics, report, runs, speed
+from lib import report, runs
 from lib.data import DataError, FaceSet, Split, load, make_split
+from lib.data.splits import require_test_faces
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
+
+# What only some notebooks need is imported where it is needed: seaborn, SciPy and scikit-learn take nine seconds of a processor, in every process.
 
 REPORTS = runs.ROOT / "reports"
 DATA = "data"  # the notebook about the faces themselves
@@ -89,6 +92,8 @@ def failed(name: str, folder: Path, reason: str) -> int:
 
 def show_data(values: dict, reports: Path) -> int:
     """The page about a face set: reports/data-<name>-<fingerprint>.html, figures in results/data/. Returns the exit code."""
+    from lib import data_views
+
     faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
     name = f"{faces.name}-{faces.fingerprint[:8]}"
     folder = runs.ROOT / "results" / DATA / name
@@ -110,6 +115,8 @@ def asked(values: dict) -> str:
 def show_summary(name: str, values: dict, reports: Path) -> int:
     """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. `claims` also
     writes the README's table of findings. Returns the exit code."""
+    from lib import comparison, speed
+
     if name == "speed":
         facts = speed.facts()
     else:
@@ -129,8 +136,13 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
 def show_explorer(name: str, values: dict, reports: Path) -> int:
     """What the explorer needs in a fresh copy of the project (`explorer.ship`), then reports/explorer.html, whose sliders need no kernel. Returns
     the exit code."""
-    for written in explorer.ship():
-        print(written)
+    from lib import explorer
+
+    try:
+        written = explorer.ship()
+    except explorer.ExplorerError as error:
+        raise runs.RunError(str(error)) from None
+    print(*written, sep="\n")
     folder = runs.ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(name, folder / "notebook.ipynb", values | {"frames": True})
@@ -166,7 +178,7 @@ def prepare(paper: str, values: dict) -> Job:
     split = make_split(faces, cfg.split)
     for stage in module.stages(cfg):
         for attribute in stage.attributes:
-            metrics.require_test_faces(faces, split, attribute)
+            require_test_faces(faces, split, attribute)
     return Job(module, cfg, faces, split)
 
 
@@ -235,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
             return show_summary(args.paper, values, args.reports)
         values["with_images"] = values["with_images"] or args.with_images
         return show_data(values, args.reports) if args.paper == DATA else execute(args.paper, values, args.reports)
-    except (ParameterError, DataError, runs.RunError, comparison.NothingToCompare, explorer.ExplorerError) as error:
+    except (ParameterError, DataError, runs.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # of what is written outside the run folder: pages, figures of summaries

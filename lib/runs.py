@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import matplotlib.figure
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -27,6 +27,9 @@ from lib.engine import peak_memory_mb, save_atomically, train
 from lib.params import ParameterError
 from lib.precision import check as check_precision
 from lib.provenance import ROOT, sources
+
+if TYPE_CHECKING:  # Matplotlib takes seconds; only notebooks draw, and they have it
+    from matplotlib.figure import Figure
 
 RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
 METRIC_COLUMNS = ["table", "row", "column", "metric", "value", "ci_low", "ci_high", "n", "protocol", "paper_value"]
@@ -207,7 +210,7 @@ class Run:
         keep(self.folder / "tables" / f"{name}.csv", lambda p: frame.to_csv(p, index=False, float_format="%.6g"))
         return frame
 
-    def figure(self, figure: matplotlib.figure.Figure, name: str, faces: bool) -> None:
+    def figure(self, figure: "Figure", name: str, faces: bool) -> None:
         """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git ignores), and only
         if the reader asked for images."""
         show = self.publishable or self.with_images
@@ -230,7 +233,7 @@ class Run:
         return f"{self.record['paper']} run {self.id} is complete: {len(self.metrics)} metric rows."
 
 
-def keep_figure(figure: matplotlib.figure.Figure, name: str, faces: bool, show: bool, folder: Path) -> None:
+def keep_figure(figure: "Figure", name: str, faces: bool, show: bool, folder: Path) -> None:
     """Write <folder>/<name>.png, marked with whether it shows faces; nothing if it does and they must not be shown (`show`)."""
     if faces and not show:
         return

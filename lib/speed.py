@@ -139,6 +139,7 @@ def ratio_figure(folder: Path = FOLDER) -> Figure:
     for found, what in ((entries("train", folder), kinds[0]), (entries("gp", folder), kinds[1]), (entries("train-bf16", folder), kinds[2])):
         for e in found:
             label = f"{e['paper']}, {e['size']} px, batch {e['batch']}" + ("" if e["profile"] == "paper" else f", {e['profile']}")
+            label += ", compiled" if e.get("compiled") else ""
             rows.append({"label": label, "what": what} | e["ratio"][clock(e)])
     if not rows:
         return not_measured()

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from lib import figures, landmarks, metrics, phi, runs
+from lib import figures, landmarks, metrics, phi, replay, runs
 from lib.baselines import cnia, semantic_inpainting
 from lib.data import DataError, FaceSet, Split, load_lfw
 from lib.judges import Judge, as_images
@@ -338,10 +338,12 @@ def timed(module: ModuleType, models: dict, cfg) -> dict[str, Callable]:
 
 def speed(edits: dict[str, Callable], size: int, device: str, batches=(1, 50)) -> list[dict]:
     """Milliseconds per image of functions of x (B, 3, S, S), float32: the median of many calls after a warm-up (500 after 100 on a GPU, 20 after 3 on
-    a CPU), the device synchronised before each clock reading."""
+    a CPU), the device synchronised before each clock reading. On a GPU each also as one CUDA graph, if it can be recorded."""
     out, (warm_up, repeats) = [], (100, 500) if torch.device(device).type == "cuda" else (3, 20)
-    for (name, edit), b in ((k, b) for k in edits.items() for b in batches):
-        x, times = torch.zeros(b, 3, size, size, device=device), []
+    inputs = {b: torch.zeros(b, 3, size, size, device=device) for b in batches}
+    all_ways = [(name, b, way, work) for name, edit in edits.items() for b in batches for way, work in replay.ways(edit, inputs[b])[0].items()]
+    for name, b, way, edit in all_ways:
+        x, times = inputs[b], []
         for i in range(warm_up + repeats):
             began = time.perf_counter()
             edit(x)
@@ -350,7 +352,7 @@ def speed(edits: dict[str, Callable], size: int, device: str, batches=(1, 50)) -
             if i >= warm_up:
                 times.append(time.perf_counter() - began)
         said = f"median of {repeats} calls after {warm_up}, {size}x{size}, batch {b}, {device}, {torch.get_num_threads()} threads"
-        column = f"{name} on {torch.device(device).type}"
+        column = f"{name} on {torch.device(device).type}{way and f', {way}'}"
         out.append(metrics.row("speed", f"batch {b}", column, "ms_per_image", 1000 * float(np.median(times)) / b, said, repeats))
     return out
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from ledger import equation
 
 from lib import engine
-from lib.data import DataError
+from lib.data import Batch, DataError
 from lib.papers import bridgegan
 from lib.params import ParameterError
 
@@ -32,7 +32,7 @@ def batch(n=3, seed=0, size=32):
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 3, size, size, generator=rng) * 2 - 1
     y = (torch.rand(n, N, generator=rng) > 0.5).to(x.dtype)
-    return SimpleNamespace(x=x, y=y, index=torch.arange(n), rng=rng)
+    return Batch(x, y, torch.arange(n), rng)
 
 
 def count(net) -> int:

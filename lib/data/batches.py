@@ -36,6 +36,12 @@ class Batch:
     flipped: Tensor | None = None
     planes: Tensor | None = None
 
+    def first(self, n: int | None) -> "Batch":
+        """Its first n images, with the same rng; itself for None."""
+        if n is None:
+            return self
+        return Batch(**{k: v[:n] if isinstance(v, Tensor) else v for k, v in vars(self).items()})
+
 
 class Batches:
     """`batches(step)` is the same Batch whenever and wherever it is asked for.

@@ -108,6 +108,14 @@ def make_split(faces: FaceSet, rule: str) -> Split:
     return split_most_images(faces) if rule == "most_images" else split_random(faces, 0)
 
 
+def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
+    """Raise DataError unless the test split has two faces with either label (a Frechet distance needs two)."""
+    for label in (0, 1):
+        n = int((faces.column(attribute)[split.test] == label).sum())
+        if n < 2:
+            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
+
+
 def narrowed(split: Split, faces: FaceSet, keep: np.ndarray, rule: str) -> Split:
     """The same split with only those training images for which keep (N,) is true; `rule` says in words which. DataError if none is left."""
     return divided(faces, split.train[keep[split.train]], split.test, f"{split.rule}; of the training images {rule}", split.tie_rule)

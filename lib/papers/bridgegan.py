@@ -185,6 +185,7 @@ class Config:
     bank_sign: float = 1.0  # +1 up the gradient as in the code, -1 down: D5
     bank_rows: int = 202_599  # images that a bank has room for: CelebA's
     batch: int = 48  # Sec. C
+    batch_c: int | None = None  # images of which C learns, the critic and G see the first `batch`; None: no more than these (D17)
     lr: float = 2e-4  # Sec. C
     beta_1: float = 0.5  # Sec. C
     beta_2: float = 0.999  # Sec. C
@@ -218,6 +219,7 @@ class Config:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.style >= 2 and self.style % 2 == 0, "style", self.style, "even, at least 2")
         require(self.batch >= 2, "batch", self.batch, "at least 2: references are other images of the batch")
+        require(self.batch_c is None or self.batch_c >= self.batch, "batch_c", self.batch_c, f"at least batch = {self.batch}")
         for name in ("lambda_gp", "lambda_cls", "lambda_cls_d", "lambda_rec", "lambda_cyc", "lambda_ms", "lambda_sty", "lambda_ak"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("lr", "strength"):
@@ -603,8 +605,9 @@ def between(S_rand: Tensor, S_ref: Tensor, rng: torch.Generator) -> Tensor:
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """What D and C minimise: critic, gradient penalty and classification of the real images. The fakes carry no graph. With kinds = 1 the means over
-    the three kinds are estimated from one kind an image, drawn at random."""
-    X_s, X_r, Y_s, d, rows = pairs(batch)
+    the three kinds are estimated from one kind an image, drawn at random. C learns from the whole batch, the critic from its first images (D17)."""
+    X_c, Y_c, batch = batch.x, batch.y, batch.first(cfg.batch)
+    X_s, X_r, _, d, rows = pairs(batch)
     with torch.no_grad():
         R = noise(nets, batch, X_r, d, rows, cfg, keep=False)
         S_s, S_r = nets.E(torch.cat([X_s, X_r]), torch.cat([-d, d])).chunk(2)
@@ -615,12 +618,13 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
             S = S[one, torch.arange(len(X_s), device=S.device)][None]
         X_k = X_s.repeat(len(S), 1, 1, 1)
         X_g = nets.G(X_s, S.flatten(0, 1))
-    score, logits = nets.D(X_s)
+    score, logits = nets.D(X_c)
+    score = score[: cfg.batch]
     fake = nets.D.D(nets.D.trunk(X_g))
 
     adv = critic_loss(score, fake)
     gp = cfg.lambda_gp * gradient_penalty(lambda x: nets.D.D(nets.D.trunk(x)), interpolate(X_k, X_g, batch.rng))
-    cls = cfg.lambda_cls_d * classification(logits, Y_s)
+    cls = cfg.lambda_cls_d * classification(logits, Y_c)
     return adv + gp + cls, {"adv": adv.detach(), "gp": gp.detach(), "cls": cls.detach(), "gap": -adv.detach()}
 
 
@@ -661,8 +665,8 @@ def falling(cfg: Config) -> Callable[[int], float] | None:
 def stages(cfg: Config) -> list[Stage]:
     """One model for all attributes: per cycle d_per_g updates of D and C, then one of G, M and E together, each on a fresh batch."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": falling(cfg)}
-    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), g_loss, **adam))
-    return [Stage(cfg.task, cfg.task, attributes_of(cfg), updates, cfg.g_steps, cfg.batch)]
+    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), g_loss, images=cfg.batch, **adam))
+    return [Stage(cfg.task, cfg.task, attributes_of(cfg), updates, cfg.g_steps, cfg.batch_c or cfg.batch)]
 
 
 # ------------------------------------------------------------------------------------------------ editing
