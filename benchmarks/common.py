@@ -45,8 +45,8 @@ class Case:
         x = torch.rand(n, 3, self.cfg.size, self.cfg.size, generator=rng, dtype=dtype) * 2 - 1
         y = torch.stack([(torch.arange(n) >= n // 2) if k == 0 else (torch.arange(n) + k) % 2 > 0 for k in range(names)], 1).to(dtype)
         batch = Batch(x, y, torch.arange(n), None, torch.zeros(n, dtype=torch.bool))
-        moved = {name: t if t is None else t.to(device) for name, t in vars(batch).items()}
-        return Batch(**moved | {"rng": torch.Generator(device).manual_seed(seed)})
+        moved = {name: t.to(device) for name, t in vars(batch).items() if isinstance(t, torch.Tensor)}
+        return Batch(**moved, rng=torch.Generator(device).manual_seed(seed))
 
 
 def case(paper: str, profile: str, size: int | None = None, batch: int | None = None, seed: int = 0) -> Case:

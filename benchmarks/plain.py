@@ -8,6 +8,7 @@ frozen, BridgeGAN's style-free layers once a code.
 """
 
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import torch
@@ -106,6 +107,9 @@ class Plain(Eager):
             adams[update.name] = torch.optim.Adam(parameters, lr=update.lr, betas=update.betas)
         super().__init__(nets, modules, adams, cfg)
         self.losses, self.freeze = LOSSES.get(paper, {}), paper in FREEZE
+
+    def take(self, batch) -> None:
+        self.batch = replace(batch, kept=None)
 
     def loss(self, update) -> tuple[Tensor, dict[str, Tensor]]:
         """The update's loss on the batch, on stock parts."""

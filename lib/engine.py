@@ -35,6 +35,7 @@ class Update:
     fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
     every: performed only in cycles every, 2 every, ... (cycles count from 1).
     images: it takes so many images of the batch, the first ones; None takes all.
+    keeps: networks that it does not train, but whose output it leaves in `batch.kept`, for a later update on the same batch that does.
     schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
     """
 
@@ -47,6 +48,7 @@ class Update:
     fresh: bool = True
     every: int = 1
     images: int | None = None
+    keeps: tuple[str, ...] = ()
     schedule: Callable[[int], float] | None = None
 
     def rate(self, cycle: int) -> float:

@@ -4,6 +4,7 @@ Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale.
 unless results/README.md says that it has none.
 """
 
+import hashlib
 import io
 import pickle
 import socket
@@ -32,6 +33,7 @@ from lib.judges import Judge, as_images
 SEED = 20_260_101  # of every bootstrap and every choice of test images
 WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
 DRAWINGS = 28  # sets of counterfactuals, and of regions, that are kept for the next method on the same faces: both directions of 14 attributes
+REMEMBERED = 256  # answers of a judge, of some kilobytes to a megabyte each
 DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
 # Verdicts that an edit of the key changes by definition; they do not count as unrelated.
 ENTAILED = {
@@ -338,6 +340,17 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
     return base | value._asdict()
 
 
+def seen(net: Judge, what: str, x: Tensor) -> np.ndarray:
+    """A judge's `probabilities`, `features` or `embed` of pictures on the CPU, remembered by their content, as every method is
+    measured on the same faces."""
+    memory, key = vars(net).setdefault("_seen", {}), (what, x.shape, hashlib.sha256(x.contiguous().numpy()).digest())
+    if key not in memory:
+        if len(memory) >= REMEMBERED:
+            del memory[next(iter(memory))]
+        memory[key] = getattr(net, what)(x)
+    return memory[key]
+
+
 def rows(
     e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu", references: bool = True
 ) -> list[dict]:  # fmt: skip
@@ -351,23 +364,23 @@ def rows(
         versions = {method: e.y}
     others = [a for a in judge.trusted() if a != e.attribute and a not in ENTAILED.get(e.attribute, ())]
     columns = [judge.names.index(a) for a in others]
-    before = judge.probabilities(e.x) > 0.5
-    real = judge.features(e.real)
-    anchor, out = identity.embed(e.x), []
+    before = seen(judge, "probabilities", e.x) > 0.5
+    real = seen(judge, "features", e.real)
+    anchor, out = seen(identity, "embed", e.x), []
 
     def put(column, metric, value, protocol):
         out.append(row(table, e.row, column, metric, value, protocol, len(e.x)))
 
     for column, y in versions.items():
-        after = judge.probabilities(y) > 0.5
+        after = seen(judge, "probabilities", y) > 0.5
         hit = proportion(after[:, judge.names.index(e.attribute)] == bool(e.target))
         put(column, "edit_success", hit, f"judge sees the target, {where}")
         if column == "unedited":
             put(method, "unedited_floor", hit, f"judge sees the target in the unedited faces, {where}")
         kept = mean((after == before)[:, columns].mean(1)) if others else "unavailable: the judge is to be trusted on no other attribute"
         put(column, "unrelated_kept", kept, f"share of {len(others)} other verdicts unchanged: {', '.join(others)}; {where}")
-        put(column, "identity_cosine", mean((identity.embed(y) * anchor).sum(1)), f"to the input, judge {identity.id}")
-        near = frechet(judge.features(y), real)
+        put(column, "identity_cosine", mean((seen(identity, "embed", y) * anchor).sum(1)), f"to the input, judge {identity.id}")
+        near = frechet(seen(judge, "features", y), real)
         put(column, "frechet_judge", near, f"to {len(real)} real test faces that have the target, pooled features, {where}")
         if column != "unedited":
             put(column, "change_inside_l1", mean(l1(y, e.x, e.region)), f"[0, 1] scale, region: {e.region_source}")

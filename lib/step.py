@@ -131,7 +131,7 @@ class Eager:
     def perform(self, update, cycle: int) -> dict[str, Tensor]:
         """One update. Returns {update/term: detached scalar on the device}, the terms of the loss and their total."""
         optimiser = self.optimisers[update.name]
-        _freeze(self.modules, update.trains)
+        _freeze(self.modules, update.trains + update.keeps)
         total, parts = update.loss(self.nets, self.batch.first(update.images), self.cfg)
         optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -157,8 +157,8 @@ class Captured(Eager):
     def __init__(self, nets, modules: dict, optimisers: dict, cfg, like: Batch, rows: int, recorder: CallAgain, backend: str = ""):
         super().__init__(nets, modules, optimisers, cfg)
         device = like.x.device
-        copies = {name: t if t is None else torch.empty_like(t) for name, t in vars(like).items() if name != "rng"}
-        self.batch = Batch(**copies, rng=torch.Generator(device))
+        copies = {name: torch.empty_like(t) for name, t in vars(like).items() if isinstance(t, Tensor)}
+        self.batch = Batch(**copies, rng=torch.Generator(device), kept=None)  # each recording starts from the buffers alone
         self.rows, self.recorder, self.backend = rows, recorder, backend
         self.row = torch.zeros(1, dtype=torch.int64, device=device)
         # fused Adam reads a learning rate of float32 on a GPU; elsewhere it reads a float, which float64 holds exactly

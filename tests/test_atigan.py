@@ -1,7 +1,6 @@
 """ATI-GAN's networks against Sec. 3.1, its equations recomputed, who trains whom, and Algorithm 1 as the engine walks it."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 
 from lib import engine, runs
 from lib.copying import start_as_copy
-from lib.data import Batches
+from lib.data import Batch, Batches
 from lib.hole import Box, composite
 from lib.losses import gradient_penalty
 from lib.papers import atigan
@@ -27,7 +26,7 @@ def batch(size=32, n=4, seed=0):
     dtype = torch.get_default_dtype()
     x = (torch.rand(n, 3, size, size, generator=rng) * 2 - 1).to(dtype)
     y = (torch.rand(n, 4, generator=rng) < 0.5).to(dtype)
-    return SimpleNamespace(x=x, y=y, rng=torch.Generator().manual_seed(seed + 100))
+    return Batch(x, y, torch.arange(len(x)), torch.Generator().manual_seed(seed + 100), kept=None)
 
 
 def count(net) -> int:
@@ -460,3 +459,27 @@ def test_every_claim_names_a_cell_of_the_paper():
     printed = tables.printed("atigan", "Table 2")
     assert {(r, c) for r, c, *_ in atigan.TABLE_2} == set(zip(printed["row"], printed["column"], strict=True))
     assert len({c.id for c in atigan.CLAIMS}) == len(atigan.CLAIMS) == 13
+
+
+def test_r_is_computed_once_for_d_and_for_itself(float64, monkeypatch):
+    cfg, asked = small(), []
+    torch.manual_seed(0)
+    nets, b = atigan.build(cfg), batch()
+    plain = nets.R.forward
+    monkeypatch.setattr(nets.R, "forward", lambda x: asked.append(torch.is_grad_enabled()) or plain(x))
+    found = {}
+    for name, kept in (("alone", None), ("shared", {})):
+        b.kept, out = kept, []
+        b.rng.manual_seed(4)
+        for loss, net in ((atigan.d_loss, nets.D), (atigan.r_loss, nets.R)):
+            total, _ = loss(nets, b, cfg)
+            out += [total.detach(), *torch.autograd.grad(total, list(net.parameters()))]
+        found[name] = out
+    assert asked == [False, True, True] and b.kept == {}
+    for one, other in zip(*found.values(), strict=True):
+        assert torch.equal(one, other)
+    b.kept = {}
+    atigan.d_loss(nets, b, small(train="G"))
+    assert b.kept == {}
+    stage = atigan.stages(cfg)[0]
+    assert {u.name: u.keeps for u in stage.updates} == {"D": ("R",), "R": (), "G": ()}

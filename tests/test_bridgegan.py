@@ -519,3 +519,34 @@ def test_config_refuses_what_it_cannot_run():
     assert bridgegan.attributes_of(small(attribute="Bangs, Smiling")) == ("Smiling", "Bangs")
     assert bridgegan.share_of_paper(bridgegan.Config()) == 1
     assert len(bridgegan.attributes_of(bridgegan.cpu())) >= 6
+
+
+def test_c_learns_from_the_whole_batch_and_critic_and_g_from_its_first_images(float64):
+    cfg = small(batch=3, batch_c=7)
+    (stage,) = bridgegan.stages(cfg)
+    assert stage.batch == 7 and [u.images for u in stage.updates] == [None, 3]
+    assert stage.images_seen(10) == {"D": 70, "G": 30}
+    with pytest.raises(ParameterError, match="batch_c = 2: it must be at least batch = 3"):
+        small(batch=3, batch_c=2)
+
+    nets, found = nets_of(cfg), {}
+    for name, changed in (("as it is", None), ("other first", 1), ("other last", 5)):
+        b = batch(7, seed=3)
+        b.rng.manual_seed(8)
+        if changed:
+            b.x[changed] = b.x[changed].flip(-1) * 0.5
+        found[name] = bridgegan.d_loss(nets, b, cfg)[1]
+    plain = found["as it is"]
+    b = batch(7, seed=3)
+    assert close(plain["cls"], cfg.lambda_cls_d * bridgegan.classification(nets.D(b.x)[1], b.y))
+    for term in ("adv", "gp"):
+        assert close(found["other last"][term], plain[term]) and not close(found["other first"][term], plain[term], 1e-6)
+    assert not close(found["other last"]["cls"], plain["cls"], 1e-6)
+
+    b = batch(7, seed=3)
+    few = b.first(3)
+    assert torch.equal(few.x, b.x[:3]) and torch.equal(few.index, b.index[:3]) and few.rng is b.rng and b.first(None) is b
+    b.rng.manual_seed(8)
+    total, _ = bridgegan.g_loss(nets, few, cfg)
+    b.rng.manual_seed(8)
+    assert close(total, bridgegan.g_loss(nets, Batch(b.x[:3], b.y[:3], b.index[:3], b.rng), cfg)[0])

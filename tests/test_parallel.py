@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -70,6 +71,9 @@ def test_batches_that_cannot_be_shared_out_are_refused(monkeypatch, capsys):
     parallel.check_shares([stage], 4)
     with pytest.raises(ParameterError, match="processes = 8: .* divides every batch .*; stage only has balanced batches of 8"):
         parallel.check_shares([stage], 8)
+    few = replace(stage, updates=(replace(stage.updates[0], images=4), *stage.updates[1:]))
+    with pytest.raises(ParameterError, match="processes = 4: it must be 1: . of stage only takes the first images of a batch"):
+        parallel.check_shares([few], 4)
     for name, value in {"RANK": "0", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
     assert parallel.main(["sagan", "-p", "profile", "smoke", "-p", "data", "synthetic-balanced"]) == 2

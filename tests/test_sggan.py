@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import conv2d, pad
 
 from lib import engine, runs
-from lib.data import Batches, DataError, FaceSet
+from lib.data import Batch, Batches, DataError, FaceSet
 from lib.data.crop import Crop
 from lib.data.sparse import sparse_examples
 from lib.losses import gradient_penalty
@@ -27,7 +27,7 @@ def batch(n=2, attributes=2, size=32, seed=0):
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 3, size, size, generator=rng) * 2 - 1
     y = torch.tensor([[1.0, -1.0], [0.0, 1.0]]).repeat(n // 2, 1)[:, :attributes]
-    return SimpleNamespace(x=x, y=y, rng=torch.Generator().manual_seed(9))
+    return Batch(x, y, torch.arange(n), torch.Generator().manual_seed(9), kept=None)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_every_value_of_every_attribute_is_an_output_and_no_label_enters(float64
     flat = out.flatten(1, 2)
     assert all((flat[:, i] - flat[:, j]).abs().max() > 1e-3 for i in range(6) for j in range(i))
     cfg, nets = small(), sggan.build(small())
-    losses = [sggan.g_loss(nets, SimpleNamespace(x=b.x, y=y), cfg)[0] for y in (b.y, b.y[[1, 0, 3, 2]], b.y * torch.nan)]
+    losses = [sggan.g_loss(nets, replace(b, y=y), cfg)[0] for y in (b.y, b.y[[1, 0, 3, 2]], b.y * torch.nan)]
     assert losses[0] == losses[1] == losses[2]  # hidden, permuted or broken labels: the same
 
 
@@ -254,7 +254,7 @@ def test_sggan_d_loss(model):
     cls = np.mean([-log_softmax(logits[0, 0])[1], -log_softmax(logits[1, 0])[0]]) - log_softmax(logits[1, 1])[1]  # labels of batch()
     assert close(parts["adv"], -l_adv) and close(parts["gp"], penalty) and close(parts["cls"], cls)
     assert close(total, cls - l_adv + penalty)
-    mixed = SimpleNamespace(x=b.x, y=torch.full((2, 2), -1.0), rng=torch.Generator().manual_seed(9))
+    mixed = replace(b, y=torch.full((2, 2), -1.0), rng=torch.Generator().manual_seed(9))
     assert close(sggan.d_loss(nets, mixed, cfg)[0], penalty - l_adv)  # mixed images: -l_adv alone
     assert close(parts["gap"], real - np.mean([nets.D(f[None])[0].mean().item() for f in fakes.flatten(0, 1)]))
 
@@ -530,3 +530,21 @@ def test_initial_values():
     assert abs(weight.std().item() - 0.02) < 1e-3 and nets.G.shared[0].bias.abs().max() == 0
     scale = torch.cat([m.weight for m in nets.G.modules() if isinstance(m, nn.InstanceNorm2d)])
     assert abs(scale.mean().item() - 1) < 2e-3 and abs(scale.std().item() - 0.02) < 2e-3
+
+
+def test_outputs_are_computed_once_for_d_and_for_g(model, monkeypatch):
+    cfg, nets, b = model
+    asked, plain, found = [], nets.G.forward, {}
+    monkeypatch.setattr(nets.G, "forward", lambda x: asked.append(torch.is_grad_enabled()) or plain(x))
+    for name, kept in (("alone", None), ("shared", {})):
+        b.kept, out = kept, []
+        b.rng.manual_seed(4)
+        for loss, net in ((sggan.d_loss, nets.D), (sggan.g_loss, nets.G)):
+            total, _ = loss(nets, b, cfg)
+            out += [total.detach(), *torch.autograd.grad(total, list(net.parameters()), allow_unused=True)]
+        found[name] = [t for t in out if t is not None]
+    assert asked == [False, True, True] and b.kept == {}
+    assert len(found["alone"]) == len(found["shared"]) > 10
+    for one, other in zip(*found.values(), strict=True):
+        assert torch.equal(one, other)
+    assert {u.name: u.keeps for u in sggan.stages(cfg)[0].updates} == {"D": ("G",), "G": ()}

@@ -265,7 +265,7 @@ def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few and small batches (D17, D18, D20)."""
     return Config(
         size=32, r_width=8, g_width=12, g_start="copy", d_width=24, blocks=3, downs=1, batch=8, lr=8e-4, n_iter=2_000, n_gen=2, sampler="raked",
-        ablation_iter=350, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
+        ablation_iter=500, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 
@@ -424,9 +424,9 @@ def build(cfg: Config) -> Nets:
     return Nets(R, G, D)
 
 
-def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """x-dot = R(x-bar), clipped, and x-hat, which is x outside the hole bit for bit (Fig. 4). Both (B, 3, H, H)."""
-    x_dot = R(x).clamp(-1, 1)
+def reconstruct(R: Reconstructor, x: Tensor, linear: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """x-dot = R(x-bar), clipped, and x-hat, which is x outside the hole bit for bit (Fig. 4). Both (B, 3, H, H). linear: R(x), if it is known."""
+    x_dot = (R(x) if linear is None else linear).clamp(-1, 1)
     return x_dot, composite(x, x_dot, R.box)
 
 
@@ -484,8 +484,11 @@ def d_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, 
     on_x: G is still fed the real face (before th_disc). Fakes: the mean over x' and x-hat (D8).
     """
     x, c_o, box = batch.x, batch.y, nets.D.box
+    linear = None
+    if batch.kept is not None and cfg.train != "G":  # R's own update, which is next, needs the same R(x) with its graph
+        linear = batch.kept["R(x)"] = nets.R(x)
     with torch.no_grad():
-        x_hat = x if cfg.train == "G" else reconstruct(nets.R, x)[1]
+        x_hat = x if cfg.train == "G" else reconstruct(nets.R, x, linear)[1]
         x1 = nets.G(x if on_x else x_hat, targets(c_o, batch.rng))
     both = cfg.d_fakes == "g+r" and cfg.train != "G"
     fakes = torch.cat([x1, x_hat]) if both else x1
@@ -509,7 +512,8 @@ def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     pixels at which the clip lets no gradient through.
     """
     x, c_o, M = batch.x, batch.y, nets.R.box.mask(batch.x)
-    linear = nets.R(x)
+    linear = (batch.kept or {}).pop("R(x)", None)  # as D's update left it: D was trained since, R was not
+    linear = nets.R(x) if linear is None else linear
     x_dot = linear.clamp(-1, 1)
     ae = cfg.lambda_ae * L_ae(x, x_dot, M, cfg.lambda_p)
     clipped = (linear.detach().abs() > 1).float().mean()
@@ -583,7 +587,7 @@ def stages(cfg: Config) -> list[Stage]:
 
     def stage(name: str, on_x: bool, start: int, stop: int) -> Stage:
         adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda i: lr_factor(start + i, cfg.n_iter)}
-        D = Update("D", ("D",), partial(d_loss, on_x=on_x), **adam)
+        D = Update("D", ("D",), partial(d_loss, on_x=on_x), keeps=("R",), **adam)
         R = Update("R", ("R",), r_loss, fresh=cfg.train == "R", **adam)
         G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=False, every=cfg.n_gen, **adam)
         updates = {"all": (D, R, G), "R": (R,), "G": (D, G)}[cfg.train]

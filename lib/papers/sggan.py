@@ -521,8 +521,12 @@ def adv(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (6): l_d_cls - l_adv for grouped images, -l_adv for mixed ones, with +lambda GP of every output from Eq. (8) (D3)."""
     x, c = batch.x, batch.y
-    with torch.no_grad():
-        x_tilde = nets.G(x)
+    if batch.kept is None:
+        with torch.no_grad():
+            x_tilde = nets.G(x)
+    else:  # G's own update, if it is next, needs the same G(x) with its graph
+        batch.kept["G(x)"] = nets.G(x)
+        x_tilde = batch.kept["G(x)"].detach()
     fakes = x_tilde.flatten(0, 2)
     scores, logits = nets.D(torch.cat([x, fakes]))  # no normalisation in D: one call equals two
     real, fake = scores[: len(x)], scores[len(x) :].unflatten(0, x_tilde.shape[:3])
@@ -546,7 +550,8 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (7): l_g_cls + lambda_adv l_adv + lambda_rec l_rec, of which only the outputs' part of l_adv depends on G (D3).
 
     Both sides of the reconstruction carry gradients. batch.y is not read: grouped and mixed images train G alike."""
-    x_tilde = nets.G(batch.x)
+    x_tilde = (batch.kept or {}).pop("G(x)", None)  # as D's update left it: D was trained since, G was not
+    x_tilde = nets.G(batch.x) if x_tilde is None else x_tilde
     scores, logits = nets.D(x_tilde.flatten(0, 2))
     fake, logits = scores.unflatten(0, x_tilde.shape[:3]), logits.unflatten(0, x_tilde.shape[:3])
 
@@ -607,7 +612,7 @@ def rate(t: int, steps: int) -> float:
 def stages(cfg: Config) -> list[Stage]:
     """One joint model: per cycle d_per_g updates of D, each on a fresh batch, then one of G on the last of them (D13)."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda t: rate(t, cfg.g_steps)}
-    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G",), g_loss, fresh=False, **adam))
+    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, keeps=("G",), **adam), Update("G", ("G",), g_loss, fresh=False, **adam))
     columns = tuple(g.one for g in groups_of(cfg))
     return [Stage("joint", "joint", columns, updates, cfg.g_steps, cfg.batch, flip=cfg.flip, examples=partial(pool, cfg=cfg))]
 
