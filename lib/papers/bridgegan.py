@@ -134,8 +134,8 @@ DEVIATIONS = (
     Deviation(
         "D15", paper="128x128, 14 attributes, batch 48, learning rate 0.0002, lambda_cls 10, lambda_cyc and lambda_ak 100, lambda_sty 50 (Sec. C)",
         ours="in profile `cpu`: 32x32, six attributes, 4, 0.002 (falling to 0 over the second half), 20, 2 and 2, 1; weight 10 for C's own loss, 1 "
-        "for the gradient penalty; a quarter of the channels (of G's more), an eighth between S and SPADE; one D update to one of G; D's means from one "
-        "kind of fake an image, drawn at random; strength 2 at test time",
+        "for the gradient penalty; a quarter of the channels (of G's more), an eighth between S and SPADE; one D update to one of G; D's means from "
+        "one kind of fake an image, drawn at random; strength 2 at test time",
         why="minutes on one core; in few hundred updates the printed weights press the codes together, C learns too late, and many small steps "
         "reconstruct better than fewer large ones",
         effect="one trial each: printed weights, eight attributes, rate 0.001: after 100 cycles the mean code had fallen from 0.67 to 0.31; "
