@@ -26,7 +26,7 @@ def batch(size=32, n=4, seed=0):
     dtype = torch.get_default_dtype()
     x = (torch.rand(n, 3, size, size, generator=rng) * 2 - 1).to(dtype)
     y = (torch.rand(n, 4, generator=rng) < 0.5).to(dtype)
-    return Batch(x, y, torch.arange(len(x)), torch.Generator().manual_seed(seed + 100), kept=None)
+    return Batch(x, y, torch.arange(len(x)), torch.Generator().manual_seed(seed + 100))
 
 
 def count(net) -> int:

@@ -27,7 +27,7 @@ def batch(n=2, attributes=2, size=32, seed=0):
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 3, size, size, generator=rng) * 2 - 1
     y = torch.tensor([[1.0, -1.0], [0.0, 1.0]]).repeat(n // 2, 1)[:, :attributes]
-    return Batch(x, y, torch.arange(n), torch.Generator().manual_seed(9), kept=None)
+    return Batch(x, y, torch.arange(n), torch.Generator().manual_seed(9))
 
 
 @pytest.fixture

@@ -662,7 +662,7 @@ def weight_changes(nets: Nets, batch, cfg: Config) -> dict[tuple[str, str], floa
         for name, net in modules.items():
             net.requires_grad_(name in update.trains)
         optimiser = torch.optim.Adam([p for name in update.trains for p in modules[name].parameters()], update.lr, update.betas)
-        update.loss(trial, batch, cfg)[0].backward()
+        update.loss(trial, replace(batch, kept=None), cfg)[0].backward()
         optimiser.step()
         for name, net in modules.items():
             pairs = zip(net.parameters(), getattr(nets, name).parameters(), strict=True)
