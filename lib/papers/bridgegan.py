@@ -133,9 +133,9 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D15", paper="128x128, 14 attributes, batch 48, learning rate 0.0002, lambda_cls 10, lambda_cyc and lambda_ak 100, lambda_sty 50 (Sec. C)",
-        ours="in profile `cpu`: 32x32, six attributes, 4, 0.002 (falling to 0 over the second half), 20, 2 and 2, 1; weight 10 for C's own loss, 1 "
-        "for the gradient penalty; a quarter of the channels (of G's more), an eighth between S and SPADE; one D update to one of G; D's means from "
-        "one kind of fake an image, drawn at random; strength 2 at test time",
+        ours="in profile `cpu`: 32x32, six attributes, 4, 0.002 (falling to 0 over the second half), 45, 2 and 2, 1; weight 10 for C's own loss; a "
+        "quarter of the channels (of G's more), an eighth between S and SPADE; one D update to one of G; D's means from one kind of fake an image, "
+        "drawn at random; strength 2 at test time",
         why="minutes on one core; in few hundred updates the printed weights press the codes together, C learns too late, and many small steps "
         "reconstruct better than fewer large ones",
         effect="one trial each: printed weights, eight attributes, rate 0.001: after 100 cycles the mean code had fallen from 0.67 to 0.31; "
@@ -156,14 +156,13 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D17", paper="C learns from the batch that critic and G see; R has 16 numbers (Fig. 4)",
-        ours="as printed; in profile `cpu` C learns from 32 images an update, critic and G from the first 4 of them; R has 4 numbers",
-        why="of 4 images at a time C learned too little (right on 71 % of the mouths, of 32 on 94 %), and among 16 random numbers M hardly hears d",
-        effect="one trial each, n = 150 a direction, mean success and attributes kept of label-based edits. Without it, lambda_cls 45, penalty 10, "
-        "1,500 cycles (n = 200): 68 and 89 % (seed 0), 39 and 88 (1), 53 and 77 (2). 32 images for C: 63 and 87 (0), 63 and 85 (1). With 4 numbers "
-        "too, 1,400 cycles: 66 and 85 (1), 68 and 87 (2), but the generator meets C with bright spots that lie at the same place in every face: C "
-        "sees blond hair in 98 % of them, the judge in 1. lambda_cls 8: 64 and 86 (1). lambda_cls 20, penalty 1: 76 and 88 (1); 1,100 cycles: 55 "
-        "and 88 (0); penalty 0.2: 59 and 91 (1). Codes of 16 channels, 32 between S and SPADE, 4 numbers, lambda_cls 45: 68 and 88 (1), 1,200 "
-        "cycles: 61 and 90 (0)",
+        ours="as printed; with `batch_c` C learns from so many images an update, critic and G from the first ones of them",
+        why="of 4 images at a time (profile `cpu`) C learns little: it was right on 71 % of the mouths; of 32 on 94 %",
+        effect="32 pixels, one trial each, label-based edits, mean success and attributes kept. Profile `cpu` (n = 200): 68 and 89 % (seed 0), 39 "
+        "and 88 (1), 53 and 77 (2). With 32 images for C (n = 150): 63 and 87 (0), 63 and 85 (1). Of 4 random numbers besides, 1,400 cycles: 66 and "
+        "85 (1), 68 and 87 (2); there G meets C with bright spots at the same place of every face: C sees blond hair in 98 % of them, the judge in 1."
+        " Then lambda_cls 8: 64 and 86 (1); lambda_cls 20 and penalty 1: 76 and 88 (1), in 1,200 cycles 51 and 89 (0, n = 200); penalty 0.2, 1,100 "
+        "cycles: 59 and 91 (1). Codes of 16 channels, 32 between S and SPADE, lambda_cls 45: 68 and 88 (1), in 1,200 cycles 61 and 90 (0)",
     ),  # fmt: skip
 )
 
@@ -315,9 +314,9 @@ def cpu() -> Config:
     """Two cores, minutes: small faces, six attributes, narrow networks, few updates (D15)."""
     return Config(
         attribute="Mouth_Slightly_Open,Black_Hair,Blond_Hair,Gray_Hair,Bangs,No_Beard", size=32, width=12, g_start="copy", style=8, hidden=16,
-        width_d=8, noise_length=4, lambda_gp=1.0, lambda_cls=20.0, lambda_cls_d=10.0, lambda_cyc=2.0, lambda_sty=1.0, lambda_ak=2.0, batch=4,
-        batch_c=32, lr=2e-3, lr_decay=0.5, d_per_g=1, kinds=1, strength=2.0, g_steps=1_200, domain_size=32, domain_steps=120, domain_images=1_500,
-        baseline_steps=100, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
+        width_d=8, lambda_cls=45.0, lambda_cls_d=10.0, lambda_cyc=2.0, lambda_sty=1.0, lambda_ak=2.0, batch=4, lr=2e-3, lr_decay=0.5, d_per_g=1,
+        kinds=1, strength=2.0, g_steps=1_500, domain_size=32, domain_steps=120, domain_images=1_500, baseline_steps=100, faces=8_000, test_images=200,
+        judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 
