@@ -52,16 +52,16 @@ def measure(paper: str, args) -> tuple[dict, bool]:
     what = case(paper, args.profile, args.size)
     for net in networks(what.nets).values():
         net.requires_grad_(False).eval().to(device)
-    other, way = common.copy_of(what), "CUDA graph" if device.type == "cuda" else "channels last"
+    other = common.copy_of(what)
     ready = None if device.type == "cuda" else innermost(other)
-    plain, found, off, why = edits(paper, what), {}, 0.0, ""
+    plain, found, off = edits(paper, what), {}, 0.0
     for size in args.batch:
         x = what.batch(0, device, n=size).x
         repeat = args.repeat or max(1, (2000 if device.type == "cuda" else 16) // size)
-        found_ways, why = replay.ways(plain, x)  # CycleGAN's choice between its two generators waits for a value, and cannot be recorded
-        ways = {name or "plain": partial(work, x) for name, work in found_ways.items()}
+        known, why = replay.ways(plain, x)  # CycleGAN's choice between its two generators waits for a value, and cannot be recorded
+        ways = {name or "plain": partial(work, x) for name, work in known.items()}
         if ready:
-            ways[way] = partial(edits(paper, other), ready(x))
+            ways["channels last"] = partial(edits(paper, other), ready(x))
 
         def turn(work, repeat=repeat):
             return lambda: {"edit": common.timed(lambda: [work() for _ in range(repeat)], device)}

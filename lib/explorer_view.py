@@ -41,7 +41,7 @@ EXPLAINED = {
     "residual": "the change itself; grey: none", "reference": "the face whose attribute is taken over",
 }  # fmt: skip
 FIRST_CHOICE = ("Eyeglasses", "Smiling", "Mouth_Slightly_Open", "Male", "No_Beard", "Bangs")  # what the static frames show, where a method has it
-EXPECTED = (ExplorerError, DataError, ParameterError)
+EXPECTED = (DataError, ParameterError)
 
 STYLE = """<style>
 .study-explorer{--study-soft:var(--jp-ui-font-color2,#5b6472);--study-line:var(--jp-border-color2,#dde1e8);--study-fill:var(--jp-brand-color1,#1a56b0);

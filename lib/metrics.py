@@ -4,7 +4,6 @@ Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale.
 unless results/README.md says that it has none.
 """
 
-import hashlib
 import io
 import pickle
 import socket
@@ -13,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from http.client import HTTPException
 from itertools import combinations
 from typing import NamedTuple
@@ -32,8 +31,6 @@ from lib.judges import Judge, as_images
 
 SEED = 20_260_101  # of every bootstrap and every choice of test images
 WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
-DRAWINGS = 28  # sets of counterfactuals, and of regions, that are kept for the next method on the same faces: both directions of 14 attributes
-REMEMBERED = 256  # answers of a judge, of some kilobytes to a megabyte each
 DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
 # Verdicts that an edit of the key changes by definition; they do not count as unrelated.
 ENTAILED = {
@@ -275,7 +272,8 @@ def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor
     """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones (the whole picture for an attribute
     that has none, as Male); and where it comes from."""
     if faces.faces is not None:
-        return _drawn_region(faces, np.asarray(index, np.int64).tobytes(), attribute), "exact region of the counterfactual"
+        parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
+        return torch.cat(parts), "exact region of the counterfactual"
     if attribute not in WITH_BOX:
         return torch.ones(len(index), 1, faces.size, faces.size, dtype=torch.bool), "the whole picture, for want of a landmark region"
     return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
@@ -285,22 +283,13 @@ def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: i
     """(n, 3, S, S): the same synthetic faces drawn with the attribute set to target, else equal. None for real faces."""
     if faces.faces is None:
         return None
-    return torch.from_numpy(_drawn_anew(faces, np.asarray(index, np.int64).tobytes(), attribute, target)).float() / 127.5 - 1
+    draw = [synthetic.render(synthetic.counterfactual(faces.faces[torch.from_numpy(i)], attribute, target), faces.size) for i in _chunks(index)]
+    # test faces come from a uint8 cache, so their counterfactuals are rounded as such a cache would
+    return torch.from_numpy(to_uint8(torch.cat(draw))).float() / 127.5 - 1
 
 
-@lru_cache(DRAWINGS)
-def _drawn_region(faces: FaceSet, index: bytes, attribute: str) -> Tensor:
-    return torch.cat([synthetic.region(faces.faces[i], attribute, faces.size) for i in _rows(index)])
-
-
-@lru_cache(DRAWINGS)
-def _drawn_anew(faces: FaceSet, index: bytes, attribute: str, target: int) -> np.ndarray:
-    """uint8, as test faces are: they come from such a cache, so their counterfactuals are rounded as it would."""
-    return to_uint8(torch.cat([synthetic.render(synthetic.counterfactual(faces.faces[i], attribute, target), faces.size) for i in _rows(index)]))
-
-
-def _rows(index: bytes, size: int = 64) -> tuple[Tensor, ...]:
-    return torch.from_numpy(np.frombuffer(index, np.int64).copy()).split(size)
+def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
+    return [index[i : i + size] for i in range(0, len(index), size)]
 
 
 def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: int, n: int, device="cpu") -> Edited:
@@ -340,17 +329,6 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
     return base | value._asdict()
 
 
-def seen(net: Judge, what: str, x: Tensor) -> np.ndarray:
-    """A judge's `probabilities`, `features` or `embed` of pictures on the CPU, remembered by their content, as every method is
-    measured on the same faces."""
-    memory, key = vars(net).setdefault("_seen", {}), (what, x.shape, hashlib.sha256(x.contiguous().numpy()).digest())
-    if key not in memory:
-        if len(memory) >= REMEMBERED:
-            del memory[next(iter(memory))]
-        memory[key] = getattr(net, what)(x)
-    return memory[key]
-
-
 def rows(
     e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu", references: bool = True
 ) -> list[dict]:  # fmt: skip
@@ -364,23 +342,23 @@ def rows(
         versions = {method: e.y}
     others = [a for a in judge.trusted() if a != e.attribute and a not in ENTAILED.get(e.attribute, ())]
     columns = [judge.names.index(a) for a in others]
-    before = seen(judge, "probabilities", e.x) > 0.5
-    real = seen(judge, "features", e.real)
-    anchor, out = seen(identity, "embed", e.x), []
+    before = judge.probabilities(e.x) > 0.5
+    real = judge.features(e.real)
+    anchor, out = identity.embed(e.x), []
 
     def put(column, metric, value, protocol):
         out.append(row(table, e.row, column, metric, value, protocol, len(e.x)))
 
     for column, y in versions.items():
-        after = seen(judge, "probabilities", y) > 0.5
+        after = judge.probabilities(y) > 0.5
         hit = proportion(after[:, judge.names.index(e.attribute)] == bool(e.target))
         put(column, "edit_success", hit, f"judge sees the target, {where}")
         if column == "unedited":
             put(method, "unedited_floor", hit, f"judge sees the target in the unedited faces, {where}")
         kept = mean((after == before)[:, columns].mean(1)) if others else "unavailable: the judge is to be trusted on no other attribute"
         put(column, "unrelated_kept", kept, f"share of {len(others)} other verdicts unchanged: {', '.join(others)}; {where}")
-        put(column, "identity_cosine", mean((seen(identity, "embed", y) * anchor).sum(1)), f"to the input, judge {identity.id}")
-        near = frechet(seen(judge, "features", y), real)
+        put(column, "identity_cosine", mean((identity.embed(y) * anchor).sum(1)), f"to the input, judge {identity.id}")
+        near = frechet(judge.features(y), real)
         put(column, "frechet_judge", near, f"to {len(real)} real test faces that have the target, pooled features, {where}")
         if column != "unedited":
             put(column, "change_inside_l1", mean(l1(y, e.x, e.region)), f"[0, 1] scale, region: {e.region_source}")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from lib.data import Crop
+from lib.data import Crop, DataError
 
 EYES = ((69.6, 111.7), (107.6, 111.7))  # in CelebA's aligned 178x218 pictures, the viewer's left first; the drawn faces have them there too
 FRAME = (178, 218)
@@ -15,7 +15,7 @@ LEAST = 32  # pixels of its shorter side
 APART = 6  # pixels between the eyes, at least
 
 
-class ExplorerError(ValueError):
+class ExplorerError(DataError):
     """What the reader can mend. The message is shown in the page as it is."""
 
 

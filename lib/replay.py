@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lib.step import reason
+
 
 @torch.no_grad()
 def recorded(work: Callable[[Tensor], object], x: Tensor) -> Callable[[Tensor], object]:
@@ -38,4 +40,4 @@ def ways(work: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Callabl
     try:
         return {"": work, "CUDA graph": recorded(work, x)}, ""
     except RuntimeError as error:
-        return {"": work}, str(error).strip().split("\n")[0][:200]
+        return {"": work}, reason(error)

@@ -24,7 +24,7 @@ from lib.data import DataError, FaceSet, Split, load, make_split
 from lib.data.splits import require_test_faces
 from lib.params import ParameterError, check, configure, declared, from_text, unknown
 
-# What only some notebooks need is imported where it is needed: seaborn, SciPy and scikit-learn take nine seconds of a processor, in every process.
+# What only some notebooks need is imported where it is needed: seaborn, SciPy and scikit-learn take seven seconds of a processor, in every process.
 
 REPORTS = runs.ROOT / "reports"
 DATA = "data"  # the notebook about the faces themselves
@@ -138,11 +138,8 @@ def show_explorer(name: str, values: dict, reports: Path) -> int:
     the exit code."""
     from lib import explorer
 
-    try:
-        written = explorer.ship()
-    except explorer.ExplorerError as error:
-        raise runs.RunError(str(error)) from None
-    print(*written, sep="\n")
+    for written in explorer.ship():
+        print(written)
     folder = runs.ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     failure = run_notebook(name, folder / "notebook.ipynb", values | {"frames": True})

@@ -202,14 +202,14 @@ class Captured(Eager):
         try:
             plain = self._recorded(update, nullcontext, AGREE)
         except RuntimeError as error:
-            self.plain[update.name] = _reason(error)
+            self.plain[update.name] = reason(error)
             return None
         if not self.backend:
             return plain
         try:
             fast = self._recorded(update, partial(fused, self.modules, self.backend), AGREE_COMPILED)
         except RuntimeError as error:
-            self.compiled[update.name] = f"not compiled: {_reason(error)}"
+            self.compiled[update.name] = f"not compiled: {reason(error)}"
             return plain
         with self._undone(self.optimisers[update.name]):
             times = [self.recorder.seconds(replay.start) for replay in (plain, fast)]
@@ -287,7 +287,7 @@ def stepper(nets, modules: dict, optimisers: dict, cfg, like: Callable[[], Batch
     return Captured(nets, modules, optimisers, cfg, like(), rows, CudaGraphs(), backend)
 
 
-def _reason(error: RuntimeError) -> str:
+def reason(error: RuntimeError) -> str:
     """The first line of an error, with the next if that is where it goes on."""
     first, *rest = str(error).strip().split("\n")
     return (f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)[:200]

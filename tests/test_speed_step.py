@@ -253,7 +253,7 @@ def studio():
 
 
 class Clock(CallAgain):
-    """Says what two recordings of an update take, and remembers which was called what for."""
+    """Says what each of two recordings of an update takes."""
 
     def __init__(self, *times):
         self.times = list(times)
