@@ -171,6 +171,20 @@ def test_the_label_reaches_the_encoder_only_as_one_shift_a_channel(float64):
     assert code.std((2, 3)).max() > 1e-3
 
 
+def test_where_g_starts_as_a_copy_the_codes_keep_what_is_the_same_at_every_place(float64):
+    """D16: one norm over all channels, so d is seen behind E's first norm; and what M says at the start it says alike in the middle 4x4 places,
+    which no zero beyond the border reaches. With the printed networks neither is so (and see the trap above)."""
+    d, R = torch.ones(3, 3), torch.randn(3, 16)
+    for start, width in (("copy", 6), ("random", 2)):
+        nets, x = bridgegan.build(replace(bridgegan.smoke(), width=width, style=4, g_start=start)), batch().x.double()
+        first = [nets.E.first(torch.cat([x, p[:, :, None, None].expand(-1, -1, 32, 32)], 1)) for p in (0 * d, d)]
+        apart = (nets.E.blocks(first[0]) - nets.E.blocks(first[1])).std((2, 3)).max()
+        middle = nets.M.up(nets.M.fc(torch.cat([R, d], dim=1)).reshape(3, -1, 4, 4))[..., 6:10, 6:10].std((2, 3)).max()
+        assert (apart > 1e-3, middle < 1e-12) == ((start == "copy",) * 2)
+    norm = bridgegan.JointNorm(2)
+    assert (norm(torch.tensor([1.0, 3.0])[None, :, None, None].expand(1, 2, 4, 4)).mean((2, 3)) - torch.tensor([-1.0, 1.0])).abs().max() < 1e-5
+
+
 def test_generator_depends_on_the_code_and_not_on_a_label():
     nets, b = nets_of(), batch()
     S = torch.rand(3, 4, 16, 16)
