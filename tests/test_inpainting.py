@@ -1,5 +1,7 @@
 """Fills against known answers, the exact relation of the three readings of PSNR, and the published protocol on real faces."""
 
+import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import inpainting as benchmark
 from lib import inpainting, judges, metrics
 from lib.data import load, make_split
 from lib.hole import Box, composite
@@ -156,3 +159,20 @@ def test_simple_fills_of_real_faces_are_where_they_were_measured(real_faces):
     for fill, known in ((inpainting.grey, 21.06), (mean.expand_as, 23.90), (lambda part: inpainting.harmonic(part, box), 24.22)):
         found = metrics.psnr(composite(x, fill(x), box), x).mean()
         assert abs(found - known) < 0.5, (known, found)
+
+
+def test_the_networks_stand_beside_the_simple_fills_paired_by_face(faces, tmp_path, monkeypatch):
+    """`python -m benchmarks.inpainting --train`: R with and without its critic, how it was trained, and its distance to ridge regression."""
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(benchmark, "load", lambda folder, size: faces)
+    file = tmp_path / "fills.json"
+    monkeypatch.setattr(sys, "argv", ["inpainting", "FOLDER", "--size", "32", "--train", "4", "--ssim", "5", "--json", str(file)])
+    benchmark.main()
+    fills = json.loads(file.read_text())["synthetic-balanced at 32"]["fills"]
+    assert [k for k in fills if "trained" in fills[k]] == ["R", "R, L1 only"]
+    for name in ("R", "R, L1 only"):
+        apart = fills[name]["psnr"]["value"] - fills["ridge regression"]["psnr"]["value"]
+        assert fills[name]["psnr_above_ridge"]["value"] == pytest.approx(apart, abs=1e-4) and apart < -1  # four iterations teach nothing
+        assert fills[name]["trained"]["iterations"] == 4 and fills[name]["trained"]["seconds"] >= 0
+    assert fills["R"]["psnr"]["value"] != fills["R, L1 only"]["psnr"]["value"]
+    assert [json.loads(f.read_text())["status"] for f in (tmp_path / "cache" / "inpainting").glob("*/run.json")] == ["complete"] * 2
