@@ -115,7 +115,7 @@ def gpu() -> Config:
 
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few updates with a larger step."""
-    return Config(size=32, width=8, blocks=3, batch=8, lr=2e-3, init_std=0.06, steps=250)
+    return Config(size=32, width=8, blocks=3, batch=8, lr=2e-3, init_std=0.06, steps=180)
 
 
 def smoke() -> Config:

@@ -133,7 +133,7 @@ def gpu() -> Config:
 
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few updates with a larger step."""
-    return Config(size=32, width=12, d_layers=4, alpha=8e-3, beta=8e-4, lr=8e-4, init_std=0.06, steps=200)
+    return Config(size=32, width=12, d_layers=4, alpha=8e-3, beta=8e-4, lr=8e-4, init_std=0.06, steps=150)
 
 
 def smoke() -> Config:

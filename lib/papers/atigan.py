@@ -265,7 +265,7 @@ def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few and small batches (D17, D18, D20)."""
     return Config(
         size=32, r_width=8, g_width=12, g_start="copy", d_width=24, blocks=3, downs=1, batch=8, lr=8e-4, n_iter=2_000, n_gen=2, sampler="raked",
-        ablation_iter=500, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
+        ablation_iter=350, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 

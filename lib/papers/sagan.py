@@ -217,7 +217,7 @@ def cpu() -> Config:
     return Config(
         size=32, width=8, blocks=2, batch=8, init_std=0.06, lr=8e-4, g_steps=180, sampler="balanced", split="random",
         faces=8_000, test_images=200,
-        judge_width=12, judge_steps=700, recogniser_width=8, recogniser_steps=200, recogniser_seeds=1,
+        judge_width=12, judge_steps=700, recogniser_width=8, recogniser_steps=150, recogniser_seeds=1,
     )  # fmt: skip
 
 
