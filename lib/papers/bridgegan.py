@@ -149,13 +149,14 @@ DEVIATIONS = (
         "starts ten times smaller; M and E have one norm over all channels, and M starts alike at all places",
         why="a short run cannot learn to bring a face through 16x16: most of its updates went into reconstruction; and instance norm takes from a "
         "code what is the same at every place, so M could speak only in fixed patterns, which G laid on every face as the same bright spots",
-        effect="32 pixels, one trial each, label-based edits, mean success and attributes kept, n = 100 to 200 a direction. Printed G, 3,600 cycles "
-        "(lambda_cls 30): 59 and 86 %. A G that keeps the picture's size, 12 channels wide, of which six carry the input past its blocks, strength "
-        "2: 68 and 89 % after 1,500 cycles (45), 58 and 88 after 2,400 (50); with one norm over all channels, M alike at all places and D17's settings, "
-        "2,200 cycles (6), whole runs of seeds 0, 1, 2: 74 and 89, 50 and 89, 55 and 82; the same on half of the places that C sees, drawn at "
-        "random, 1,000 cycles, seed 1: 48 and 91; with 16 fakes for the critic 46 and 89. The printed G with the input added, 16 wide, strength 2, "
-        "1,000 cycles: 78 and 89 (seed 0), 83 and 91 (1), 67 and 87 (2); 1,500 cycles: 78 and 88 (2), with strength 1.5 76 and 90, with 1.0 67 and "
-        "92; codes of 16 instead of 8 channels, 1,000 cycles: 76 and 89 (2), with strength 1.5 74 and 90. Bright and dark smears remain",
+        effect="32 pixels, one trial each, label-based edits, mean success and attributes kept, n = 100 to 200 a direction. Printed G, 3,600 "
+        "cycles (lambda_cls 30): 59 and 86 %. A G that keeps the picture's size, 12 channels wide, of which six carry the input past its blocks, "
+        "strength 2: 68 and 89 % after 1,500 cycles (45), 58 and 88 after 2,400 (50); with one norm over all channels, M alike at all places and "
+        "D17's settings, 2,200 cycles (6), whole runs of seeds 0, 1, 2: 74 and 89, 50 and 89, 55 and 82; the same on half of the places that C "
+        "sees, drawn at random, 1,000 cycles, seed 1: 48 and 91; with 16 fakes for the critic 46 and 89. The printed G with the input added, 16 "
+        "wide, strength 2, 1,000 cycles: 78 and 89 (seed 0), 83 and 91 (1), 67 and 87 (2); 1,500 cycles: 78 and 88 (2), with strength 1.5 76 and "
+        "90, with 1.0 67 and 92; codes of 16 instead of 8 channels, 1,000 cycles: 76 and 89 (2), with strength 1.5 74 and 90. Bright and dark "
+        "smears remain",
     ),  # fmt: skip
     Deviation(
         "D17", paper="C learns from the batch that critic and G see; R has 16 numbers (Fig. 4)",
