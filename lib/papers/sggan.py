@@ -322,7 +322,7 @@ def gpu() -> Config:
 
 
 def cpu() -> Config:
-    """One core, about twenty minutes: small faces, narrow networks, few updates, and a livelier start (D15)."""
+    """Two cores, minutes: small faces, narrow networks, few updates, and a livelier start (D15)."""
     return Config(
         attributes="gender, hair, pale", joint="gender, hair, pale", size=32, width=8, d_width=16, blocks=2, init_std=0.06, lr=1.2e-3,
         d_per_g=2, g_steps=300, labels_some=160, labels_few=16, repeats_some=60, repeats_few=400, arms="5 %, 0.5 %, RIL, none, Fig. 4, Fig. 5",
