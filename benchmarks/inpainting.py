@@ -35,14 +35,13 @@ KNOWN = {
 def networks(faces, split, steps: int) -> dict[str, dict]:
     """R as trained with critic and G, and R alone, by name: fill, the settings it had, seconds of training."""
     whole, out = configure(atigan, "cpu", {"size": faces.size, "n_iter": steps}), {}
+    what = {"profile": "cpu", "seed": 0, "device": "cpu"}
     for name, cfg in {"R": whole, "R, L1 only": atigan.ablations(whole)["R, L1 only"]}.items():
-        what = {"profile": "cpu", "seed": 0, "device": "cpu"}
         folder = default_dir() / "inpainting" / runs.run_id(runs.identity(atigan, cfg, faces, split, **what))  # newer code trains anew
         run = runs.start(atigan, cfg, faces, split, **what, run_dir=str(folder))
         models = engine.train(atigan, cfg, faces, split, run)
         run.complete()
-        seconds = round(run.record["seconds"])
-        trained = {"iterations": steps, "batch": cfg.batch, "width": cfg.r_width, "seconds": seconds, "run": run.id}
+        trained = {"iterations": steps, "batch": cfg.batch, "width": cfg.r_width, "seconds": round(run.record["seconds"]), "run": run.id}
         out[name] = {"fill": atigan.fill(models), "trained": trained}
     return out
 
