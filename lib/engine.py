@@ -35,6 +35,7 @@ class Update:
     fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
     every: performed only in cycles every, 2 every, ... (cycles count from 1).
     images: it takes so many images of the batch, the first ones; None takes all.
+    examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update takes fresh batches.
     keeps: networks that it does not train, but whose output it leaves in `batch.kept`, for a later update on the same batch that does.
     schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
     """
@@ -48,6 +49,7 @@ class Update:
     fresh: bool = True
     every: int = 1
     images: int | None = None
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None
     keeps: tuple[str, ...] = ()
     schedule: Callable[[int], float] | None = None
 
@@ -79,6 +81,9 @@ class Stage:
     def __post_init__(self):
         if not self.updates[0].fresh or self.updates[0].every != 1:
             raise ValueError(f"stage {self.name}: its first update takes a fresh batch in every cycle, so that the others can share it")
+        for u in self.updates:
+            if u.examples and not u.fresh:
+                raise ValueError(f"stage {self.name}: update {u.name} has a training pool of its own, so it cannot share the batch before it")
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
@@ -222,7 +227,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
             nets_of(model)
         load_weights(models, state["weights"], str(resume), transient=True)
 
-    sources = [_source(s, faces, split, run.seed, device) for s in stages]  # bad data stop it here
+    sources = [_sources(s, faces, split, run.seed, device) for s in stages]  # bad data stop it here
 
     first = [0]  # the number of each stage's first batch
     for a, b in zip(stages, stages[1:], strict=False):
@@ -242,7 +247,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
             for name, optimiser in optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])
         source = sources[number]
-        steps = stepper(nets, modules, optimisers, cfg, partial(source, first[number]), log_every, device)
+        steps = stepper(nets, modules, optimisers, cfg, partial(source[stage.updates[0].name], first[number]), log_every, device)
         began = time.perf_counter() - spent
 
         def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began, steps=steps) -> None:
@@ -273,7 +278,7 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
                         rates[f"{update.name}/lr"] = steps.rate(update, cycle)
                         for _ in range(update.repeats):
                             if update.fresh:
-                                steps.take(source(step))
+                                steps.take(source[update.name](step))
                                 step += 1
                             values |= steps.perform(update, cycle)
                     history.add(stage.name, cycle, values, rates)
@@ -296,9 +301,16 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     return _for_use(models)
 
 
-def _source(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> Batches:
-    pool = stage.examples(faces, split, seed) if stage.examples else Examples(split.train)
-    return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
+def _sources(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> dict[str, Batches]:
+    """Where each update takes its batches, by its name; those with the same pool from the same place."""
+
+    def source(examples) -> Batches:
+        pool = examples(faces, split, seed) if examples else Examples(split.train)
+        return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
+
+    pools = {u.name: u.examples or stage.examples for u in stage.updates}
+    made = {pool: source(pool) for pool in dict.fromkeys(pools.values())}
+    return {name: made[pool] for name, pool in pools.items()}
 
 
 def _adam(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Adam:

@@ -18,7 +18,7 @@ from lib.params import ParameterError
 
 
 def small(**fields) -> atigan.Config:
-    return replace(atigan.smoke(), **{"r_width": 4, "g_width": 4, "d_width": 4} | fields)
+    return replace(atigan.smoke(), **{"r_width": 4, "g_width": 4, "d_width": 4, "r_first": 0} | fields)
 
 
 def batch(size=32, n=4, seed=0):
@@ -180,6 +180,8 @@ def test_reconstruction_loss(float64):
         else:
             contour += abs(x[n, k, i, j] - y[n, k, i, j])
     assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0), (contour + 5 * patch) / x.size)
+    by_parts = contour / (2 * 3 * (64 - 16)) + 5 * patch / (2 * 3 * 16)  # each over its own pixels
+    assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0, "parts"), by_parts)
     cfg = atigan.Config()
     x = torch.zeros(1, 3, 128, 128)
     worked = atigan.L_ae(x, x + 0.1, atigan.box_of(cfg).mask().double(), cfg.lambda_p)
@@ -276,8 +278,11 @@ def test_r_loss(float64):
     assert close(parts["ae"], ae) and close(parts["adv"], adv) and close(parts["cls"], cls) and close(total, ae + adv + cls)
     assert close(parts["clipped"], np.mean(np.abs(linear.numpy()) > 1), 1e-6) and 0 < parts["clipped"] < 1
     assert x_dot.abs().max() == 1
-    alone, terms = atigan.r_loss(nets, b, replace(cfg, train="R"))
+    alone, terms = atigan.r_loss(nets, b, cfg, alone=True)
     assert close(alone, ae) and terms.keys() == {"ae", "clipped"}
+    error, share = (b.x - x_dot).abs(), float(M.mean())
+    parts_of = 10 * (float(((1 - M) * error).mean()) / (1 - share) + 5 * float((M * error).mean()) / share)
+    assert close(atigan.r_loss(nets, b, replace(cfg, l1_over="parts"), alone=True)[0], parts_of)
 
 
 @equation("atigan", 6)
@@ -370,12 +375,43 @@ def test_thresholds():
     assert names() == [("on x", 5, ["D", "R", "G"]), ("on x-hat", 15, ["D", "R", "G"])]
     assert names(th_disc=0.0) == [("on x-hat", 20, ["D", "R", "G"])] and names(th_disc=1.0) == [("on x", 20, ["D", "R", "G"])]
     assert names(train="R") == [("R alone", 20, ["R"])] and names(train="G") == [("on x", 20, ["D", "G"])]
-    arms = atigan.ablations(small())
-    assert {a.n_iter for name, a in arms.items() if name != "R, L1 only"} == {5} and arms["R, L1 only"].n_iter == 16
+    assert names(r_first=7)[0] == ("R first", 7, ["R"]) and names(r_first=7)[1:] == names()
+    assert names(r_first=7, train="R") == [("R alone", 27, ["R"])] and names(r_first=7, train="G") == names(train="G")
+    arms = atigan.ablations(small(r_first=32))
+    assert {(a.n_iter, a.r_first) for name, a in arms.items() if name != "R, L1 only"} == {(5, 10)}
+    assert (arms["R, L1 only"].n_iter, arms["R, L1 only"].r_first) == (16, 32)
 
 
-def test_twenty_iterations(tmp_path, faces, split, monkeypatch):
-    """D, R and G on one batch; G in the last of five iterations, on x before the threshold and on x-hat from there; one optimiser for all."""
+def test_r_first_keeps_the_rate_of_the_first_half():
+    first, joint = atigan.stages(small(n_iter=20, r_first=7, th_disc=0.0))
+    assert [u.rate(c) for u in first.updates for c in (1, 7)] == [joint.updates[1].rate(1)] * 2 == [atigan.smoke().lr] * 2
+    (alone,) = atigan.stages(small(n_iter=20, r_first=7, train="R"))  # as many iterations at every rate
+    assert [alone.updates[0].rate(7 + c) for c in (1, 10, 16)] == [joint.updates[1].rate(c) for c in (1, 10, 16)]
+    assert joint.updates[1].rate(16) == pytest.approx(atigan.smoke().lr / 2)
+
+
+def test_r_can_start_near_the_identity():
+    torch.manual_seed(0)
+    plain = atigan.build(small())
+    torch.manual_seed(0)
+    near = atigan.build(small(r_start="identity"))
+    a, b = ([m for m in n.R.net if isinstance(m, nn.Conv2d)] for n in (plain, near))
+    square = [i for i, m in enumerate(a) if m.in_channels == m.out_channels]
+    assert square == [2, 4, 5, 6, 7, 8, 9, 10, 11, 13]
+    for i, (p, q) in enumerate(zip(a, b, strict=True)):
+        wanted = 0.5 * p.weight if i in square else 0.1 * p.weight if i == 16 else p.weight.clone()
+        if i in square:
+            for c in range(p.out_channels):
+                wanted[c, c, 1, 1] += 1
+        torch.testing.assert_close(q.weight, wanted)
+        assert torch.equal(p.bias, q.bias)
+    assert torch.equal(plain.D.src_g.weight, near.D.src_g.weight)
+
+
+@pytest.mark.parametrize("sampler", ["natural", "raked"])
+def test_twenty_iterations(sampler, tmp_path, faces, split, monkeypatch):
+    """D, R and G on one batch, or, where the faces are raked, R on faces as they come and each on batches of its own; G in the last of five
+    iterations, on x before the threshold and on x-hat from there; one optimiser for all."""
     seen = {"D": [], "R": [], "G": []}
     fed = []
 
@@ -394,15 +430,22 @@ def test_twenty_iterations(tmp_path, faces, split, monkeypatch):
 
     for name, function in (("D", "d_loss"), ("R", "r_loss"), ("G", "g_loss")):
         monkeypatch.setattr(atigan, function, spy(name, getattr(atigan, function)))
-    cfg = small(n_iter=20)
+    cfg = small(n_iter=20, sampler=sampler)
     run = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
     try:
         engine.train(atigan, cfg, faces, split, run, log_every=1)
     finally:
         runs.release(run.folder)
     assert [len(seen[k]) for k in "DRG"] == [20, 20, 4]
-    assert [i for i, _ in seen["D"]] == [i for i, _ in seen["R"]] and len({i for i, _ in seen["D"]}) == 20
-    assert [i for i, _ in seen["G"]] == [seen["D"][k][0] for k in (4, 9, 14, 19)]
+    if sampler == "natural":
+        assert [i for i, _ in seen["D"]] == [i for i, _ in seen["R"]] and len({i for i, _ in seen["D"]}) == 20
+        assert [i for i, _ in seen["G"]] == [seen["D"][k][0] for k in (4, 9, 14, 19)]
+    else:
+        steps = {"D": [2 * k + k // 5 for k in range(20)], "R": [2 * k + k // 5 + 1 for k in range(20)], "G": [11 * k + 10 for k in range(4)]}
+        pools = {"D": atigan.raked(faces, split, 0), "R": split.train, "G": atigan.raked(faces, split, 0)}
+        for name, numbers in steps.items():
+            source = Batches(faces, pools[name], atigan.ATTRIBUTES, 4, 0)
+            assert [i for i, _ in seen[name]] == [tuple(source(k).index.tolist()) for k in numbers]
     assert [on for _, on in seen["D"]] == [True] * 5 + [False] * 15 and [on for _, on in seen["G"]] == [True, False, False, False]
     assert fed[::2] == [True, False, False, False] and not any(fed[1::2])
     assert run.record["images_seen"] == {"D": 80, "R": 80, "G": 16}
@@ -448,6 +491,9 @@ def test_config_refuses_what_it_cannot_run():
         ({"th_disc": 1.5}, "share of n_iter"),
         ({"train": "D"}, "all, R, G"),
         ({"batch": 0}, "batch = 0"),
+        ({"r_first": -1}, "r_first = -1"),
+        ({"l1_over": "hole"}, "image, parts"),
+        ({"r_start": "copy"}, "random, identity"),
     ):
         with pytest.raises(ParameterError, match=message):
             small(**fields)
@@ -481,5 +527,6 @@ def test_r_is_computed_once_for_d_and_for_itself(float64, monkeypatch):
     b.kept = {}
     atigan.d_loss(nets, b, small(train="G"))
     assert b.kept == {}
-    stage = atigan.stages(cfg)[0]
-    assert {u.name: u.keeps for u in stage.updates} == {"D": ("R",), "R": (), "G": ()}
+    natural, raked = (atigan.stages(small(sampler=s))[0] for s in ("natural", "raked"))
+    assert {u.name: u.keeps for u in natural.updates} == {"D": ("R",), "R": (), "G": ()}
+    assert not any(u.keeps for u in raked.updates)  # R has batches of its own there

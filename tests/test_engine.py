@@ -188,6 +188,23 @@ def test_updates_share_a_batch_come_rarely_and_follow_their_schedule(tmp_path, o
     assert run.record["stages"]["one"]["images_seen"] == {"a": 48, "b": 8}
 
 
+def test_an_update_may_have_a_pool_of_its_own(tmp_path, open_run, faces, split):
+    log, few = [], split.train[:12]
+
+    def stages(a, update, loss):
+        b = update("b", ("b",), loss("b"), 0.1, (0.0, 0.9), every=2, examples=lambda faces, split, seed: Examples(few))
+        return [engine.Stage("one", "m", ("Smiling",), (a, b), 4, 4)]
+
+    run, cfg = open_run(tmp_path)
+    engine.train(toy(stages, log), cfg, faces, split, run)
+    assert [name for name, *_ in log] == ["a", "a", "a", "a", "b"] * 2
+    whole, own = Batches(faces, split.train, ("Smiling",), 4, run.seed), Batches(faces, few, ("Smiling",), 4, run.seed)
+    assert [rows for _, rows, _ in log] == [(own if k in (4, 9) else whole)(k).index.tolist() for k in range(10)]
+    with pytest.raises(ValueError, match="update b has a training pool of its own"):
+        b = engine.Update("b", ("b",), None, 0.1, (0.0, 0.9), fresh=False, examples=lambda faces, split, seed: Examples(few))
+        engine.Stage("one", "m", ("Smiling",), (engine.Update("a", ("a",), None, 0.1, (0.0, 0.9)), b), 4, 4)
+
+
 def test_a_stage_of_the_same_model_keeps_optimisers_and_transient_state_is_not_in_the_checkpoint(tmp_path, open_run, faces, split):
     def two(a, update, loss):
         return [engine.Stage(n, "m", ("Smiling",), (a,), 3, 4) for n in ("one", "two")]

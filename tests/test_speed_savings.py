@@ -19,7 +19,7 @@ PAPERS = {m.__name__.rpartition(".")[2]: m for m in (sagan, atigan, sggan, bridg
 def batch_of(paper, cfg, seed=0):
     """Four random faces with labels that fit the paper."""
     rng = torch.Generator().manual_seed(seed)
-    stage = paper.stages(cfg)[0]
+    stage = paper.stages(cfg)[-1]
     x = torch.rand(4, 3, cfg.size, cfg.size, generator=rng) * 2 - 1
     y = torch.tensor([0.0, 1.0])[torch.arange(4 * len(stage.attributes)).view(4, -1) * 3 % 2]
     return Batch(x, y, torch.arange(4), torch.Generator().manual_seed(seed + 1))
@@ -28,7 +28,7 @@ def batch_of(paper, cfg, seed=0):
 def losses(paper, cfg, nets):
     """{update: (total, gradients of the trained networks)}, all from the same weights and random numbers."""
     out = {}
-    for update in paper.stages(cfg)[0].updates:
+    for update in paper.stages(cfg)[-1].updates:
         for name, module in networks(nets).items():
             module.requires_grad_(name in update.trains)
             module.zero_grad()

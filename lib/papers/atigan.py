@@ -169,11 +169,13 @@ class Config:
     r_width: int = 32  # channels of R's first layer: Yu et al., which Sec. 3.1 adopts
     g_width: int = 64  # channels of G's first layer: StarGAN, which Sec. 3.1 adopts
     d_width: int = 64  # channels of the first layers of D_g and D_p: not stated, D13
+    r_start: str = "random"  # weights R starts from; or "identity": D23
     blocks: int = 6  # residual blocks of G: Sec. 3.1
     g_start: str = "random"  # weights G starts from; or "copy": D21
     downs: int = 2  # down-sampling convolutions of G: Sec. 3.1; one in profile `cpu`: D20
     slope: float = 0.01  # leaky ReLU of D: not stated, D13
     lambda_ae: float = 10.0  # Sec. 4.2
+    l1_over: str = "image"  # what each term of L_ae is a mean over: not stated, D11; or "parts", its own pixels
     lambda_p: float = 5.0  # Sec. 4.2
     lambda_cycle: float = 10.0  # Sec. 4.2
     lambda_gp: float = 10.0  # Sec. 4.2
@@ -184,6 +186,7 @@ class Config:
     beta_2: float = 0.999  # Sec. 4.2
     n_iter: int = PAPER_ITERATIONS  # Algorithm 1
     n_gen: int = 5  # Algorithm 1
+    r_first: int = 0  # iterations in which R is trained alone on L_ae, before Algorithm 1: D22
     th_disc: float = 0.25  # share of n_iter, Algorithm 1; 0: G sees x-hat from the start, 1: it is trained on x alone
     d_fakes: str = "g+r"  # what D learns to reject: x' and x-hat; or "g", x' alone: D8
     adv_on_cycle: bool = False  # D judges x'' too: D10
@@ -205,6 +208,7 @@ class Config:
         positive = ("r_width", "g_width", "d_width", "blocks", "batch", "n_iter", "n_gen", "ablation_iter", "faces", "test_images", "judge_width")
         for name in (*positive, "judge_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.r_first >= 0, "r_first", self.r_first, "at least 0")
         require(self.r_width % 2 == 0, "r_width", self.r_width, "even: R's last hidden layer has half as many channels")
         require(0 <= self.downs <= 2, "downs", self.downs, "0, 1 or 2")
         for name in ("lambda_ae", "lambda_p", "lambda_cycle", "lambda_gp", "lambda_c"):
@@ -214,7 +218,7 @@ class Config:
         require(self.lr > 0, "lr", self.lr, "positive")
         require(0 <= self.th_disc <= 1, "th_disc", self.th_disc, "in [0, 1]: a share of n_iter")
         choices = {"mask": ("nose", "center"), "d_fakes": ("g+r", "g"), "train": ("all", "R", "G"), "sampler": ("natural", "raked"), "split": RULES}
-        choices["g_start"] = ("random", "copy")
+        choices |= {"g_start": ("random", "copy"), "r_start": ("random", "identity"), "l1_over": ("image", "parts")}
         for name, options in choices.items():
             pick(dict.fromkeys(options), getattr(self, name), name)
         least = 6 * 2**self.downs if self.g_start == "copy" else 1
@@ -264,15 +268,15 @@ def gpu() -> Config:
 def cpu() -> Config:
     """Two cores, minutes: small faces, narrow networks, few and small batches (D17, D18, D20)."""
     return Config(
-        size=32, r_width=8, g_width=12, g_start="copy", d_width=24, blocks=3, downs=1, batch=8, lr=8e-4, n_iter=2_000, n_gen=2, sampler="raked",
-        ablation_iter=350, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
+        size=32, r_width=16, r_start="identity", r_first=4_000, l1_over="parts", g_width=12, g_start="copy", d_width=24, blocks=3, downs=1,
+        batch=8, lr=8e-4, n_iter=2_000, n_gen=2, sampler="raked", ablation_iter=350, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
     )  # fmt: skip
 
 
 def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
     return Config(
-        size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=16, sampler="raked", ablation_iter=5, faces=2_000, test_images=8,
+        size=32, r_width=2, r_first=6, g_width=2, d_width=2, blocks=1, batch=4, n_iter=16, sampler="raked", ablation_iter=5, faces=2_000, test_images=8,
         judge_width=2, judge_steps=4, scratch=True,
     )  # fmt: skip
 
@@ -413,7 +417,7 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """All three networks; G with PyTorch's own initialisation, R with Glorot's, D with He's (D19)."""
+    """All three networks; G with PyTorch's own initialisation, R with Glorot's, D with He's (D19); R as r_start says (D23)."""
     R, G, D = Reconstructor(cfg), Generator(cfg), Discriminator(cfg)
     for net, init in ((R, nn.init.xavier_uniform_), (D, partial(nn.init.kaiming_normal_, a=cfg.slope))):
         for m in net.modules():
@@ -421,7 +425,18 @@ def build(cfg: Config) -> Nets:
                 init(m.weight)
                 if m.bias is not None:
                     nn.init.zeros_(m.bias)
+    if cfg.r_start == "identity":
+        start_near_identity(R)
     return Nets(R, G, D)
+
+
+@torch.no_grad()
+def start_near_identity(R: Reconstructor) -> None:
+    """Every convolution of R with as many outputs as inputs starts as half of what it is plus the identity, and the last one as a tenth: D23."""
+    for m in R.net:
+        if isinstance(m, nn.Conv2d) and m.in_channels == m.out_channels:
+            m.weight.copy_(0.5 * m.weight + nn.init.dirac_(torch.empty_like(m.weight)))
+    R.net[-1].weight.mul_(0.1)
 
 
 def reconstruct(R: Reconstructor, x: Tensor, linear: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -433,10 +448,13 @@ def reconstruct(R: Reconstructor, x: Tensor, linear: Tensor | None = None) -> tu
 # ------------------------------------------------------------------------------------------------ losses (Sec. 3.1)
 
 
-def L_ae(x: Tensor, x_dot: Tensor, M: Tensor, lambda_p: float) -> Tensor:
-    """Eq. (3): ||x-bar - x-dot_ct||_1 + lambda_p ||x_p - x-dot_p||_1, both divided by the 3 H H elements of the whole picture (D11)."""
+def L_ae(x: Tensor, x_dot: Tensor, M: Tensor, lambda_p: float, over: str = "image") -> Tensor:
+    """Eq. (3): ||x-bar - x-dot_ct||_1 + lambda_p ||x_p - x-dot_p||_1, both divided by the 3 H H elements of the whole picture, or each by the
+    number of its own (over = "parts"): D11. Mean over the batch."""
     error = (x - x_dot).abs()
-    return ((1 - M) * error).mean() + lambda_p * (M * error).mean()
+    share = M.mean() if over == "parts" else 1.0
+    rest = 1 - share if over == "parts" else 1.0
+    return ((1 - M) * error).mean() / rest + lambda_p * (M * error).mean() / share
 
 
 def L_cycle(x_hat: Tensor, x2: Tensor) -> Tensor:
@@ -505,19 +523,19 @@ def d_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, 
     return -adv + cls, {k: v.detach() for k, v in (terms | {"cls": cls}).items()}
 
 
-def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+def r_loss(nets: Nets, batch, cfg: Config, alone: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (2): lambda_ae L_ae + L_adv + lambda_c L_class^f, with Eq. (7) and Eq. (9) on x-hat and c_original: what R minimises.
 
     Critic and classifier reach R through the hole alone; the contour is trained by L_ae only and used nowhere. `clipped` is the share of
-    pixels at which the clip lets no gradient through.
+    pixels at which the clip lets no gradient through. alone: lambda_ae L_ae only (D22, and the comparison of claim H3).
     """
     x, c_o, M = batch.x, batch.y, nets.R.box.mask(batch.x)
     linear = (batch.kept or {}).pop("R(x)", None)  # as D's update left it: D was trained since, R was not
     linear = nets.R(x) if linear is None else linear
     x_dot = linear.clamp(-1, 1)
-    ae = cfg.lambda_ae * L_ae(x, x_dot, M, cfg.lambda_p)
+    ae = cfg.lambda_ae * L_ae(x, x_dot, M, cfg.lambda_p, cfg.l1_over)
     clipped = (linear.detach().abs() > 1).float().mean()
-    if cfg.train == "R":
+    if alone:
         return ae, {"ae": ae.detach(), "clipped": clipped}
     scores_g, scores_p, logits = nets.D(composite(x, x_dot, nets.R.box))
     adv = L_adv(scores_g, scores_p)
@@ -577,21 +595,32 @@ def raked(faces, split, seed: int) -> Examples:
     return Examples(split.train[order[np.searchsorted(np.cumsum(weight[order]), ticks).clip(max=len(labels) - 1)]])
 
 
+def as_they_come(faces, split, seed: int) -> Examples:
+    """The training faces, each once."""
+    return Examples(split.train)
+
+
 def stages(cfg: Config) -> list[Stage]:
-    """Algorithm 1: per iteration D, then R, on the same batch, and G on it in every n_gen-th; G on x before th_disc, on x-hat from there."""
-    examples = raked if cfg.sampler == "raked" else None
+    """Algorithm 1: per iteration D, then R, and G in every n_gen-th; G on x before th_disc, on x-hat from there. Before it R alone (D22).
+
+    All on one batch; where the faces are raked, R has batches of its own, of faces as they come, and so has G (D17).
+    """
+    rake = cfg.sampler == "raked"
     split_at = on_x_iterations(cfg)
-    parts = {"on x": (True, 0, split_at), "on x-hat": (False, split_at, cfg.n_iter)}
+    parts = {"R first": (False, -cfg.r_first, 0), "on x": (True, 0, split_at), "on x-hat": (False, split_at, cfg.n_iter)}
     if cfg.train == "R":
-        parts = {"R alone": (False, 0, cfg.n_iter)}
+        parts = {"R alone": (False, -cfg.r_first, cfg.n_iter)}
+    if cfg.train == "G":
+        del parts["R first"]
 
     def stage(name: str, on_x: bool, start: int, stop: int) -> Stage:
+        alone = name in ("R first", "R alone")
         adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda i: lr_factor(start + i, cfg.n_iter)}
-        D = Update("D", ("D",), partial(d_loss, on_x=on_x), keeps=("R",), **adam)
-        R = Update("R", ("R",), r_loss, fresh=cfg.train == "R", **adam)
-        G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=False, every=cfg.n_gen, **adam)
-        updates = {"all": (D, R, G), "R": (R,), "G": (D, G)}[cfg.train]
-        return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, examples)
+        D = Update("D", ("D",), partial(d_loss, on_x=on_x), keeps=() if rake else ("R",), **adam)
+        R = Update("R", ("R",), partial(r_loss, alone=alone), fresh=rake or alone, examples=as_they_come if rake else None, **adam)
+        G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=rake and cfg.train == "all", every=cfg.n_gen, **adam)
+        updates = (R,) if alone else {"all": (D, R, G), "G": (D, G)}[cfg.train]
+        return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, raked if rake else None)
 
     return [stage(name, *part) for name, part in parts.items() if part[2] > part[1]]
 
@@ -599,7 +628,7 @@ def stages(cfg: Config) -> list[Stage]:
 def ablations(cfg: Config) -> dict[str, Config]:
     """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for all of n_iter; the others for ablation_iter, ATI-GAN itself too.
     None if cfg.ablations is off."""
-    short = replace(cfg, n_iter=cfg.ablation_iter)
+    short = replace(cfg, n_iter=cfg.ablation_iter, r_first=round(cfg.r_first * cfg.ablation_iter / cfg.n_iter))
     arms = {
         "R, L1 only": replace(cfg, train="R"),
         "ATI-GAN, short": short,
