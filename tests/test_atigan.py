@@ -180,6 +180,7 @@ def test_reconstruction_loss(float64):
         else:
             contour += abs(x[n, k, i, j] - y[n, k, i, j])
     assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0), (contour + 5 * patch) / x.size)
+    assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0, "sum"), (contour + 5 * patch) / 2)
     by_parts = contour / (2 * 3 * (64 - 16)) + 5 * patch / (2 * 3 * 16)  # each over its own pixels
     assert close(atigan.L_ae(torch.tensor(x), torch.tensor(y), box.mask().double(), 5.0, "parts"), by_parts)
     cfg = atigan.Config()
@@ -282,7 +283,8 @@ def test_r_loss(float64):
     assert close(alone, ae) and terms.keys() == {"ae", "clipped"}
     error, share = (b.x - x_dot).abs(), float(M.mean())
     parts_of = 10 * (float(((1 - M) * error).mean()) / (1 - share) + 5 * float((M * error).mean()) / share)
-    assert close(atigan.r_loss(nets, b, replace(cfg, l1_over="parts"), alone=True)[0], parts_of)
+    assert close(atigan.r_loss(nets, b, replace(cfg, l1="parts"), alone=True)[0], parts_of)
+    assert close(atigan.r_loss(nets, b, replace(cfg, l1="sum"), alone=True)[0], ae * 3 * 32 * 32)
 
 
 @equation("atigan", 6)
@@ -492,7 +494,7 @@ def test_config_refuses_what_it_cannot_run():
         ({"train": "D"}, "all, R, G"),
         ({"batch": 0}, "batch = 0"),
         ({"r_first": -1}, "r_first = -1"),
-        ({"l1_over": "hole"}, "image, parts"),
+        ({"l1": "hole"}, "mean, sum, parts"),
         ({"r_start": "copy"}, "random, identity"),
     ):
         with pytest.raises(ParameterError, match=message):
