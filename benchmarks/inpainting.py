@@ -6,9 +6,9 @@ Composite PSNR and SSIM of the fills that need no network, under the protocol of
 layout. KNOWN holds figures measured earlier on 150 test faces of another sample of CelebA; agreement within half a decibel says that hole,
 crop and score are what they should be.
 
-`--train N`: R as ATI-GAN trains it in N iterations, and R on its L1 loss alone for as many, with profile `cpu`'s widths; and by how much each
-differs from ridge regression on the same faces. A training that was interrupted goes on. No judge is needed: of rare attributes a few thousand
-faces make none that could be trusted.
+`--train N`: R as ATI-GAN trains it in N iterations, after `--first K` updates on its L1 loss alone, and R on that loss throughout, with profile
+`cpu`'s settings; and by how much each differs from ridge regression on the same faces. A training that was interrupted goes on. No judge is
+needed: of rare attributes a few thousand faces make none that could be trusted.
 """
 
 import argparse
@@ -32,16 +32,17 @@ KNOWN = {
 }
 
 
-def networks(faces, split, steps: int) -> dict[str, dict]:
+def networks(faces, split, steps: int, first: int) -> dict[str, dict]:
     """R as trained with critic and G, and R alone, by name: fill, the settings it had, seconds of training."""
-    whole, out = configure(atigan, "cpu", {"size": faces.size, "n_iter": steps}), {}
+    whole, out = configure(atigan, "cpu", {"size": faces.size, "n_iter": steps, "r_first": first}), {}
     what = {"profile": "cpu", "seed": 0, "device": "cpu"}
     for name, cfg in {"R": whole, "R, L1 only": atigan.ablations(whole)["R, L1 only"]}.items():
         folder = default_dir() / "inpainting" / runs.run_id(runs.identity(atigan, cfg, faces, split, **what))  # newer code trains anew
         run = runs.start(atigan, cfg, faces, split, **what, run_dir=str(folder))
         models = engine.train(atigan, cfg, faces, split, run)
         run.complete()
-        trained = {"iterations": steps, "batch": cfg.batch, "width": cfg.r_width, "seconds": round(run.record["seconds"]), "run": run.id}
+        trained = {"iterations": steps, "first": first, "batch": cfg.batch, "width": cfg.r_width}
+        trained |= {"seconds": round(run.record["seconds"]), "run": run.id}
         out[name] = {"fill": atigan.fill(models), "trained": trained}
     return out
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--ssim", type=int, default=300, help="test faces of which SSIM is taken as well, at most")
     parser.add_argument("--train", type=int, default=0, help="iterations of ATI-GAN; 0: the fills without a network only")
+    parser.add_argument("--first", type=int, default=0, help="updates of R alone before them")
     parser.add_argument("--json", type=Path, default=None, help="file to add the figures to")
     args = parser.parse_args()
     faces = load(args.folder, args.size)
@@ -61,7 +63,7 @@ def main() -> None:
     some = np.sort(np.random.default_rng(metrics.SEED).permutation(len(x))[: args.ssim])
     out = {"set": faces.name, "size": args.size, "fingerprint": faces.fingerprint, "hole": vars(box), "fitted to": inpainting.RIDGE_FACES}
     out |= {"split": split.rule, "python": platform.python_version(), "fills": {}}
-    learned = networks(faces, split, args.train) if args.train else {}
+    learned = networks(faces, split, args.train, args.first) if args.train else {}
     each = {}
     for name, fill in (inpainting.controls(faces, split, box) | {name: found["fill"] for name, found in learned.items()}).items():
         y = composite(x, inpainting.filled(fill, x), box)

@@ -166,13 +166,13 @@ def test_the_networks_stand_beside_the_simple_fills_paired_by_face(faces, tmp_pa
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(benchmark, "load", lambda folder, size: faces)
     file = tmp_path / "fills.json"
-    monkeypatch.setattr(sys, "argv", ["inpainting", "FOLDER", "--size", "32", "--train", "4", "--ssim", "5", "--json", str(file)])
+    monkeypatch.setattr(sys, "argv", ["inpainting", "FOLDER", "--size", "32", "--train", "4", "--first", "2", "--ssim", "5", "--json", str(file)])
     benchmark.main()
     fills = json.loads(file.read_text())["synthetic-balanced at 32"]["fills"]
     assert [k for k in fills if "trained" in fills[k]] == ["R", "R, L1 only"]
     for name in ("R", "R, L1 only"):
         apart = fills[name]["psnr"]["value"] - fills["ridge regression"]["psnr"]["value"]
         assert fills[name]["psnr_above_ridge"]["value"] == pytest.approx(apart, abs=1e-4) and apart < -1  # four iterations teach nothing
-        assert fills[name]["trained"]["iterations"] == 4 and fills[name]["trained"]["seconds"] >= 0
+        assert (fills[name]["trained"]["iterations"], fills[name]["trained"]["first"]) == (4, 2) and fills[name]["trained"]["seconds"] >= 0
     assert fills["R"]["psnr"]["value"] != fills["R, L1 only"]["psnr"]["value"]
     assert [json.loads(f.read_text())["status"] for f in (tmp_path / "cache" / "inpainting").glob("*/run.json")] == ["complete"] * 2
