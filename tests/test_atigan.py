@@ -384,12 +384,14 @@ def test_thresholds():
     assert (arms["R, L1 only"].n_iter, arms["R, L1 only"].r_first) == (16, 32)
 
 
-def test_r_first_keeps_the_rate_of_the_first_half():
-    first, joint = atigan.stages(small(n_iter=20, r_first=7, th_disc=0.0))
-    assert [u.rate(c) for u in first.updates for c in (1, 7)] == [joint.updates[1].rate(1)] * 2 == [atigan.smoke().lr] * 2
-    (alone,) = atigan.stages(small(n_iter=20, r_first=7, train="R"))  # as many iterations at every rate
-    assert [alone.updates[0].rate(7 + c) for c in (1, 10, 16)] == [joint.updates[1].rate(c) for c in (1, 10, 16)]
-    assert joint.updates[1].rate(16) == pytest.approx(atigan.smoke().lr / 2)
+def test_the_rate_of_r_falls_over_the_second_half_of_all_its_updates():
+    first, joint = atigan.stages(small(n_iter=20, r_first=60, th_disc=0.0))
+    (alone,) = atigan.stages(small(n_iter=20, r_first=60, train="R"))  # as many iterations at every rate
+    assert [u.name for u in joint.updates] == ["D", "R", "G"]
+    rates = [first.updates[0].rate(c) for c in range(1, 61)] + [joint.updates[1].rate(c) for c in range(1, 21)]
+    assert rates == [alone.updates[0].rate(c) for c in range(1, 81)]
+    assert rates == pytest.approx([atigan.smoke().lr * min(1, (80 - k) / 40) for k in range(80)])
+    assert joint.updates[0].rate(11) == atigan.smoke().lr == 2 * joint.updates[0].rate(16)  # D's and G's have no part in it
 
 
 def test_r_can_start_near_the_identity():
