@@ -39,7 +39,7 @@ def untrained(root: Path, method: str, size: int, profile: str = "cpu", run_id: 
     module = explorer.module_of(method)
     cfg = dataclasses.replace(module.PROFILES[profile](), size=size)
     torch.manual_seed(len(method))
-    nets = {stage.model: module.build(cfg) for stage in module.stages(cfg)}
+    nets = {model: module.build(cfg) for model in dict.fromkeys(stage.model for stage in module.stages(cfg))}
     for value in weights(nets).values():  # as they start, some hardly change a picture
         value.mul_(2)
     folder = root / method / run_id
