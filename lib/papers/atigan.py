@@ -85,8 +85,12 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D8", paper="Algorithm 1, line 7: D's fakes are G(x-hat); Sec. 3.1 and Fig. 2: D also judges x-hat",
-        ours="the mean over {x', x-hat}, penalty points half towards either; d_fakes = `g` is the literal line",
-        why="under the literal line D never sees what R produces while G is fed x",
+        ours="the mean over {x', x-hat}, penalty points half towards either; in profile `cpu` (d_fakes = `g`) the literal line",
+        why="under the literal line D never sees what R produces while G is fed x. Where L_ae decides over R alone (D11) R draws glasses on nobody, "
+        "and a D that sees x-hat learns that faces without are fake, which drives G to draw them whatever its label says",
+        effect="32 pixels, G and D trained beside an R that was trained before (D11, D17, D22), seeds 0 / 1, one trial each; with x-hat and x', then "
+        "x' alone. Glasses taken off 68 / 64, 86 / 92 %; old faces young 49 / 71, 86 / 93 %; other attributes kept 87 / 87, 91 / 91 %; change "
+        "outside the hole 0.045 / 0.048, 0.036 / 0.049",
     ),  # fmt: skip
     Deviation(
         "D9", paper="Algorithm 1 shows G(x-hat) to D from the start, but trains G on x before th_disc",
@@ -168,18 +172,21 @@ DEVIATIONS = (
         "D22", paper="R is trained in Algorithm 1 alone, by 200,000 updates on 16 faces each",
         ours="so it is, except in profile `cpu`: 8,000 updates on L_ae alone come first (r_first), and R's rate falls over the second half of all",
         why="an update of R alone costs a third of an iteration of Algorithm 1; 2,000 updates teach R less than a ridge regression knows",
-        effect="one trial each, R alone, width 16, batches of 8, 600 test faces (ridge regression 30.5 dB): l1 = `parts` 31.65 dB after 3,450 "
-        "updates, with 12 channels 31.6 after 4,580, in batches of 16 32.0 after 3,370; l1 = `mean` 31.7 after 3,960. "
-        "While the rate does not fall, 30.5 dB after 5,860",
+        effect="one trial each, R alone, width 16, batches of 8, identity in equal layers (D23), 8,000 faces, 600 test faces (ridge regression "
+        "30.5 dB): l1 = `parts` 31.65 dB after 3,450 updates, with 12 channels 31.6 after 4,580, in batches of 16 32.0 after 3,370; l1 = `sum` "
+        "31.7 after 3,960; in batches of 4, 24,000 faces, 31.6 after 6,720. While the rate does not fall, 30.5 dB after 5,860. 10,000 updates: "
+        "32.2 dB (two seeds), 0.4 dB more on training faces, so the profile now draws 40,000 faces",
     ),  # fmt: skip
     Deviation(
         "D23", paper="Initialisation not stated",
-        ours="D19's, except for R in profile `cpu` (r_start = `identity`): layers with as many outputs as inputs start as the identity plus half of "
-        "Glorot's, the last layer as a tenth of it",
+        ours="D19's, except for R in profile `cpu` (r_start = `identity`): between its first and its last layer 0.3 times Glorot's plus the "
+        "identity, on as many channels as a layer has at both ends; the last layer a tenth of Glorot's",
         why="17 layers without norm or shortcut pass a signal on better so; and a last layer that starts small starts within the clip, where there "
         "is a gradient: R can end at a constant picture, as in three of four trials with Glorot's alone and in two of ten with a small last layer",
-        effect="R alone, l1 = `parts`, width 16, batches of 8, three minutes of a core, 600 test faces, one trial each: 30.9 dB without the "
-        "identity, 31.65 with it; at twice the learning rate it ends at a constant picture with it, too",
+        effect="R alone, width 16, batches of 8, three minutes of a core, 600 test faces, one trial each. l1 = `parts`: 30.9 dB without the "
+        "identity, 31.65 with it in the layers with as many outputs as inputs and half of Glorot's; at twice the learning rate it ends at a "
+        "constant picture with it, too. l1 = `sum`: 31.7 so (also with a quarter of Glorot's); in all inner layers with 0.5, 0.3, 0.1 of Glorot's "
+        "31.7, 31.9, 31.9; with a first bias of 0.7 31.35; 0.3 with 40,000 faces instead of 8,000 32.05, at 1.5 times the rate 32.0",
     ),  # fmt: skip
 )
 
@@ -290,10 +297,11 @@ def gpu() -> Config:
 
 
 def cpu() -> Config:
-    """Two cores, minutes: small faces, narrow networks, few and small batches (D11, D17, D18, D20 to D23)."""
+    """Two cores, minutes: small faces, narrow networks, few and small batches (D8, D11, D17, D18, D20 to D23)."""
     return Config(
         size=32, r_width=16, r_start="identity", r_first=8_000, l1="sum", g_width=12, g_start="copy", d_width=24, blocks=3, downs=1,
-        batch=8, lr=8e-4, n_iter=2_000, n_gen=2, sampler="raked", ablation_iter=350, faces=8_000, test_images=200, judge_width=12, judge_steps=700,
+        batch=8, lr=8e-4, n_iter=2_000, n_gen=2, d_fakes="g", sampler="raked", ablation_iter=350, faces=40_000, test_images=200, judge_width=12,
+        judge_steps=700,
     )  # fmt: skip
 
 
@@ -456,11 +464,12 @@ def build(cfg: Config) -> Nets:
 
 @torch.no_grad()
 def start_near_identity(R: Reconstructor) -> None:
-    """Every convolution of R with as many outputs as inputs starts as half of what it is plus the identity, and the last one as a tenth: D23."""
-    for m in R.net:
-        if isinstance(m, nn.Conv2d) and m.in_channels == m.out_channels:
-            m.weight.copy_(0.5 * m.weight + nn.init.dirac_(torch.empty_like(m.weight)))
-    R.net[-1].weight.mul_(0.1)
+    """Every convolution of R between the first and the last starts as 0.3 times what it is, plus the identity on as many channels as it has at
+    both ends; the last one as a tenth of what it is: D23."""
+    _, *inner, last = [m for m in R.net if isinstance(m, nn.Conv2d)]
+    for m in inner:
+        m.weight.copy_(0.3 * m.weight + nn.init.dirac_(torch.empty_like(m.weight)))
+    last.weight.mul_(0.1)
 
 
 def reconstruct(R: Reconstructor, x: Tensor, linear: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -642,8 +651,8 @@ def stages(cfg: Config) -> list[Stage]:
         alone = name in ("R first", "R alone")
         adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda i: lr_factor(start + i, cfg.n_iter)}
         D = Update("D", ("D",), partial(d_loss, on_x=on_x), keeps=() if rake else ("R",), **adam)
-        all_of_r = {"schedule": lambda i: lr_factor(cfg.r_first + start + i, cfg.r_first + cfg.n_iter)}
-        R = Update("R", ("R",), partial(r_loss, alone=alone), fresh=rake or alone, examples=as_they_come if rake else None, **adam | all_of_r)
+        of_r = adam | {"schedule": lambda i: lr_factor(cfg.r_first + start + i, cfg.r_first + cfg.n_iter)}
+        R = Update("R", ("R",), partial(r_loss, alone=alone), fresh=rake or alone, examples=as_they_come if rake else None, **of_r)
         G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=rake and cfg.train == "all", every=cfg.n_gen, **adam)
         updates = (R,) if alone else {"all": (D, R, G), "G": (D, G)}[cfg.train]
         return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, raked if rake else None)
