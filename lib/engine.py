@@ -4,6 +4,7 @@ A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each
 so an interrupted run ends with the same numbers as an uninterrupted one.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +67,8 @@ class Stage:
     one of the same model keeps the optimiser of every update that has the same name and trains the same networks, and goes on with the
     numbers of its batches.
     examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
+    shared: for a first stage, all that its outcome depends on besides data, seed, precision and device, in any words. Its end is kept in the
+    run's folder, and another run with the same words can go on from there (`train`, begun). Empty: not kept.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Stage:
     sampler: str = "natural"
     flip: bool = False
     examples: Callable[[FaceSet, Split, int], Examples] | None = None
+    shared: str = ""
 
     def __post_init__(self):
         if not self.updates[0].fresh or self.updates[0].every != 1:
@@ -84,6 +88,11 @@ class Stage:
         for u in self.updates:
             if u.examples and not u.fresh:
                 raise ValueError(f"stage {self.name}: update {u.name} has a training pool of its own, so it cannot share the batch before it")
+
+    @property
+    def shared_file(self) -> str:
+        """The name of the file that keeps its end."""
+        return f"shared-{hashlib.sha256(self.shared.encode()).hexdigest()[:16]}.pt"
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
@@ -189,7 +198,7 @@ class History:
         return pd.DataFrame(self.rows)
 
 
-def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, save_every: float = 20.0) -> dict:
+def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, save_every: float = 20.0, begun: Iterable[Path] = ()) -> dict:
     """Train all of `paper.stages(cfg)` on the training split, or load what `run` has finished before. Returns {model: Nets} on
     run.device, in eval mode.
 
@@ -197,6 +206,10 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     (cycles, seconds, images seen by each update, whether its steps were captured: `lib.step`). `run.folder`/resume.pt, saved every
     `save_every` seconds (0: every cycle), is where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv;
     where an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
+
+    begun: folders of runs on the same data, with the same seed, precision and device. Where one of them kept the end of this run's first stage
+    (`Stage.shared`) and this run has not begun, it goes on from there: the weights are those of a run from the start, and so are the cost and
+    the curves, as that stage was measured there.
 
     Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """
@@ -219,13 +232,15 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
         load_weights(models, finished, str(run.folder / "checkpoint.safetensors"))
         return _for_use(models)
 
-    state = torch.load(resume, map_location=device, weights_only=True) if resume.exists() else None
+    kept_ends = [folder / stages[0].shared_file for folder in begun if stages[0].shared]
+    found = next((file for file in (resume, *kept_ends) if file.exists()), None)
+    state = torch.load(found, map_location=device, weights_only=True) if found else None
     history = History(json.loads(state["rows"]) if state else None)
     report = state["report"] if state else {}
     if state:
         for model in state["models"]:
             nets_of(model)
-        load_weights(models, state["weights"], str(resume), transient=True)
+        load_weights(models, state["weights"], str(found), transient=True)
 
     sources = [_sources(s, faces, split, run.seed, device) for s in stages]  # bad data stop it here
 
@@ -266,6 +281,8 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
                 "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
             }  # fmt: skip
             save_atomically(resume, lambda file: torch.save(snapshot, file))
+            if number == 0 and stage.shared and cycle == stage.cycles:
+                save_atomically(run.folder / stage.shared_file, lambda file: torch.save(snapshot, file))
 
         last_save = time.perf_counter()
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -331,7 +331,7 @@ def start(
     for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
         left.unlink()
     if force:
-        for name in WRITTEN:
+        for name in (*WRITTEN, *(file.name for file in folder.glob("shared-*.pt"))):
             shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
     elif (folder / "run.json").exists():
         record |= json.loads((folder / "run.json").read_text())
@@ -372,11 +372,12 @@ def start(
     return run
 
 
-def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed: int | None = None) -> tuple[Run, dict]:
+def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed: int | None = None, begun: Iterable[Run] = ()) -> tuple[Run, dict]:
     """Another method, or another configuration, trained on the same data with `run`'s profile, device, precision and (unless given) seed.
 
     It gets a folder of its own, beside the run's paper in results/ (inside the run's folder, if that is one of the reader's choice), and is
-    loaded instead where it was trained before. Returns its Run and {model: Nets}. Raises RunError as `start` does.
+    loaded instead where it was trained before. begun: runs that may have performed its first stage; those on the same data with the same
+    seed, precision and device are asked (`engine.train`). Returns its Run and {model: Nets}. Raises RunError as `start` does.
     """
     seed = run.seed if seed is None else seed
     what = identity(paper, cfg, faces, split, run.record["profile"], seed, run.device, run.precision)
@@ -389,7 +390,9 @@ def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed
     )  # fmt: skip
     if new or "beside" in other.record:  # it has no page of its own
         other.update(beside=run.id)  # the last run that used it: an earlier one may be gone
-    models = train(paper, cfg, faces, split, other)
+    same = ("seed", "precision", "fingerprint", "split")
+    alike = [r.folder for r in begun if r.device == run.device and all(r.record[key] == other.record[key] for key in same)]
+    models = train(paper, cfg, faces, split, other, begun=alike)
     other.complete()
     return other, models
 

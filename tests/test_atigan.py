@@ -378,7 +378,7 @@ def test_thresholds():
     assert names(th_disc=0.0) == [("on x-hat", 20, ["D", "R", "G"])] and names(th_disc=1.0) == [("on x", 20, ["D", "R", "G"])]
     assert names(train="R") == [("R alone", 20, ["R"])] and names(train="G") == [("on x", 20, ["D", "G"])]
     assert names(r_first=7)[0] == ("R first", 7, ["R"]) and names(r_first=7)[1:] == names()
-    assert names(r_first=7, train="R") == [("R alone", 27, ["R"])] and names(r_first=7, train="G") == names(train="G")
+    assert names(r_first=7, train="R") == [("R first", 7, ["R"]), ("R alone", 20, ["R"])] and names(r_first=7, train="G") == names(train="G")
     arms = atigan.ablations(small(r_first=32))
     assert {(a.n_iter, a.r_first) for name, a in arms.items() if name != "R, L1 only"} == {(5, 10)}
     assert (arms["R, L1 only"].n_iter, arms["R, L1 only"].r_first) == (16, 32)
@@ -386,10 +386,10 @@ def test_thresholds():
 
 def test_the_rate_of_r_falls_over_the_second_half_of_all_its_updates():
     first, joint = atigan.stages(small(n_iter=20, r_first=60, lr=0.003, th_disc=0.0))
-    (alone,) = atigan.stages(small(n_iter=20, r_first=60, lr=0.003, train="R"))  # as many iterations at every rate
+    arm = atigan.stages(small(n_iter=20, r_first=60, lr=0.003, train="R"))  # as many iterations at every rate
     assert [u.name for u in joint.updates] == ["D", "R", "G"]
     rates = [first.updates[0].rate(c) for c in range(1, 61)] + [joint.updates[1].rate(c) for c in range(1, 21)]
-    assert rates == [alone.updates[0].rate(c) for c in range(1, 81)]
+    assert rates == [stage.updates[0].rate(c) for stage in arm for c in range(1, stage.cycles + 1)]
     assert rates == pytest.approx([0.003 * min(1, (80 - k) / 40) for k in range(80)])
     assert joint.updates[0].rate(11) == 0.003 == 2 * joint.updates[0].rate(16)  # D's and G's have no part in it
 
@@ -532,3 +532,39 @@ def test_r_is_computed_once_for_d_and_for_itself(float64, monkeypatch):
     natural, raked = (atigan.stages(small(sampler=s))[0] for s in ("natural", "raked"))
     assert {u.name: u.keeps for u in natural.updates} == {"D": ("R",), "R": (), "G": ()}
     assert not any(u.keeps for u in raked.updates)  # R has batches of its own there
+
+
+def test_runs_that_begin_alike_share_the_updates_of_r_alone(tmp_path, faces, split, monkeypatch):
+    performed, honest = [], atigan.r_loss
+
+    def counted(*args, **kwargs):
+        performed.append(1)
+        return honest(*args, **kwargs)
+
+    monkeypatch.setattr(atigan, "r_loss", counted)
+    cfg = small(r_first=6, n_iter=4, r_start="identity")
+    main = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / "main"))
+
+    def arm(place: str, begun=(), seed=0, **fields):
+        beside = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / place))
+        del performed[:]
+        run, models = runs.trained(atigan, replace(cfg, **fields), faces, split, beside, seed, begun)
+        return len(performed), engine.weights(models), run
+
+    try:
+        engine.train(atigan, cfg, faces, split, main)
+        assert len(performed) == 6 + 4
+        for fields in ({"train": "R"}, {"th_disc": 0.0}):
+            (n, alone, run), (m, shared, other) = arm(f"alone {fields}", (), **fields), arm(f"shared {fields}", [main], **fields)
+            assert (n, m) == (10, 4)
+            assert run.record["checkpoint_sha256"] == other.record["checkpoint_sha256"] and all(torch.equal(alone[k], shared[k]) for k in alone)
+            assert run.record["images_seen"] == other.record["images_seen"] and other.record["images_seen"]["R"] == 10 * cfg.batch
+            assert (run.folder / "history.csv").read_bytes() == (other.folder / "history.csv").read_bytes()
+        assert arm("another rate", [main], train="R", lr=2e-4)[0] == 10  # it begins otherwise
+        assert arm("another seed", [main], seed=1, train="R")[0] == 10
+        again = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / "main"), force=True)
+        assert arm("after force", [again], train="R")[0] == 10  # what is trained anew leaves nothing to go on from
+    finally:
+        for folder in [*runs._LOCKS]:
+            if tmp_path in folder.parents:
+                runs.release(folder)

@@ -638,13 +638,14 @@ def as_they_come(faces, split, seed: int) -> Examples:
 def stages(cfg: Config) -> list[Stage]:
     """Algorithm 1: per iteration D, then R, and G in every n_gen-th; G on x before th_disc, on x-hat from there. Before it R alone (D22).
 
-    All on one batch; where the faces are raked, R has batches of its own, of faces as they come, and so has G (D17).
+    All on one batch; where the faces are raked, R has batches of its own, of faces as they come, and so has G (D17). Runs that differ in what
+    follows `R first` alone share it.
     """
     rake = cfg.sampler == "raked"
     split_at = on_x_iterations(cfg)
     parts = {"R first": (False, -cfg.r_first, 0), "on x": (True, 0, split_at), "on x-hat": (False, split_at, cfg.n_iter)}
     if cfg.train == "R":
-        parts = {"R alone": (False, -cfg.r_first, cfg.n_iter)}
+        parts = {"R first": parts["R first"], "R alone": (False, 0, cfg.n_iter)}
     if cfg.train == "G":
         del parts["R first"]
 
@@ -656,7 +657,8 @@ def stages(cfg: Config) -> list[Stage]:
         R = Update("R", ("R",), partial(r_loss, alone=alone), fresh=rake or alone, examples=as_they_come if rake else None, **of_r)
         G = Update("G", ("G",), partial(g_loss, on_x=on_x), fresh=rake and cfg.train == "all", every=cfg.n_gen, **adam)
         updates = (R,) if alone else {"all": (D, R, G), "G": (D, G)}[cfg.train]
-        return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, raked if rake else None)
+        shared = repr(replace(cfg, train="all", th_disc=0.0)) if name == "R first" else ""
+        return Stage(name, "joint", ATTRIBUTES, updates, stop - start, cfg.batch, "natural", cfg.flip, raked if rake else None, shared)
 
     return [stage(name, *part) for name, part in parts.items() if part[2] > part[1]]
 
