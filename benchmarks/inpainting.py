@@ -34,13 +34,14 @@ KNOWN = {
 
 def networks(faces, split, steps: int, first: int) -> dict[str, dict]:
     """R as trained with critic and G, and R alone, by name: fill, the settings it had, seconds of training."""
-    whole, out = configure(atigan, "cpu", {"size": faces.size, "n_iter": steps, "r_first": first}), {}
+    whole, out, begun = configure(atigan, "cpu", {"size": faces.size, "n_iter": steps, "r_first": first}), {}, []
     what = {"profile": "cpu", "seed": 0, "device": "cpu"}
     for name, cfg in {"R": whole, "R, L1 only": atigan.ablations(whole)["R, L1 only"]}.items():
         folder = default_dir() / "inpainting" / runs.run_id(runs.identity(atigan, cfg, faces, split, **what))  # newer code trains anew
         run = runs.start(atigan, cfg, faces, split, **what, run_dir=str(folder))
-        models = engine.train(atigan, cfg, faces, split, run)
+        models = engine.train(atigan, cfg, faces, split, run, begun=begun)
         run.complete()
+        begun.append(folder)  # the updates of R alone are the same
         trained = {"iterations": steps, "first": first, "batch": cfg.batch, "width": cfg.r_width}
         trained |= {"seconds": round(run.record["seconds"]), "run": run.id}
         out[name] = {"fill": atigan.fill(models), "trained": trained}
