@@ -67,7 +67,7 @@ class Stage:
     one of the same model keeps the optimiser of every update that has the same name and trains the same networks, and goes on with the
     numbers of its batches.
     examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
-    shared: for a first stage, all that its outcome depends on besides data, seed, precision and device, in any words. Its end is kept in the
+    shared: for a first stage, all that its outcome depends on besides data, split, seed, precision and device, in any words. Its end is kept in the
     run's folder, and another run with the same words can go on from there (`train`, begun). Empty: not kept.
     """
 
@@ -207,9 +207,9 @@ def train(paper, cfg, faces: FaceSet, split: Split, run, log_every: int = 10, sa
     `save_every` seconds (0: every cycle), is where an interrupted training goes on. Every `log_every`-th cycle becomes a row of history.csv;
     where an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
 
-    begun: folders of runs on the same data, with the same seed, precision and device. Where one of them kept the end of this run's first stage
-    (`Stage.shared`) and this run has not begun, it goes on from there: the weights are those of a run from the start, and so are the cost and
-    the curves, as that stage was measured there.
+    begun: folders of runs on the same data and split, with the same seed, precision and device. Where one of them kept the end of this run's first
+    stage (`Stage.shared`) and this run has not begun, it goes on from there: the weights are those of a run from the start, and so are the cost
+    and the curves, as that stage was measured there.
 
     Raises TrainingDiverged (the run is marked failed and keeps its curves), or KeyboardInterrupt after a clean save.
     """

@@ -397,6 +397,15 @@ def trained(paper: ModuleType, cfg, faces: FaceSet, split: Split, run: Run, seed
     return other, models
 
 
+def compared(paper: ModuleType, arms: dict, faces: FaceSet, split: Split, run: Run) -> dict[str, tuple[Run, dict]]:
+    """`trained` for several configurations {name: cfg} that are compared with `run`, in order. What one has in common with `run` or with one before
+    it is performed once. Returns {name: (Run, {model: Nets})}."""
+    out = {}
+    for name, cfg in arms.items():
+        out[name] = trained(paper, cfg, faces, split, run, begun=[run, *(other for other, _ in out.values())])
+    return out
+
+
 def facts(record: dict) -> dict[str, str]:
     """The facts behind a run, from its run.json, in words."""
     r = record | record.get("trained", {})  # where it was trained; the evaluation may have been repeated elsewhere

@@ -13,14 +13,17 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or block as it ran: what it does ('3x3 /2'), and the shape (C, H, W) that it left."""
+    """One convolution, enlargement or block as it ran: what it does ('3x3 /2'), and the shape (C, H, W) that it left; or what the first was given."""
 
     what: str
     shape: tuple[int, int, int]
 
 
 def words(m: nn.Module) -> str:
-    """A convolution as kernel, stride (/2, or x2 where it enlarges) and dilation; another module as a block with the dilations inside it."""
+    """A convolution as kernel, stride (/2, or x2 where it enlarges) and dilation; an enlargement alone as x2; another module as a block with the
+    dilations inside it."""
+    if isinstance(m, nn.Upsample):
+        return f"x{m.scale_factor:g}"
     if not isinstance(m, CONVOLUTIONS):
         inside = [c.dilation[0] for c in m.modules() if isinstance(c, CONVOLUTIONS)]
         return "block" + (f" d{max(inside)}" if max(inside, default=1) > 1 else "")
@@ -30,13 +33,19 @@ def words(m: nn.Module) -> str:
 
 
 @torch.no_grad()
-def trace(call: Callable[[], object], *nets: nn.Module, blocks: tuple[type, ...] = ()) -> list[Layer]:
-    """The layers of `nets` in the order in which `call()` runs them: their convolutions, and the modules of type `blocks` each as one layer."""
+def trace(call: Callable[[], object], *nets: nn.Module, blocks: tuple[type, ...] = (), given: str = "") -> list[Layer]:
+    """The layers of `nets` in the order in which `call()` runs them: their convolutions and enlargements, and the modules of type `blocks` each as
+    one layer. given: before them, under this name, what the first of them is given."""
     layers, hooks = [], []
 
+    def ran(m: nn.Module, inputs: tuple, out: Tensor) -> None:
+        if given and not layers:
+            layers.append(Layer(given, tuple(inputs[0].shape[1:])))
+        layers.append(Layer(words(m), tuple(out.shape[1:])))
+
     def attach(m: nn.Module) -> None:
-        if isinstance(m, (*CONVOLUTIONS, *blocks)):
-            hooks.append(m.register_forward_hook(lambda m, _, out: layers.append(Layer(words(m), tuple(out.shape[1:])))))
+        if isinstance(m, (*CONVOLUTIONS, nn.Upsample, *blocks)):
+            hooks.append(m.register_forward_hook(ran))
             return
         for child in m.children():
             attach(child)
@@ -95,7 +104,8 @@ def flow(nodes: dict[str, tuple[float, float, str]], arrows: list[tuple[str, str
         side = ((0.4 if x1 > x0 else -0.4), 0) if across else (0, (0.28 if y1 > y0 else -0.28))
         tail, head = (x0 + side[0], y0 + side[1]), (x1 - side[0], y1 - side[1])
         axis.annotate("", head, tail, arrowprops={"arrowstyle": "-|>", "lw": 1.0, "color": "0.25", "shrinkA": 0, "shrinkB": 0})
-        axis.text((tail[0] + head[0]) / 2 + 0.03, (tail[1] + head[1]) / 2 + 0.06, label, fontsize=7, ha="center", va="bottom")
+        above = 0.29 if across else 0.06  # a label is wider than the gap between two boxes
+        axis.text((tail[0] + head[0]) / 2 + 0.03, (tail[1] + head[1]) / 2 + above, label, fontsize=7, ha="center", va="bottom")
     axis.set(xlim=(min(xs) - 0.55, max(xs) + 0.55), ylim=(min(ys) - 0.45, max(ys) + 0.45))
     axis.set_title(title, fontsize=10)
     axis.axis("off")

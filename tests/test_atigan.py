@@ -15,6 +15,7 @@ from lib.hole import Box, composite
 from lib.losses import gradient_penalty
 from lib.papers import atigan
 from lib.params import ParameterError
+from lib.step import Eager
 
 
 def small(**fields) -> atigan.Config:
@@ -237,7 +238,7 @@ def penalty(net, x) -> float:
 @equation("atigan", 11)
 @pytest.mark.parametrize(("fakes", "on_x"), [("g+r", False), ("g+r", True), ("g", False)])
 def test_d_loss(float64, fakes, on_x):
-    cfg = small(d_fakes=fakes)
+    cfg = small(d_fakes=fakes, lambda_c=3.0)
     torch.manual_seed(1)
     nets, b = atigan.build(cfg), batch()
     total, parts = atigan.d_loss(nets, b, cfg, on_x=on_x)
@@ -257,13 +258,21 @@ def test_d_loss(float64, fakes, on_x):
         gp[name] = penalty(net, part)
         assert close(parts[f"gap_{name}"], gap) and close(parts[f"gp_{name}"], gp[name])
         expected += -gap + 10 * gp[name]
-    cls = bce([r[2][0].tolist() for r in real], b.y.tolist())
+    cls = 3 * bce([r[2][0].tolist() for r in real], b.y.tolist())
     assert close(parts["cls"], cls) and close(total, expected + cls)
+
+
+def test_without_inpainting_d_and_g_see_what_they_see_before_the_threshold(float64):
+    nets, cfg = atigan.build(small()), small(d_fakes="g")
+    for loss in (atigan.d_loss, atigan.g_loss):
+        cases = ((cfg, True), (replace(cfg, train="G", d_fakes="g+r"), False))
+        with_r, without = (float(loss(nets, batch(), c, on_x=on)[0].detach()) for c, on in cases)
+        assert close(with_r, without) and not close(loss(nets, batch(), cfg)[0], without)
 
 
 @equation("atigan", 2)
 def test_r_loss(float64):
-    cfg = small()
+    cfg = small(lambda_c=3.0)
     torch.manual_seed(2)
     nets, b = atigan.build(cfg), batch()
     nets.R.net[-1].weight.data *= 30  # so that some pixels are clipped
@@ -275,7 +284,7 @@ def test_r_loss(float64):
         ae = 10 * float(((1 - M) * (b.x - x_dot)).abs().mean() + 5 * (M * (b.x - x_dot)).abs().mean())
         judged = [nets.D(f[None]) for f in x_hat]
     adv = -np.mean([j[0].mean().item() for j in judged]) - np.mean([j[1].item() for j in judged])
-    cls = bce([j[2][0].tolist() for j in judged], b.y.tolist())
+    cls = 3 * bce([j[2][0].tolist() for j in judged], b.y.tolist())
     assert close(parts["ae"], ae) and close(parts["adv"], adv) and close(parts["cls"], cls) and close(total, ae + adv + cls)
     assert close(parts["clipped"], np.mean(np.abs(linear.numpy()) > 1), 1e-6) and 0 < parts["clipped"] < 1
     assert x_dot.abs().max() == 1
@@ -290,7 +299,7 @@ def test_r_loss(float64):
 @equation("atigan", 6)
 @pytest.mark.parametrize("on_x", [False, True])
 def test_g_loss(float64, on_x):
-    cfg = small()
+    cfg = small(lambda_c=3.0)
     torch.manual_seed(3)
     nets, b = atigan.build(cfg), batch()
     total, parts = atigan.g_loss(nets, b, cfg, on_x=on_x)
@@ -301,7 +310,7 @@ def test_g_loss(float64, on_x):
         x2 = nets.G(x1, b.y)
         one, two = ([nets.D(f[None]) for f in faces] for faces in (x1, x2))
     adv = [-np.mean([j[0].mean().item() for j in judged]) - np.mean([j[1].item() for j in judged]) for judged in (one, two)]
-    cls, cycle = bce([j[2][0].tolist() for j in one], c_t.tolist()), 10 * float((x_hat - x2).abs().mean())
+    cls, cycle = 3 * bce([j[2][0].tolist() for j in one], c_t.tolist()), 10 * float((x_hat - x2).abs().mean())
     assert close(parts["adv"], adv[0]) and close(parts["cls"], cls) and close(parts["cycle"], cycle) and close(total, adv[0] + cls + cycle)
     b.rng.manual_seed(100)
     assert close(atigan.g_loss(nets, b, replace(cfg, adv_on_cycle=True), on_x=on_x)[0], sum(adv) + cls + cycle)
@@ -322,10 +331,14 @@ def test_the_critics_reach_r_through_the_hole_alone():
     assert (x_dot.grad * M).abs().max() == 0 and (x_dot.grad.abs() > 0).masked_select(M < 1).all()
 
 
-def test_clipped_pixels_get_no_gradient():
-    y = torch.tensor([-1.5, -0.5, 0.5, 1.5], requires_grad=True)
-    (y.clamp(-1, 1) - 3).abs().sum().backward()
-    assert y.grad.tolist() == [0, -1, -1, 0]
+@pytest.mark.parametrize("alone", [True, False])
+def test_clipped_pixels_get_no_gradient(alone):
+    nets, b = atigan.build(small()), batch()
+    linear = (3 * torch.rand(b.x.shape, generator=torch.Generator().manual_seed(7)) - 1.5).requires_grad_(True)  # a third of it beyond the clip
+    atigan.r_loss(nets, replace(b, kept={"R(x)": linear}), small(), alone=alone)[0].backward()
+    clipped = linear.detach().abs() > 1
+    assert 0.3 < clipped.float().mean() < 0.37
+    assert (linear.grad[clipped] == 0).all() and (linear.grad[~clipped] != 0).all()
 
 
 def test_the_composite_is_exact_outside():
@@ -339,14 +352,42 @@ def test_who_trains_whom():
     cfg = small()
     nets, b = atigan.build(cfg), batch()
     before = [p.clone() for net in (nets.R, nets.G, nets.D) for p in net.parameters()]
-    changed = atigan.weight_changes(nets, b, cfg)
-    assert changed.keys() == {(u, n) for u in "DRG" for n in "RGD"}
-    for (update, net), value in changed.items():
-        assert (value > 0) == (update == net), (update, net, value)
+    norms = atigan.gradient_norms(nets, b, cfg)
+    assert norms.keys() == {(u, n) for u in "DRG" for n in "RGD"}
+    reached = {("D", "D"), ("R", "R"), ("R", "D"), ("G", "G"), ("G", "D")}  # neither L_gen nor L_D reaches R
+    assert {pair for pair, value in norms.items() if value > 0} == reached
     assert all(torch.equal(p, q) for p, q in zip(before, (p for net in (nets.R, nets.G, nets.D) for p in net.parameters()), strict=True))
-    nets.R.requires_grad_(True)  # even if R collected gradients, L_gen has none for it
     atigan.g_loss(nets, batch(), cfg)[0].backward()
-    assert all(p.grad is None for p in nets.R.parameters()) and any(p.grad is not None for p in nets.G.parameters())
+    expected = torch.cat([p.grad.flatten() for p in nets.G.parameters()]).norm()
+    assert norms["G", "G"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_an_end_to_end_loss_would_be_noticed(monkeypatch):
+    """The other side of claim H10: were x-hat no constant for G, its loss would reach R."""
+    nets = atigan.build(small())
+    monkeypatch.setattr(torch, "no_grad", torch.enable_grad)
+    assert atigan.gradient_norms(nets, batch(), small())["G", "R"] > 0
+
+
+def test_each_update_leaves_the_other_networks_bit_for_bit(tmp_path, faces, split, monkeypatch):
+    def state(nets):
+        return {name: torch.cat([p.detach().flatten().clone() for p in net.parameters()]) for name, net in engine.networks(nets).items()}
+
+    moved, perform = [], Eager.perform
+
+    def watched(self, update, cycle):
+        before = state(self.nets)
+        out = perform(self, update, cycle)
+        moved.append((update.name, {name for name, now in state(self.nets).items() if not torch.equal(now, before[name])}))
+        return out
+
+    monkeypatch.setattr(Eager, "perform", watched)
+    run = runs.start(atigan, small(n_iter=20), faces, split, profile="smoke", seed=0, run_dir=str(tmp_path))
+    try:
+        engine.train(atigan, small(n_iter=20), faces, split, run)
+    finally:
+        runs.release(run.folder)
+    assert len(moved) == 44 and all(networks == {name} for name, networks in moved)
 
 
 def test_gradient_penalty_of_linear_critics(float64):
@@ -382,6 +423,14 @@ def test_thresholds():
     arms = atigan.ablations(small(r_first=32))
     assert {(a.n_iter, a.r_first) for name, a in arms.items() if name != "R, L1 only"} == {(5, 10)}
     assert (arms["R, L1 only"].n_iter, arms["R, L1 only"].r_first) == (16, 32)
+    assert {name: (a.train, a.th_disc) for name, a in arms.items()} == {
+        "R, L1 only": ("R", 0.25),
+        "ATI-GAN, short": ("all", 0.25),
+        "ATI-GAN, x-hat from the start": ("all", 0.0),
+        "ATI-GAN, x throughout": ("all", 1.0),
+        "ATI-GAN, no inpainting": ("G", 0.25),
+    }
+    assert atigan.ablations(small(ablations=False)) == {}
 
 
 def test_the_rate_of_r_falls_over_the_second_half_of_all_its_updates():
@@ -561,6 +610,10 @@ def test_runs_that_begin_alike_share_the_updates_of_r_alone(tmp_path, faces, spl
             assert run.record["images_seen"] == other.record["images_seen"] and other.record["images_seen"]["R"] == 10 * cfg.batch
             assert (run.folder / "history.csv").read_bytes() == (other.folder / "history.csv").read_bytes()
         assert arm("another rate", [main], train="R", lr=2e-4)[0] == 10  # it begins otherwise
+        del performed[:]
+        place = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / "several"))
+        both = {"first": replace(cfg, train="R", lr=2e-4), "second": replace(cfg, th_disc=1.0, lr=2e-4)}
+        assert list(runs.compared(atigan, both, faces, split, place)) == ["first", "second"] and len(performed) == 10 + 4
         assert arm("another seed", [main], seed=1, train="R")[0] == 10
         again = runs.start(atigan, cfg, faces, split, profile="smoke", seed=0, run_dir=str(tmp_path / "main"), force=True)
         assert arm("after force", [again], train="R")[0] == 10  # what is trained anew leaves nothing to go on from

@@ -14,7 +14,10 @@ def test_a_trace_reads_layers_off_the_modules():
     found = schematics.trace(lambda: second(first(x)), second, first)
     assert found == [Layer("5x5 /2", (4, 8, 8)), Layer("3x3 d4", (6, 8, 8)), Layer("4x4 x2", (2, 16, 16))]
     assert schematics.trace(lambda: second(first(x)), first) == found[:1]
+    assert schematics.trace(lambda: second(first(x)), second, first, given="face") == [Layer("face", (3, 16, 16)), *found]
     assert not first._forward_hooks and not second[1]._forward_hooks
+    up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 2, 3, padding=1))
+    assert schematics.trace(lambda: up(x), up) == [Layer("x2", (3, 32, 32)), Layer("3x3", (2, 32, 32))]
 
 
 def test_blocks_count_as_one_layer():

@@ -104,8 +104,9 @@ DEVIATIONS = (
         "D11", paper="||.||_1 in eqs (3) and (4): sum or mean not stated",
         ours="mean over all pixels and colours of the whole picture, the masked pixels counted as 0; in profile `cpu` (l1 = `sum`) eq. (3) is the "
         "sum, as the norm is written; l1 = `parts`: each of its terms a mean over its own pixels",
-        why="each pixel of the hole weighs exactly lambda_p times a pixel of the contour. With the mean the critics pull a pixel of the hole more "
-        "than L_ae does, and a short training ends with R far from the face; with the sum L_ae decides alone, and critics hardly reach R",
+        why="mean and sum weigh a pixel of the hole exactly lambda_p times a pixel of the contour (`parts` 25 times). With the mean the critics "
+        "pull a pixel of the hole more than L_ae does, and a short training ends with R far from the face; with the sum L_ae decides alone, and "
+        "critics hardly reach R",
         effect="32 pixels, seed 0, 200 test faces: with the mean R is 1.3 dB behind the same R on L_ae alone after 2,000 iterations. With `parts`, "
         "4,000 updates of R first and 2,000 iterations R ends 0.5 dB above ridge regression",
     ),  # fmt: skip
@@ -141,7 +142,7 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D18", paper="Learning rate 0.0001, batches of 16, G after every fifth update of D, six residual blocks",
-        ours="as printed, except in profile `cpu`: 0.0008, batches of 8, after every second, three blocks; and narrower networks",
+        ours="as printed, except in profile `gpu`: 0.0002; and `cpu`: 0.0008, batches of 8, after every second, three blocks; and narrower networks",
         why="2,000 iterations instead of 200,000: G would be updated 400 times only",
         effect="one trial each, n = 59 to 200 a direction, success of adding / removing eyeglasses, a moustache, a smile, attributes kept. Seed 0: "
         "97 / 71, 95 / 73, 94 / 82, 84 % with 8 channels in D's first layer; 100 / 94, 95 / 97, 100 / 91, 86 % with 24. Seed 1: 98 / 17, 78 / 66, "
@@ -170,7 +171,8 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D22", paper="R is trained in Algorithm 1 alone, by 200,000 updates on 16 faces each",
-        ours="so it is, except in profile `cpu`: 20,000 updates on L_ae alone come first (r_first), and R's rate falls over the second half of all",
+        ours="so it is, except in profile `cpu` (and, to try it, `smoke`): 20,000 updates on L_ae alone come first (r_first), and R's rate falls "
+        "over the second half of all",
         why="an update of R alone costs a third of an iteration of Algorithm 1; 2,000 updates teach R less than a ridge regression knows",
         effect="one trial each, R alone, width 16, batches of 8, identity in equal layers (D23), 8,000 faces, 600 test faces (ridge regression "
         "30.5 dB): l1 = `parts` 31.65 dB after 3,450 updates, with 12 channels 31.6 after 4,580, in batches of 16 32.0 after 3,370; l1 = `sum` "
@@ -188,6 +190,18 @@ DEVIATIONS = (
         "identity, 31.65 with it in the layers with as many outputs as inputs and half of Glorot's; at twice the learning rate it ends at a "
         "constant picture with it, too. l1 = `sum`: 31.7 so (also with a quarter of Glorot's); in all inner layers with 0.5, 0.3, 0.1 of Glorot's "
         "31.7, 31.9, 31.9; with a first bias of 0.7 31.35; 0.3 with 40,000 faces instead of 8,000 32.05, at 1.5 times the rate 32.0",
+    ),  # fmt: skip
+    Deviation(
+        "D24", paper="Eq. (10): D's classification of real faces is an expectation over x-hat; footnote 1 has eq. (8) belong to R or G",
+        ours="eq. (10) over x and c_original; eq. (9) is the one that belongs to R or G", why="both slips contradict the text around them",
+    ),  # fmt: skip
+    Deviation(
+        "D25", paper="The patch loss 'does not have to be strictly 0' (Sec. 3.1), but lambda_p = 5 weighs the hole more than the contour",
+        ours="5; lambda_p = 1 is the other reading, not run", why="Sec. 4.2 prints the number",
+    ),  # fmt: skip
+    Deviation(
+        "D26", paper="Which checkpoint is evaluated, averaged weights, number of trainings: not stated",
+        ours="the last one, no averaging, one training per seed; the comparison has three seeds", why="nothing is chosen by its result",
     ),  # fmt: skip
 )
 
@@ -292,7 +306,7 @@ def paper() -> Config:
 
 
 def gpu() -> Config:
-    """64x64 and the paper's widths, a tenth of its iterations with a larger step."""
+    """64x64 and the paper's widths, a tenth of its iterations with a larger step (D18), raked faces (D17)."""
     return Config(
         size=64, lr=2e-4, n_iter=20_000, sampler="raked", ablation_iter=5_000, faces=60_000, test_images=1_000, judge_width=32, judge_steps=6_000,
     )  # fmt: skip
@@ -535,7 +549,7 @@ def targets(c_o: Tensor, rng: torch.Generator | None) -> Tensor:
 def d_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (11): -L_adv + lambda_c L_class^r, what D minimises, with Eq. (8) for either critic. The fakes carry no graph.
 
-    on_x: G is still fed the real face (before th_disc). Fakes: the mean over x' and x-hat (D8).
+    on_x: G is still fed the real face (before th_disc). Fakes: the mean over x' and x-hat, or x' alone (d_fakes: D8).
     """
     x, c_o, box = batch.x, batch.y, nets.D.box
     linear = None
@@ -639,8 +653,8 @@ def as_they_come(faces, split, seed: int) -> Examples:
 def stages(cfg: Config) -> list[Stage]:
     """Algorithm 1: per iteration D, then R, and G in every n_gen-th; G on x before th_disc, on x-hat from there. Before it R alone (D22).
 
-    All on one batch; where the faces are raked, R has batches of its own, of faces as they come, and so has G (D17). Runs that differ in what
-    follows `R first` alone share it.
+    All on one batch; where the faces are raked each has its own: D and G of raked faces, R of faces as they come (D17). Runs that differ only in
+    what follows `R first` share it.
     """
     rake = cfg.sampler == "raked"
     split_at = on_x_iterations(cfg)
@@ -665,8 +679,8 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def ablations(cfg: Config) -> dict[str, Config]:
-    """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for all of n_iter; the others for ablation_iter, ATI-GAN itself too.
-    None if cfg.ablations is off."""
+    """The comparisons of claims H3, H7 and H8, by name: R on L_ae alone for r_first and all of n_iter; the others for ablation_iter, after as large a
+    share of r_first, ATI-GAN itself too. Empty if cfg.ablations is off."""
     short = replace(cfg, n_iter=cfg.ablation_iter, r_first=round(cfg.r_first * cfg.ablation_iter / cfg.n_iter))
     arms = {
         "R, L1 only": replace(cfg, train="R"),
@@ -721,20 +735,19 @@ def fill(models: dict[str, Nets]) -> Callable[[Tensor], Tensor]:
     return lambda x: reconstruct(R, x.to(next(R.parameters()).device))[0].detach()
 
 
-def weight_changes(nets: Nets, batch, cfg: Config) -> dict[tuple[str, str], float]:
-    """Largest change of a weight, by (update, network), that one update of each kind makes: who trains whom. `nets` are left as they are."""
+def gradient_norms(nets: Nets, batch, cfg: Config) -> dict[tuple[str, str], float]:
+    """L2 norm of the gradient of each update's loss with respect to all weights of each network, by (update, network): which loss reaches which
+    network, though each update goes on to change its own alone. `nets` are left as they are."""
     out = {}
     for update in stages(cfg)[-1].updates:
         trial = deepcopy(nets)
         modules = {"R": trial.R, "G": trial.G, "D": trial.D}
+        for net in modules.values():
+            net.requires_grad_(True)
+        update.loss(trial, replace(batch, kept=None, rng=batch.rng.clone_state()), cfg)[0].backward()
         for name, net in modules.items():
-            net.requires_grad_(name in update.trains)
-        optimiser = torch.optim.Adam([p for name in update.trains for p in modules[name].parameters()], update.lr, update.betas)
-        update.loss(trial, replace(batch, kept=None), cfg)[0].backward()
-        optimiser.step()
-        for name, net in modules.items():
-            pairs = zip(net.parameters(), getattr(nets, name).parameters(), strict=True)
-            out[update.name, name] = max(float((a - b).detach().abs().max()) for a, b in pairs)
+            reached = [p.grad.square().sum() for p in net.parameters() if p.grad is not None]
+            out[update.name, name] = float(sum(reached)) ** 0.5
     return out
 
 
@@ -861,7 +874,7 @@ CLAIMS = (
         "H10",
         "The model is end-to-end: informative gradients reach the inpainting",
         "Secs 1.1, 4.3",
-        "one update of G on L_gen changes a weight of R",
-        (Test("weight_change | G | R", ">", 0.0),),
+        "the gradient of L_gen with respect to the weights of R is not 0",
+        (Test("gradient_norm | G | R", ">", 0.0),),
     ),
 )
