@@ -32,7 +32,7 @@ from traitlets.config import Config
 TEMPLATES = Path(__file__).parent / "report_template"
 MAX_BYTES = 4_000_000
 WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
-NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*(%|±|\[|\(|$)", re.IGNORECASE)
+NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*%?\s*([±\[(]|$)", re.IGNORECASE)  # with its interval; '4 % moustaches are' is none
 NOTE = '<p class="note">{}</p>'
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"

@@ -297,12 +297,14 @@ def test_phone_width_never_scrolls_sideways(page_file, chromium, scripts):
 
 def test_numbers_stand_right_and_words_left(tmp_path, chromium):
     frame = pd.DataFrame({"method": ["SaGAN", "unedited"], "success": ["93.1 % [90, 95]", "unavailable"], "n": [100, 8]})
+    frame["why"] = ["4 % moustaches are one face in a batch", "12 (of 13)"]
     out = render(saved(tmp_path / "n.ipynb", code("t", shown({"text/html": frame._repr_html_()}))), tmp_path / "n.html", title="t", provenance={})
     with open_page(out, chromium=chromium) as opened:
         ask = "[...document.querySelectorAll('.out th, .out td')].map(c => [c.innerText, getComputedStyle(c).textAlign])"
         cells = opened.page.evaluate(ask)
     assert dict(cells) == {"": "left", "method": "left", "success": "right", "n": "right", "0": "left", "1": "left", "SaGAN": "left"} | {
-        "93.1 % [90, 95]": "right", "100": "right", "unedited": "left", "unavailable": "left", "8": "right"
+        "93.1 % [90, 95]": "right", "100": "right", "unedited": "left", "unavailable": "left", "8": "right",
+        "why": "right", "4 % moustaches are one face in a batch": "left", "12 (of 13)": "right",
     }  # fmt: skip
 
 
