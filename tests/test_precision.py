@@ -258,7 +258,7 @@ def test_a_run_knows_its_precision_and_so_do_the_methods_beside_it(tmp_path, fac
     assert (mine.precision, mine.record["precision"], mine.id) == ("bf16", "bf16", ids[2])
     with pytest.raises(runs.RunError, match=r"another configuration \(precision: bf16 -> float32\)"):
         runs.start(sagan, cfg, faces, split, **given)
-    monkeypatch.setattr(runs, "train", lambda paper, cfg, faces, split, other: opened.append(other.folder) or {})
+    monkeypatch.setattr(runs, "train", lambda paper, cfg, faces, split, other, begun: opened.append(other.folder) or {})
     other, _ = runs.trained(stargan, stargan.smoke(), faces, split, mine)
     assert other.precision == "bf16" and "bf16" in runs.facts(mine.record | {"seconds": 0, "peak_memory_mb": 0}).values()
     for folder in (*opened, mine.folder):
