@@ -256,7 +256,7 @@ rating.form(pickle.loads(Path({study!r}).read_bytes()), Path({file!r}))
 
 
 def test_the_form_in_jupyterlab(study, tmp_path):
-    """A rater in a real browser: name, three answers, one of them taken back, reload, and the form goes on where it was."""
+    """A rater in a real browser: name, three answers, one of them taken back, the cells run again, and the form goes on where it was."""
     pytest.importorskip("jupyterlab")
     import pickle
 
