@@ -287,7 +287,9 @@ def folder_of(what: dict, scratch: bool, results: Path = ROOT / "results") -> Pa
     return (results / "scratch" if scratch else results) / what["paper"] / run_id(what)
 
 
-WRITTEN = ("resume.pt", "checkpoint.safetensors", "run.json", "history.csv", "metrics.csv", "claims.csv", "figures", "tables", "private")
+# Patterns of what a run leaves, which a run with force throws away.
+WRITTEN = ("resume.pt", "shared-*.pt", "checkpoint.safetensors", "run.json", "history.csv", "metrics.csv", "claims.csv")
+WRITTEN += ("figures", "tables", "private")
 
 
 def check_device(device: str, seed: int) -> None:
@@ -331,8 +333,8 @@ def start(
     for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
         left.unlink()
     if force:
-        for name in (*WRITTEN, *(file.name for file in folder.glob("shared-*.pt"))):
-            shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
+        for old_file in [file for pattern in WRITTEN for file in folder.glob(pattern)]:
+            shutil.rmtree(old_file) if old_file.is_dir() else old_file.unlink(missing_ok=True)
     elif (folder / "run.json").exists():
         record |= json.loads((folder / "run.json").read_text())
     write_json(old, what)
