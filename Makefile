@@ -1,7 +1,6 @@
 # make reproduce   the study of study.yaml, on the built-in faces unless you change it: results/ and reports/
 # make test        lint and tests
 # make lab         JupyterLab on the notebooks
-# make gpu         the runs of gpu.yaml on a GPU, first what a minute buys most of; make gpu MINUTES=9 stops then, and goes on next time; ARGS="--set celeba10k FOLDER" adds real faces
 # make explore     the trained methods to play with, as a page with sliders (Voila)
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
@@ -12,10 +11,9 @@ export OMP_NUM_THREADS ?= 1
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 2
-MINUTES ?= 0
 RUN = $(VENV)/bin/python
 
-.PHONY: reproduce test lab explore gpu clean
+.PHONY: reproduce test lab explore clean
 
 # A paper that fails does not stop the others; the summaries then say what is there, and the exit code that something is missing.
 reproduce: $(VENV)/ready
@@ -24,7 +22,7 @@ reproduce: $(VENV)/ready
 	@echo "Open reports/index.html"
 
 test: $(VENV)/ready
-	$(VENV)/bin/ruff check lib tests notebooks benchmarks
+	$(VENV)/bin/ruff check lib tests notebooks
 	$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
 	$(RUN) -m pytest -n $(CORES)
 
@@ -33,10 +31,8 @@ lab: $(VENV)/ready
 
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
-	JUPYTER_PATH=lib/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
+	JUPYTER_PATH=lib/explorer/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
 
-gpu: $(VENV)/ready
-	$(RUN) -m lib.worklist gpu.yaml --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from lib.provenance import of_notebook
+from lib.sources import of_notebook
 
 configfile: "study.yaml"
 

@@ -19,10 +19,11 @@ import nbformat
 import papermill as pm
 from traitlets.config import Config as KernelConfig
 
-from lib import report, runs
+from lib.pages import report
+from lib.training import runs
 from lib.data import DataError, FaceSet, Split, load, make_split
 from lib.data.splits import require_test_faces
-from lib.params import ParameterError, check, configure, declared, from_text, unknown
+from lib.training.config import ParameterError, check, configure, declared, from_text, unknown
 
 # What only some notebooks need is imported where it is needed: seaborn, SciPy and scikit-learn take seven seconds of a processor, in every process.
 
@@ -92,7 +93,7 @@ def failed(name: str, folder: Path, reason: str) -> int:
 
 def show_data(values: dict, reports: Path) -> int:
     """The page about a face set: reports/data-<name>-<fingerprint>.html, figures in results/data/. Returns the exit code."""
-    from lib import data_views
+    from lib.pages import faces as data_views
 
     faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
     name = f"{faces.name}-{faces.fingerprint[:8]}"
@@ -115,7 +116,8 @@ def asked(values: dict) -> str:
 def show_summary(name: str, values: dict, reports: Path) -> int:
     """The page of a notebook that only reads results/: reports/<name>.html, its figures in results/<name>/. `claims` also
     writes the README's table of findings. Returns the exit code."""
-    from lib import comparison, speed
+    from lib import speed
+    from lib.pages import comparison
 
     if name == "speed":
         facts = speed.facts()
@@ -136,7 +138,7 @@ def show_summary(name: str, values: dict, reports: Path) -> int:
 def show_explorer(name: str, values: dict, reports: Path) -> int:
     """What the explorer needs in a fresh copy of the project (`explorer.ship`), then reports/explorer.html, whose sliders need no kernel. Returns
     the exit code."""
-    from lib import explorer
+    from lib.explorer.models import models as explorer
 
     for written in explorer.ship():
         print(written)

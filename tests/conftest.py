@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import runs
+from lib.training import runs
 from lib.data import load, make_split
-from lib.papers import sagan
+from lib.papers.sagan.model import model as sagan
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,13 +8,14 @@ import torch
 from ledger import equation
 from torch import nn
 
-from lib import engine, runs
-from lib.copying import start_as_copy
+from lib.training import loop as engine
+from lib.training import runs
+from lib.baselines.copying import start_as_copy
 from lib.data import Batch, Batches
-from lib.hole import Box, composite
+from lib.papers.atigan.hole import Box, composite
 from lib.losses import gradient_penalty
-from lib.papers import atigan
-from lib.params import ParameterError
+from lib.papers.atigan.model import model as atigan
+from lib.training.config import ParameterError
 from lib.step import Eager
 
 
@@ -551,7 +552,7 @@ def test_config_refuses_what_it_cannot_run():
 
 
 def test_every_claim_names_a_cell_of_the_paper():
-    from lib import tables
+    from lib.pages import tables
 
     printed = tables.printed("atigan", "Table 2")
     assert {(r, c) for r, c, *_ in atigan.TABLE_2} == set(zip(printed["row"], printed["column"], strict=True))

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib import engine, runs
+from lib.training import loop as engine
+from lib.training import runs
 from lib.baselines import cyclegan, one_of_two, resgan, stargan
 from lib.data import DataError
 from lib.data.sparse import HIDDEN, labelled_rows, sparse_examples
-from lib.papers import sagan
-from lib.params import ParameterError
+from lib.papers.sagan.model import model as sagan
+from lib.training.config import ParameterError
 
 
 def batch(size=32, n=4, attributes=1, seed=0, dtype=torch.float32):

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from lib import run
-from lib.provenance import ROOT, of_notebook
+from lib.sources import ROOT, of_notebook
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed: pip install -e '.[batch]'")
 
@@ -66,10 +66,10 @@ def test_only_what_a_change_concerns_is_run_again(tmp_path):
 
 def test_a_job_depends_on_what_its_notebook_imports():
     sagan = of_notebook(next((ROOT / "notebooks").glob("*_sagan.ipynb")))
-    assert {"lib/papers/sagan.py", "lib/engine.py", "lib/judges.py", "notebooks/30_sagan.ipynb"} <= sagan.keys()
-    assert not {"lib/papers/diat.py", "lib/report.py"} & sagan.keys()
+    assert {"lib/papers/sagan/model.py", "lib/training/loop.py", "lib/evaluation/judges.py", "notebooks/30_sagan.ipynb"} <= sagan.keys()
+    assert not {"lib/papers/diat/model.py", "lib/pages/report.py"} & sagan.keys()
     claims = of_notebook(ROOT / "notebooks" / "91_claims.ipynb")
-    assert "lib/comparison.py" in claims and "lib/papers/sagan.py" not in claims
+    assert "lib/pages/comparison.py" in claims and "lib/papers/sagan/model.py" not in claims
 
 
 def test_a_job_is_the_command_that_a_reader_would_type(tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from ledger import equation
 
-from lib import engine
+from lib.training import loop as engine
 from lib.data import Batch, DataError
-from lib.papers import bridgegan
-from lib.params import ParameterError
+from lib.papers.bridgegan.model import model as bridgegan
+from lib.training.config import ParameterError
 
 N = 4  # attributes of the small model
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import comparison, tables
-from lib.runs import METRIC_COLUMNS
+from lib.pages import comparison
+from lib.pages import tables
+from lib.training.runs import METRIC_COLUMNS
 
 
 def put(results, paper, seed, values, *, verdicts=("reproduced", "not tested"), finished="2026-01-02", status="complete", config=1, **extra):

@@ -12,7 +12,13 @@ from bs4 import BeautifulSoup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from lib import data_views, figures, report, runs, synthetic, tables, widgets
+from lib import synthetic
+from lib.pages import faces as data_views
+from lib.pages import figures
+from lib.pages import report
+from lib.training import runs
+from lib.pages import tables
+from lib.pages import sliders as widgets
 from lib.data import Crop, DataError, FaceSet, load, split_most_images, split_random
 from lib.data import __main__ as data_command
 from lib.data.regions import EYE_MARGIN, MEAN_LANDMARKS

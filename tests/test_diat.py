@@ -11,11 +11,15 @@ from ledger import equation
 from safetensors.torch import save_file
 from torch import nn
 
-from lib import engine, landmarks, phi, runs, step, synthetic
+from lib import step, synthetic
+from lib.training import loop as engine
+from lib.papers.diat.model import landmarks
+from lib.baselines import vgg_face as phi
+from lib.training import runs
 from lib.data import DataError
 from lib.data.celeba import read_folder
-from lib.papers import diat
-from lib.params import ParameterError
+from lib.papers.diat.model import model as diat
+from lib.training.config import ParameterError
 
 
 def small(**fields) -> diat.Config:

@@ -15,17 +15,19 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import engine, runs
+from lib.training import loop as engine
+from lib.training import runs
 from lib.data import Batches, DataError, Examples
-from lib.papers import sagan
-from lib.runs import ROOT
+from lib.papers.sagan.model import model as sagan
+from lib.training.runs import ROOT
 
 CHILD = """
 import sys
 from pathlib import Path
-from lib import engine, runs
+from lib.training import loop as engine
+from lib.training import runs
 from lib.data import load, split_most_images
-from lib.papers import sagan
+from lib.papers.sagan.model import model as sagan
 import torch
 
 torch.set_num_threads(1)

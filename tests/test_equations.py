@@ -11,8 +11,8 @@ import pytest
 import torch
 from ledger import TESTED, equation
 
-from lib.papers import sagan
-from lib.runs import ROOT
+from lib.papers.sagan.model import model as sagan
+from lib.training.runs import ROOT
 
 
 def docstring_equations(paper: str) -> set[int]:

@@ -20,9 +20,13 @@ from browser import browser, open_page
 from PIL import Image
 
 from benchmarks.explorer import untrained
-from lib import explorer, explorer_view, photo, report, run, synthetic
-from lib.explorer import ExplorerError
-from lib.provenance import ROOT
+from lib import run, synthetic
+from lib.explorer.models import models as explorer
+from lib.explorer.models import controls as explorer_view
+from lib.explorer.models import photo
+from lib.pages import report
+from lib.explorer.models import ExplorerError
+from lib.sources import ROOT
 
 METHODS = ("sagan", "atigan", "diat", "sggan", "bridgegan", "stargan", "cyclegan", "resgan")
 BETWEEN = {"sagan": "condition", "atigan": "condition", "stargan": "condition", "bridgegan": "condition", "diat": "outputs", "sggan": "outputs",
@@ -494,7 +498,7 @@ def home(tmp_path_factory):
     own |= {
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_PATH": str(ROOT / "lib" / "jupyter"),
+        "JUPYTER_PATH": str(ROOT / "lib" / "explorer" / "jupyter"),
     }
     return folder, os.environ | own
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from lib import background, flips, metrics
+from lib.papers.sggan.model import background
+from lib.papers.sggan.model import evaluation as flips
+from lib.evaluation import measures as metrics
 from lib.data import DataError
 from lib.data.splits import narrowed
-from lib.judges import as_images
-from lib.papers import sggan
+from lib.evaluation.judges import as_images
+from lib.papers.sggan.model import model as sggan
 
 GENDER, HAIR, SMILE = (sggan.GROUPS[n] for n in ("gender", "hair", "smile"))
 NAMES = ("Male", "Smiling", "Black_Hair", "Blond_Hair", "Pale_Skin")

@@ -14,9 +14,12 @@ import pytest
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
-from lib import engine, report, run, runs
+from lib import run
+from lib.training import loop as engine
+from lib.pages import report
+from lib.training import runs
 from lib.claims import Claim, Test
-from lib.papers import sagan
+from lib.papers.sagan.model import model as sagan
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 REMEDY = "kept whole. Free space there or make it writable, or choose another run_dir; the same command goes on"

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from benchmarks import inpainting as benchmark
-from lib import inpainting, judges, metrics
+from lib.papers.atigan.model import inpainting
+from lib.evaluation import judges
+from lib.evaluation import measures as metrics
 from lib.data import load, make_split
-from lib.hole import Box, composite
-from lib.papers import atigan
+from lib.papers.atigan.hole import Box, composite
+from lib.papers.atigan.model import model as atigan
 
 BOX = Box(14, 28, 9, 23, 32)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import judges
+from lib.evaluation import judges
 from lib.data import Crop, load, make_split
 
 

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import metrics, tables
+from lib.evaluation import measures as metrics
+from lib.pages import tables
 from lib.claims import measures
 from lib.data import DataError
-from lib.judges import as_images
-from lib.papers import sagan
+from lib.evaluation.judges import as_images
+from lib.papers.sagan.model import model as sagan
 
 
 class Oracle:

@@ -15,9 +15,10 @@ import pytest
 from browser import open_page
 from PIL import Image
 
-from lib import run, runs
+from lib import run
+from lib.training import runs
 from lib.data import __main__ as data_command
-from lib.params import declared
+from lib.training.config import declared
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 PAPERS = [p.stem[3:] for p in NOTEBOOKS if p.stem[3:] in run.PAPERS]

@@ -5,8 +5,8 @@ import pytest
 
 from lib import run
 from lib.data import load
-from lib.papers import sagan
-from lib.params import ParameterError, configure, declared, from_text, listed, selected
+from lib.papers.sagan.model import model as sagan
+from lib.training.config import ParameterError, configure, declared, from_text, listed, selected
 
 
 def notebook(tmp_path, *sources):

@@ -18,10 +18,12 @@ from browser import open_page
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
-from lib import metrics, rating, runs
+from lib.evaluation import measures as metrics
+from lib.papers.atigan.model import evaluation as rating
+from lib.training import runs
 from lib.data import DataError
-from lib.hole import Box
-from lib.papers.atigan import ATTRIBUTES, TABLE_2
+from lib.papers.atigan.hole import Box
+from lib.papers.atigan.model import ATTRIBUTES, TABLE_2
 
 BOX = Box(14, 28, 9, 23, 32)
 NAMES = ("Eyeglasses", "Mustache")
@@ -250,7 +252,7 @@ def test_foreign_answers_are_refused_with_their_line(study, tmp_path, line, mess
 NOTEBOOK = """
 import pickle
 from pathlib import Path
-from lib import rating
+from lib.papers.atigan.model import evaluation as rating
 rating.form(pickle.loads(Path({study!r}).read_bytes()), Path({file!r}))
 """
 

@@ -15,8 +15,9 @@ from bs4 import BeautifulSoup
 from nbformat import v4
 from PIL import Image
 
-from lib import report, widgets
-from lib.report import WIDGET_STATE, WIDGET_VIEW, WITHHELD, ReportError, index, mathml, render
+from lib.pages import report
+from lib.pages import sliders as widgets
+from lib.pages.report import WIDGET_STATE, WIDGET_VIEW, WITHHELD, ReportError, index, mathml, render
 
 TITLE = "SaGAN: spatial attention"
 PROVENANCE = {

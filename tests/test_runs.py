@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lib import provenance, runs
+from lib import sources as provenance
+from lib.training import runs
 from lib.claims import Claim, Test, verdicts
 from lib.data import Split
 from lib.data.cache import default_dir
-from lib.papers import sagan
+from lib.papers.sagan.model import model as sagan
 
 
 def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, tmp_path, monkeypatch):
@@ -21,8 +22,8 @@ def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, 
     assert ids[0] == ids[1] and len(set(ids)) == 3
     assert ids[0].startswith("synthetic-balanced-smoke-s0-") and len(ids[0].rsplit("-", 1)[1]) == 8
     used = provenance.sources(sagan.__name__)
-    assert {"lib/papers/sagan.py", "lib/losses.py", "lib/blocks.py", "lib/engine.py", "lib/data/batches.py"} <= used.keys()
-    assert "lib/figures.py" not in used and "lib/papers/diat.py" not in used
+    assert {"lib/papers/sagan/model.py", "lib/losses.py", "lib/layers.py", "lib/training/loop.py", "lib/data/batches.py"} <= used.keys()
+    assert "lib/pages/figures.py" not in used and "lib/papers/diat/model.py" not in used
 
 
 def test_comments_and_docstrings_do_not_change_the_source_hash(tmp_path, monkeypatch):

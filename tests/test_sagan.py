@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from lib import engine
-from lib.blocks import LeakyReLU
+from lib.training import loop as engine
+from lib.layers import LeakyReLU
 from lib.data import FaceSet, split_most_images
 from lib.data.crop import Crop
 from lib.losses import gradient_penalty, interpolate
-from lib.papers import sagan
-from lib.params import ParameterError
+from lib.papers.sagan.model import model as sagan
+from lib.training.config import ParameterError
 
 
 def small(**fields) -> sagan.Config:

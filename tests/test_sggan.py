@@ -10,13 +10,14 @@ from ledger import equation
 from torch import nn
 from torch.nn.functional import conv2d, pad
 
-from lib import engine, runs
+from lib.training import loop as engine
+from lib.training import runs
 from lib.data import Batch, Batches, DataError, FaceSet
 from lib.data.crop import Crop
 from lib.data.sparse import sparse_examples
 from lib.losses import gradient_penalty
-from lib.papers import sggan
-from lib.params import ParameterError
+from lib.papers.sggan.model import model as sggan
+from lib.training.config import ParameterError
 
 
 def small(**fields) -> sggan.Config:

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import judges, metrics, side_by_side, tables
+from lib.evaluation import judges
+from lib.evaluation import measures as metrics
+from lib.papers.sagan.model import side_by_side
+from lib.pages import tables
 from lib.claims import verdicts
-from lib.papers import sagan
+from lib.papers.sagan.model import model as sagan
 
 METHODS = ("CycleGAN", "StarGAN", "ResGAN", "SaGAN")
 ATTRIBUTES = ("Eyeglasses", "No_Beard")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import synthetic as S
-from lib.provenance import sources
+from lib.sources import sources
 from lib.synthetic import animals, canvas
 
 SEEDS = st.integers(0, 2**62)

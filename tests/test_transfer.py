@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from lib import landmarks, metrics, phi, transfer
+from lib.papers.diat.model import landmarks
+from lib.evaluation import measures as metrics
+from lib.baselines import vgg_face as phi
+from lib.papers.diat.model import evaluation as transfer
 from lib.baselines import cnia
 from lib.baselines import semantic_inpainting as si
 from lib.data import DataError
-from lib.metrics import Value
-from lib.papers import diat
-from lib.params import ParameterError
+from lib.evaluation.measures import Value
+from lib.papers.diat.model import model as diat
+from lib.training.config import ParameterError
 
 
 def picture(n=2, s=32, seed=0, channels=3):

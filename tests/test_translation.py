@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import translation
+from lib.papers.bridgegan.model import evaluation as translation
 from lib.data import DataError, load_domains, to_uint8
 from lib.data.lookup import label_finder, row_finder
-from lib.judges import as_images
+from lib.evaluation.judges import as_images
 from lib.synthetic import animals as renderer
 
 

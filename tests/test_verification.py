@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib import claims, figures, judges, verification
+from lib import claims
+from lib.pages import figures
+from lib.evaluation import judges
+from lib.papers.sagan.model import verification
 from lib.data import Batches, DataError, load_lfw
-from lib.papers import sagan
-from lib.resnet import ResNet18
-from lib.verification import Arm, Comparisons, Result, Sample
+from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan.resnet import ResNet18
+from lib.papers.sagan.verification import Arm, Comparisons, Result, Sample
 
 
 @dataclass

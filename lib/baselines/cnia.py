@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.claims import Deviation
-from lib.params import require
-from lib.phi import Phi
+from lib.training.config import require
+from lib.baselines.vgg_face import Phi
 
 TITLE = "CNIA-style attribute transfer by optimising the image"
 CITATION = "After M. Li, W. Zuo, D. Zhang. arXiv 1608.06434, 2016."

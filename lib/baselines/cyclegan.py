@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from lib.baselines import Edit, one_of_two
-from lib.blocks import init_normal
+from lib.layers import init_normal
 from lib.claims import Deviation
-from lib.engine import Stage, Update
+from lib.training.loop import Stage, Update
 from lib.losses import l1
-from lib.params import listed, require
+from lib.training.config import listed, require
 
 TITLE = "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (CycleGAN)"
 CITATION = "J.-Y. Zhu, T. Park, P. Isola, A. A. Efros. ICCV 2017."

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.baselines import Edit, one_of_two
-from lib.blocks import init_normal
+from lib.layers import init_normal
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
-from lib.engine import Stage, Update
-from lib.params import listed, pick, require
+from lib.training.loop import Stage, Update
+from lib.training.config import listed, pick, require
 
 TITLE = "Learning Residual Images for Face Attribute Manipulation (ResGAN)"
 CITATION = "W. Shen, R. Liu. CVPR 2017."

@@ -25,8 +25,8 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor, nn
 
 from lib.claims import Deviation
-from lib.engine import Stage, Update
-from lib.params import pick, require
+from lib.training.loop import Stage, Update
+from lib.training.config import pick, require
 
 TITLE = "Semantic image inpainting with a DCGAN"
 CITATION = "R. Yeh, C. Chen, T. Y. Lim, M. Hasegawa-Johnson, M. N. Do. arXiv 1607.07539, 2016."

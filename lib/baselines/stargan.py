@@ -25,13 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.baselines import Edit
-from lib.blocks import Conv3x3, LeakyReLU, ThinConv2d
+from lib.layers import LeakyReLU
 from lib.claims import Deviation
-from lib.copying import start_as_copy
+from lib.baselines.copying import start_as_copy
 from lib.data.sparse import sparse_examples
-from lib.engine import Stage, Update
+from lib.training.loop import Stage, Update
 from lib.losses import gradient_penalty, interpolate
-from lib.params import listed, pick, require
+from lib.training.config import listed, pick, require
 
 TITLE = "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation"
 CITATION = "Y. Choi, M. Choi, M. Kim, J.-W. Ha, S. Kim, J. Choo. CVPR 2018."
@@ -188,8 +188,8 @@ class Block(nn.Module):
     def __init__(self, d: int):
         super().__init__()
         self.body = nn.Sequential(
-            Conv3x3(d, d, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
-            Conv3x3(d, d, bias=False), nn.InstanceNorm2d(d, affine=True),
+            nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
+            nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ class Generator(nn.Module):
             *[m for i in range(k) for m in layer(nn.Conv2d, w * 2**i, 2 * w * 2**i, 4, 2, 1)],  # 128 x 64 x 64, 256 x 32 x 32
             *[Block(w * 2**k) for _ in range(cfg.blocks)],  #                                     256 x  32 x  32
             *[m for i in reversed(range(k)) for m in layer(nn.ConvTranspose2d, 2 * w * 2**i, w * 2**i, 4, 2, 1)],  # and back
-            ThinConv2d(w, 3, 7, bias=False),  #                                                     3 x 128 x 128
+            nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                                                     3 x 128 x 128
             nn.Tanh(),
         )
         if cfg.start == "copy":

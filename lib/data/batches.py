@@ -1,6 +1,6 @@
 """Training batches as a pure function of (seed, step), made where the images live."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Examples:
 class Batch:
     """x (B,3,S,S) float32 in [-1,1]; y (B,A) float32 in {0,1} (-1 where an Examples hides the label); index (B,) int64 rows of the FaceSet;
     rng seeded by (seed, step), on the batch's device, for whatever else the step draws; flipped (B,) bool: which images are mirrored;
-    planes (B,C,S,S) float32 in [0,1], or None; kept: what one update leaves there for the next on this batch, None where they may share nothing."""
+    planes (B,C,S,S) float32 in [0,1], or None."""
 
     x: Tensor
     y: Tensor
@@ -35,13 +35,6 @@ class Batch:
     rng: torch.Generator | None = None
     flipped: Tensor | None = None
     planes: Tensor | None = None
-    kept: dict[str, Tensor] | None = field(default_factory=dict)
-
-    def first(self, n: int | None) -> "Batch":
-        """Its first n images, with the same rng; itself for None."""
-        if n is None:
-            return self
-        return Batch(**{k: v[:n] if isinstance(v, Tensor) else v for k, v in vars(self).items()})
 
 
 class Batches:

@@ -12,7 +12,6 @@ from PIL import Image
 from lib.data import cache, celeba
 from lib.data.crop import Crop
 from lib.data.errors import DataError, fail
-from lib.provenance import sources
 
 SYNTHETIC = ("synthetic", "synthetic-balanced")
 
@@ -25,6 +24,7 @@ class FaceSet:
     landmarks (N,5,2) float32 or None: (x,y) in the S x S crop, where the pixel of row i, column j covers [j,j+1] x [i,i+1]; in the order left
     eye, right eye (the viewer's left and right), nose, left and right mouth corner. landmark_source: file name, "exact" or "none".
     fingerprint: sha256 hex of what the set was made from. publishable: whether pictures of these faces may be shown in a committed report.
+    partition (N,) int64 or None: the part that the set itself puts an image in, 0 train, 1 validation, 2 test.
     skipped: files left out by choice. faces: the renderer's parameters of all N faces (synthetic sets only).
     """
 
@@ -41,6 +41,7 @@ class FaceSet:
     publishable: bool
     skipped: tuple[str, ...] = ()
     faces: "synthetic.Faces | None" = None  # noqa: F821 - imported only when a synthetic set is asked for
+    partition: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -101,6 +102,7 @@ def _load_folder(root: Path, crop: Crop, skip: bool, cache_dir: Path, workers: i
         fingerprint=fingerprint,
         publishable=False,
         skipped=tuple(folder.files[i] for i in bad),
+        partition=None if folder.partition is None else folder.partition[keep],
     )
 
 
@@ -108,8 +110,7 @@ def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -
     from lib import synthetic
 
     faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
-    drawn_by = sources(synthetic.__name__)
-    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{drawn_by}\n".encode()).hexdigest()
+    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
 
     def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
         return to_uint8(synthetic.render(faces[start:stop], crop.size)), []

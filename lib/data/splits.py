@@ -1,10 +1,7 @@
-"""Identity-disjoint splits, stored with their file names and a checksum."""
+"""Identity-disjoint splits: training, validation (for every choice of settings) and test (touched by reported evaluations alone)."""
 
 import hashlib
-import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,123 +11,106 @@ from lib.data.faceset import FaceSet
 CELEBA_IMAGES, CELEBA_IDENTITIES = 202_599, 10_177
 CELEBA_TRAIN_IDENTITIES, CELEBA_TRAIN_IMAGES = 8_177, 191_649
 
-RULES = ("most_images", "random")
+RULES = ("official", "random", "most_images")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row indices (int64, ascending) of both sides into one FaceSet; no identity is on both sides.
+    """Row indices (int64, ascending) of the three parts of one FaceSet; no identity is in two of them.
 
-    checksum: sha256 hex over "train\\n", the training file names, "test\\n", the test file names, one name a line.
+    checksum: sha256 hex over the part names, each followed by the file names of the part, one name a line.
     """
 
     train: np.ndarray
+    validation: np.ndarray
     test: np.ndarray
     rule: str
-    tie_rule: str
     checksum: str
-    train_files: tuple[str, ...]
-    test_files: tuple[str, ...]
 
-    def save(self, path: Path) -> None:
-        """Write rule, checksum and the file names of both sides as json."""
-        record = {"rule": self.rule, "tie_rule": self.tie_rule, "checksum": self.checksum, "train": self.train_files, "test": self.test_files}
-        temporary = Path(f"{path}.tmp")
-        temporary.write_text(json.dumps(record, indent=0))
-        os.replace(temporary, path)
 
-    @staticmethod
-    def read(path: Path, faces: FaceSet) -> "Split":
-        """Read a stored split; DataError if it was altered, names images that `faces` lacks, or shares an identity between its sides."""
-        remedy = "Remove the file to make the split anew"
-        try:
-            record = json.loads(Path(path).read_text())
-            train, test = tuple(record["train"]), tuple(record["test"])
-            rule, tie_rule, checksum = record["rule"], record["tie_rule"], record["checksum"]
-        except FileNotFoundError:
-            fail(path, None, "no such split file", "Make the split first and save it")
-        except (ValueError, KeyError, TypeError) as error:
-            fail(path, getattr(error, "lineno", None), f"not a split file ({type(error).__name__}: {error})", remedy)
-        if _checksum(train, test) != checksum:
-            fail(path, None, "the file names do not match the checksum: the file was altered", remedy)
-        row = {name: i for i, name in enumerate(faces.files)}
-        if missing := [name for name in train + test if name not in row]:
-            fail(path, None, f"{len(missing)} of its images are not in the set {faces.name}, e.g. {missing[0]}", "Load the set it was made for")
-        sides = [np.array([row[name] for name in names], np.int64) for names in (train, test)]
-        split = divided(faces, *sides, rule, tie_rule)
-        if split.checksum != checksum:
-            fail(path, None, "the file names are not in the order of the set", remedy)
-        return split
+def make_split(faces: FaceSet, rule: str = "official") -> Split:
+    """The split of a set by one of RULES.
+
+    official: the partition that the set brings (CelebA's list_eval_partition.txt); `random` for a set without one.
+    random: a fifth of the identities tests, a tenth validates, the rest trains, drawn with seed 0.
+    most_images: SaGAN section 4.1, see `split_most_images`.
+    DataError: another rule, too few identities, an identity in two parts.
+    """
+    if rule not in RULES:
+        raise DataError(f"make_split: rule is {rule!r}. Give one of {', '.join(RULES)}.")
+    if rule == "most_images":
+        return split_most_images(faces)
+    if rule == "official" and faces.partition is not None:
+        return divided(faces, *(np.flatnonzero(faces.partition == part) for part in range(3)), "CelebA's official partition")
+    return split_random(faces, 0)
+
+
+def split_random(faces: FaceSet, seed: int) -> Split:
+    """A seeded fifth of the identities (not of the images) tests, a tenth validates; DataError if a part would be empty."""
+    ids = np.random.default_rng([seed, 1]).permutation(np.unique(faces.identities))
+    test, validation = round(len(ids) * 0.2), round(len(ids) * 0.1)
+    if not (test and validation):
+        fail(faces.name, None, f"{len(ids)} identities are too few to divide into training, validation and test", "Use at least 5 identities")
+    rule = f"{test} of {len(ids)} identities test, {validation} validate, drawn with seed {seed}"
+    return by_identity(faces, ids[test + validation :], ids[test : test + validation], ids[:test], rule)
 
 
 def split_most_images(faces: FaceSet, train_identities: int | None = None) -> Split:
-    """SaGAN section 4.1: the identities with the most images train, the rest test.
+    """SaGAN section 4.1: the identities with the most images train. Of the others a seeded quarter validates and the rest test.
 
     Identities are sorted by (image count descending, identity id ascending). train_identities: how many train; None for 8,177 of
-    CelebA's 10,177 and the same share, rounded, of a smaller set. DataError if a side would be empty, or if the full CelebA is given
+    CelebA's 10,177 and the same share, rounded, of a smaller set. DataError if a part would be empty, or if the full CelebA is given
     and its 8,177 largest identities do not hold 191,649 images (that sum does not depend on how ties are broken).
     """
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]
     k = round(len(ids) * CELEBA_TRAIN_IDENTITIES / CELEBA_IDENTITIES) if train_identities is None else train_identities
-    if not 1 <= k < len(ids):
-        fail(faces.name, None, f"{k} of {len(ids)} identities for training leaves a side empty", f"Give train_identities from 1 to {len(ids) - 1}")
+    if not 1 <= k < len(ids) - 1:
+        fail(faces.name, None, f"{k} of {len(ids)} identities for training leaves a part empty", f"Give 1 to {len(ids) - 2} identities")
     if (len(faces), len(ids)) == (CELEBA_IMAGES, CELEBA_IDENTITIES) and counts[:CELEBA_TRAIN_IDENTITIES].sum() != CELEBA_TRAIN_IMAGES:
         found = counts[:CELEBA_TRAIN_IDENTITIES].sum()
         problem = f"the {CELEBA_TRAIN_IDENTITIES} largest identities hold {found} images, in CelebA they hold {CELEBA_TRAIN_IMAGES}"
         fail(faces.name, None, problem, "Download identity_CelebA.txt again")
     tied, tied_train = int((counts == counts[k - 1]).sum()), int((counts[:k] == counts[k - 1]).sum())
-    tie_rule = f"image count descending, then identity id ascending; {tied_train} of the {tied} identities with {counts[k - 1]} images train"
-    chosen = np.isin(faces.identities, ids[:k])
-    rule = f"the {k} of {len(ids)} identities with most images train"
-    return divided(faces, np.flatnonzero(chosen), np.flatnonzero(~chosen), rule, tie_rule)
+    rest = np.random.default_rng([0, 1]).permutation(ids[k:])
+    quarter = max(1, round(len(rest) * 0.25))
+    rule = f"the {k} of {len(ids)} identities with most images train ({tied_train} of the {tied} with {counts[k - 1]} images); "
+    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule + f"{quarter} of the others validate")
 
 
-def split_random(faces: FaceSet, seed: int, test_fraction: float = 0.2) -> Split:
-    """A seeded random share of the identities (not of the images) tests, the rest trains; DataError if a side would be empty."""
-    if not 0 < test_fraction < 1:
-        raise DataError(f"split_random: test_fraction is {test_fraction}. Give a number between 0 and 1.")
-    ids = np.unique(faces.identities)
-    k = round(len(ids) * test_fraction)
-    if not 1 <= k < len(ids):
-        problem = f"{test_fraction} of {len(ids)} identities for testing leaves a side empty"
-        fail(faces.name, None, problem, "Use more identities or another test_fraction")
-    chosen = np.isin(faces.identities, np.random.default_rng([seed, 1]).permutation(ids)[:k])
-    rule = f"{k} of {len(ids)} identities test, drawn with seed {seed}"
-    return divided(faces, np.flatnonzero(~chosen), np.flatnonzero(chosen), rule, "none")
+def by_identity(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:
+    """The Split whose parts hold all images of the given identities."""
+    return divided(faces, *(np.flatnonzero(np.isin(faces.identities, ids)) for ids in (train, validation, test)), rule)
 
 
-def make_split(faces: FaceSet, rule: str) -> Split:
-    """The split of a name: "most_images" (`split_most_images`) or "random" (`split_random` with seed 0, a fifth of the identities)."""
-    if rule not in RULES:
-        raise DataError(f"make_split: rule is {rule!r}. Give one of {', '.join(RULES)}.")
-    return split_most_images(faces) if rule == "most_images" else split_random(faces, 0)
-
-
-def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
-    """Raise DataError unless the test split has two faces with either label (a Frechet distance needs two)."""
-    for label in (0, 1):
-        n = int((faces.column(attribute)[split.test] == label).sum())
-        if n < 2:
-            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
+def divided(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:
+    """A Split from the rows (int64) of its parts. Raises DataError if a part is empty or an identity is in two of them."""
+    parts = {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
+    for name, rows in parts.items():
+        if not len(rows):
+            fail(faces.name, None, f"the {name} part of the split is empty", "Use more identities")
+    for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if shared := np.intersect1d(faces.identities[parts[a]], faces.identities[parts[b]]).tolist():
+            fail(faces.name, None, f"{len(shared)} identities are in both {a} and {b}, e.g. {shared[0]}", "Split by identity")
+    lines = [line for name, rows in parts.items() for line in (name, *(faces.files[i] for i in rows))]
+    return Split(**parts, rule=rule, checksum=hashlib.sha256("\n".join((*lines, "")).encode()).hexdigest())
 
 
 def narrowed(split: Split, faces: FaceSet, keep: np.ndarray, rule: str) -> Split:
     """The same split with only those training images for which keep (N,) is true; `rule` says in words which. DataError if none is left."""
-    return divided(faces, split.train[keep[split.train]], split.test, f"{split.rule}; of the training images {rule}", split.tie_rule)
+    rows = split.train[keep[split.train]]
+    return divided(faces, rows, split.validation, split.test, f"{split.rule}; of the training images {rule}")
 
 
-def divided(faces: FaceSet, train: np.ndarray, test: np.ndarray, rule: str, tie_rule: str) -> Split:
-    """A Split from the rows (int64) of both sides. Raises DataError if a side is empty or an identity is on both."""
-    for side, rows in (("train", train), ("test", test)):
-        if not len(rows):
-            fail(faces.name, None, f"the {side} side of the split is empty", "Use more identities")
-    if shared := np.intersect1d(faces.identities[train], faces.identities[test]).tolist():
-        fail(faces.name, None, f"{len(shared)} identities are on both sides of the split, e.g. {shared[0]}", "Split by identity")
-    train_files, test_files = tuple(faces.files[i] for i in sorted(train)), tuple(faces.files[i] for i in sorted(test))
-    return Split(np.sort(train), np.sort(test), rule, tie_rule, _checksum(train_files, test_files), train_files, test_files)
+def for_choices(split: Split) -> Split:
+    """The split on which settings are chosen: validation in the place of test, which stays untouched."""
+    return Split(split.train, split.test, split.validation, f"{split.rule}; validation in place of test", split.checksum)
 
 
-def _checksum(train: tuple[str, ...], test: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join(("train", *train, "test", *test, "")).encode()).hexdigest()
+def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
+    """Raise DataError unless the test part has two faces with either label (a Frechet distance needs two)."""
+    for label in (0, 1):
+        n = int((faces.column(attribute)[split.test] == label).sum())
+        if n < 2:
+            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")

@@ -42,6 +42,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+VERSION = 1  # of the pictures: part of every fingerprint, to be raised when a change alters one of them
+
+
 def render(faces: Faces, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
     return canvas.render(portrait.scene, portrait.draw, faces, size, device)

@@ -1,0 +1,190 @@
+"""phi, the network whose features identity losses compare: the first five convolutions of VGG-Face, or `phi-proxy` where its weights are not at hand.
+
+O. M. Parkhi, A. Vedaldi, A. Zisserman: Deep Face Recognition, BMVC 2015. The proxy has the same five convolutions, trained here to tell the
+people of the training split apart, and is never called VGG-Face. This module trains the proxy like any other method (`runs.trained`).
+
+phi_l is the map after the l-th convolution and its ReLU, l = 1 .. 5 (conv1_1, conv1_2, conv2_1, conv2_2, conv3_1); phi_0 is the picture.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lib.claims import Deviation
+from lib.data import DataError, Examples, FaceSet, Split
+from lib.training.loop import Stage, Update
+from lib.training.config import pick, require
+
+TITLE = "phi-proxy: five convolutions trained for identity"
+CITATION = "Stands in for VGG-Face (O. M. Parkhi, A. Vedaldi, A. Zisserman, BMVC 2015)."
+NAMES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
+MEAN = (129.1863, 104.7624, 93.5940)  # VGG-Face, R, G, B, on the scale 0 .. 255
+POOL = 4  # side of the map that the head sees
+WEIGHTS = "STUDY_VGG_FACE"  # environment variable: the file with VGG-Face's weights
+VGG_FACE, PROXY = "vgg-face", "phi-proxy"
+
+DEVIATIONS = (
+    Deviation(
+        "P1", paper="VGG-Face: 2.6 million images of 2,622 people, 224 x 224 pixels",
+        ours="the first five convolutions alone, a pooled head, the identities of the study's own training split at its own size",
+        why="the weights come with no Python package; the method must also work without a network",
+    ),  # fmt: skip
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """How phi-proxy is trained. Nothing of this is the paper's."""
+
+    size: int = 128
+    width: int = 64  # channels of conv1_1, as in VGG-Face
+    steps: int = 20_000
+    batch: int = 64
+    lr: float = 1e-3
+    people: int = 8_192  # training identities that the head names, at most
+    scratch: bool = False
+
+    def __post_init__(self):
+        for name in ("width", "steps", "batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.people >= 2, "people", self.people, "at least 2")
+
+
+def share_of_paper(cfg: Config) -> float:
+    """Images shown, over VGG-Face's 2.6 million."""
+    return cfg.steps * cfg.batch / 2.6e6
+
+
+class Phi(nn.Module):
+    """Five 3x3 convolutions, padding 1, max-pooling after the second and the fourth. Shapes for width 64 at 128 pixels.
+
+    offset, factor: what turns RGB in [-1, 1] into the network's input, factor x + offset (VGG-Face: 0 .. 255 less the mean).
+    size: the side that pictures are enlarged to first; 0 leaves them as they are.
+    unit: per layer the number its maps are divided by; ones until `normalise`.
+    """
+
+    def __init__(self, width: int = 64, name: str = PROXY, factor: float = 1.0, offset: tuple[float, ...] = (0.0, 0.0, 0.0)):
+        super().__init__()
+        w = width
+        channels = (3, w, w, 2 * w, 2 * w, 4 * w)
+        self.name, self.factor, self.size = name, factor, 0
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for i, o in zip(channels, channels[1:], strict=False))
+        self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("unit", torch.ones(6))
+
+    def maps(self, x: Tensor, last: int = 5) -> list[Tensor]:
+        """[phi_0, phi_1, .. phi_last], each divided by its unit. x: (B, 3, H, H), RGB, [-1, 1]."""
+        out, h = [x / self.unit[0]], self.factor * x + self.offset
+        if self.size:
+            h = F.interpolate(h, size=self.size, mode="bilinear")
+        for l, conv in enumerate(self.convs[:last], start=1):
+            h = conv(h).relu()  #                     1  64 x 128 x 128    2  64 x 128 x 128
+            out.append(h / self.unit[l])  #           3 128 x  64 x  64    4 128 x  64 x  64    5 256 x 32 x 32
+            if l in (2, 4):
+                h = F.max_pool2d(h, 2)
+        return out
+
+    @torch.no_grad()
+    def normalise(self, x: Tensor) -> "Phi":
+        """Divide every phi_l from now on by its root mean square over the faces x, so that c_l of two different faces is of the order of 1."""
+        self.unit.fill_(1.0)
+        squares = torch.stack([torch.stack([m.square().mean() for m in self.maps(part)]) * len(part) for part in x.split(50)]).sum(0)
+        self.unit.copy_((squares / len(x)).sqrt().clamp_min(1e-6))
+        self.unit[0] = 1.0  # pixels stay pixels
+        return self
+
+    def given(self) -> "Phi":
+        """Frozen, in eval mode, and no part of the checkpoints of a method that only uses it."""
+        self.transient = True
+        return self.requires_grad_(False).eval()
+
+
+@dataclass
+class Nets:
+    """phi and the head that names the training people."""
+
+    phi: Phi
+    head: nn.Linear
+
+
+def build(cfg: Config) -> Nets:
+    """The head has an output for `people` identities; those that a small set leaves unused learn that they never occur."""
+    return Nets(Phi(cfg.width), nn.Linear(4 * cfg.width * POOL**2, cfg.people, bias=False))
+
+
+def identity_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy over the training identities, on unit vectors (scale 16): phi_5 pooled to 4 x 4, standardised over the batch (maps after a
+    ReLU all point the same way). Mean over the batch."""
+    h = F.adaptive_avg_pool2d(nets.phi.maps(batch.x)[5], POOL).flatten(1)
+    h = F.normalize((h - h.mean(0)) / (h.std(0) + 1e-5), dim=1)
+    logits = 16 * h @ F.normalize(nets.head.weight, dim=1).T
+    who = batch.y[:, 0].long()
+    value = F.cross_entropy(logits, who)
+    return value, {"identity": value.detach(), "hit": (logits.argmax(1) == who).float().mean().detach()}
+
+
+def named_people(people: int, faces: FaceSet, split: Split, seed: int) -> Examples:
+    """All training faces of (at most `people`) persons with two of them or more; label: the person's number."""
+    ids, counts = np.unique(faces.identities[split.train], return_counts=True)
+    classes = ids[counts >= 2][:people]
+    if len(classes) < 2:
+        raise DataError(f"{faces.name}: fewer than two training identities have two images. Give a larger data set, or VGG-Face's weights.")
+    index = split.train[np.isin(faces.identities[split.train], classes)]
+    return Examples(index, np.searchsorted(classes, faces.identities[index])[:, None].astype(np.float32))
+
+
+def stages(cfg: Config) -> list[Stage]:
+    """One stage: the proxy learns the training people. The attribute is a placeholder: `named_people` replaces its values."""
+    update = Update("phi", ("phi", "head"), identity_loss, lr=cfg.lr, betas=(0.9, 0.999))
+    return [Stage(PROXY, PROXY, ("Male",), (update,), cfg.steps, cfg.batch, flip=True, examples=partial(named_people, cfg.people))]
+
+
+# ------------------------------------------------------------------------------------------------ VGG-Face
+
+
+def weights_file() -> Path:
+    """The file that STUDY_VGG_FACE names. Raises DataError, with the remedies, if the variable is unset or the file is not there."""
+    given = os.environ.get(WEIGHTS, "")
+    remedy = (
+        f"Set {WEIGHTS} to a file with VGG-Face's {NAMES[0]} to {NAMES[-1]} (safetensors, or a torch state dict), or set phi = '{PROXY}': "
+        "five convolutions trained for identity on the training split, named so in every table."
+    )
+    if not given:
+        raise DataError(f"phi = '{VGG_FACE}': no weights are given, {WEIGHTS} is not set. {remedy}")
+    if not Path(given).is_file():
+        raise DataError(f"{given}: no such file. {remedy}")
+    return Path(given)
+
+
+def vgg_face(file: Path, order: str = "RGB") -> Phi:
+    """VGG-Face's first five convolutions from a file of weights, frozen, in eval mode.
+
+    order: of the input channels that the file's port expects (the original Caffe model: BGR). The network built here takes RGB: for BGR the
+    kernels' channels are turned round, and the mean goes with its own colour either way. Accepts `conv1_1.weight`, `conv_1_1.weight` and
+    `features.conv_1_1.weight`. Raises DataError for a file that cannot be read or lacks a layer.
+    """
+    pick(dict.fromkeys(("RGB", "BGR")), order, "phi_order")
+    try:
+        held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # either reader has its own kinds of error; the message must name the file
+        raise DataError(f"{file}: not readable as weights ({type(error).__name__}). Give safetensors or a torch state dict of tensors.") from None
+    held = held.get("state_dict", held)
+    net = Phi(64, VGG_FACE, 127.5, tuple(127.5 - m for m in MEAN))
+    for conv, name in zip(net.convs, NAMES, strict=True):
+        for part in ("weight", "bias"):
+            keys = [f"{prefix}{n}.{part}" for prefix in ("", "features.") for n in (name, name.replace("conv", "conv_"))]
+            value = next((held[k] for k in keys if k in held), None)
+            want = tuple(getattr(conv, part).shape)
+            if value is None or tuple(value.shape) != want:
+                found = "no such entry" if value is None else f"shape {tuple(value.shape)}"
+                raise DataError(f"{file}: {name}.{part}: {found}, {want} is needed. Give the weights of VGG-Face (the 16-layer model).")
+            value = value.float()
+            getattr(conv, part).data.copy_(value.flip(1) if name == NAMES[0] and part == "weight" and order == "BGR" else value)
+    return net.given()

@@ -1,0 +1,50 @@
+"""Layers that two or more papers share identically, and their weight initialisation."""
+
+import torch
+from torch import nn
+
+
+class LeakyReLU(nn.Module):
+    """max(x, slope * x), elementwise, for critics that carry a gradient penalty.
+
+    Same function and same gradients as `torch.nn.LeakyReLU`. That one's second derivative is a tensor of zeros which the
+    double backward of a gradient penalty still pushes through every layer below; a product with a constant has none.
+    """
+
+    def __init__(self, slope: float):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x):
+        one, slope = torch.ones((), dtype=x.dtype, device=x.device), torch.full((), self.slope, dtype=x.dtype, device=x.device)
+        return x * torch.where(x.detach() > 0, one, slope)
+
+
+class ResidualBlock(nn.Module):
+    """x + IN(conv3(ReLU(IN(conv3(x))))), no activation after the sum: (B, channels, H, W) -> the same shape.
+
+    Instance norm keeps no running statistics and has no affine part, so train and eval mode are the same function.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+def init_normal(module: nn.Module, std: float) -> nn.Module:
+    """Every convolution's and linear layer's weight ~ N(0, std^2), bias 0, in place; draws from torch's default generator."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(m.weight, 0.0, std)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+    return module

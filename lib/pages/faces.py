@@ -1,0 +1,317 @@
+"""Pages about a face set: contact sheets, counterfactual strips, rates and correlations beside CelebA's, identities, splits, the crop rule.
+
+Tables are frames, figures are matplotlib Figures; `Store` and `show` display and keep them. Sheets show pictures of faces, everything else numbers.
+"""
+
+import base64
+import dataclasses
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from lib import synthetic
+from lib.pages import figures
+from lib.evaluation import measures as metrics
+from lib.data import Crop, DataError, FaceSet, eye_box, lower_face, mouth_box, split_most_images, split_random, to_uint8
+from lib.data.celeba import FRAME_WIDTH
+from lib.data.regions import MEAN_LANDMARKS, region_source
+from lib.training.runs import keep_figure
+from lib.synthetic import animals
+
+TILE = 96  # pixels of a face on a sheet, whatever the size of the set
+FRAME_HEIGHT = 218
+SYNTHETIC_ONLY = "This exists for synthetic sets only: it needs the parameters that the faces were drawn from."
+LICENCE = {
+    True: "Drawn by lib/synthetic, part of this project (MIT licence): the pictures may be shown and passed on.",
+    False: "A folder in CelebA's layout. CelebA is for non-commercial research and its images may not be passed on: only numbers are published.",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where figures are kept: `folder`, or nowhere if it is empty; faces that may not be published go to its private/, and only on request."""
+
+    folder: str
+    publishable: bool
+    with_images: bool
+
+    def figure(self, figure: Figure, name: str, faces: bool) -> None:
+        """Write <name>.png; the part of `runs.Run` that `figures.show` needs."""
+        if self.folder:
+            folder = Path(self.folder) / "private" if faces and not self.publishable else Path(self.folder)
+            keep_figure(figure, name, faces, self.publishable or self.with_images, folder)
+
+
+def show(store: Store, figure: Figure, name: str, alt: str) -> None:
+    """Display a sheet of faces as WebP, a fifth of the weight of `figures.show`'s PNG, with alternative text; keep it in `store`."""
+    store.figure(figure, name, faces=True)
+    data = io.BytesIO()
+    figure.savefig(data, format="webp", dpi=figure.dpi, pil_kwargs={"quality": 88})
+    display({"image/webp": base64.b64encode(data.getvalue()).decode(), "text/plain": alt}, raw=True, metadata={"image/webp": {"alt": alt}})
+
+
+def facts(faces: FaceSet) -> dict[str, object]:
+    """What the set is: name -> value."""
+    counts = np.unique(faces.identities, return_counts=True)[1]
+    return {
+        "name": faces.name,
+        "faces": f"{len(faces)} faces, {len(faces.skipped) or 'none'} left out",
+        "people": f"{len(counts)} people; images of each: mean {counts.mean():.1f}, median {np.median(counts):g}, max {counts.max()}",
+        "crop": str(faces.crop),
+        "attributes": ", ".join(faces.attribute_names),
+        "landmarks": faces.landmark_source,
+        "attribute boxes": region_source(faces),
+        "fingerprint": faces.fingerprint,
+        "publishable": "yes" if faces.publishable else "no",
+        "licence": LICENCE[faces.publishable],
+    }
+
+
+# ---- sheets of faces ----
+
+
+def sheet(rows: list[tuple[str, list]], columns: list[str] | None = None) -> Figure:
+    """Rows of square (S, S, 3) uint8 pictures, each TILE pixels wide, under the label of the row if it has one; None leaves a white place."""
+    step, across = TILE + 2, max(len(pictures) for _, pictures in rows)
+    head, top = 24 if any(label for label, _ in rows) else 0, 22 if columns else 0  # above every row (beside the pictures its words are too small)
+    page = np.full((top + len(rows) * (step + head), across * step, 3), 255, np.uint8)
+    height, width = page.shape[:2]
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    for j, word in enumerate(columns or []):
+        axis.text(j * step + TILE / 2, 2, word, ha="center", va="top", fontsize=10, color="0.35")
+    for i, (label, pictures) in enumerate(rows):
+        y = top + i * (step + head) + head
+        axis.text(1, y - 4, label, va="bottom", fontsize=11, weight="bold")
+        for j, picture in enumerate(pictures):
+            if picture is not None:
+                page[y : y + TILE, j * step : j * step + TILE] = Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    axis.imshow(page, aspect="auto", interpolation="none", extent=(0, width, height, 0))
+    return figure
+
+
+def _pictures(faces: FaceSet, index) -> list[np.ndarray]:
+    return list(np.asarray(faces.images[np.asarray(index, int)]).transpose(0, 2, 3, 1))
+
+
+def contact_sheet(faces: FaceSet, n: int = 64) -> Figure:
+    """The first n faces of the set, eight in a row."""
+    pictures = _pictures(faces, range(min(n, len(faces))))
+    return sheet([("", pictures[i : i + 8]) for i in range(0, len(pictures), 8)])
+
+
+def choose(faces: FaceSet, attribute: str, value: int, k: int, skip: int = 0) -> np.ndarray:
+    """(<= k,) int64: rows whose attribute has the value, each the first of another person, in the order of the set; `skip` people (counted round
+    and round) are passed over, so that one sheet shows many."""
+    rows = np.flatnonzero(faces.column(attribute) == value)
+    rows = np.sort(rows[np.unique(faces.identities[rows], return_index=True)[1]])
+    return np.roll(rows, -skip)[:k]
+
+
+def attribute_sheet(faces: FaceSet, k: int = 3) -> Figure:
+    """Per attribute a row: k faces without it, k faces with it."""
+    rows = []
+    for place, a in enumerate(faces.attribute_names):
+        sides = [_pictures(faces, choose(faces, a, value, k, skip=k * place)) for value in (0, 1)]
+        rows.append((a.replace("_", " "), sides[0] + [None] * (k - len(sides[0])) + sides[1]))
+    return sheet(rows, ["without"] * k + ["with"] * k)
+
+
+def counterfactual_sheet(faces: FaceSet) -> Figure:
+    """Synthetic sets: per attribute a face that gains it and one that loses it, each with its counterfactual and the exact region."""
+    rows = []
+    for place, a in enumerate(synthetic.ATTRIBUTES):
+        found = [choose(faces, a, value, 1, skip=place) for value in (0, 1)]
+        face = faces.faces[torch.from_numpy(np.concatenate(found))]
+        flipped = synthetic.counterfactual(face, a, 1 - face.state[:, place])
+        drawn = figures.pixels(synthetic.render(face, faces.size)), figures.pixels(synthetic.render(flipped, faces.size))
+        triples = [list(t) for t in zip(*drawn, figures.mask_pixels(synthetic.region(face, a, faces.size).float()), strict=True)]
+        pictures = [picture for one in found for picture in (triples.pop(0) if len(one) else [None] * 3)]
+        rows.append((a.replace("_", " "), pictures))
+    return sheet(rows, ["without", "added", "region", "with", "removed", "region"])
+
+
+def animal_sheet(size: int, seed: int, k: int = 8) -> Figure:
+    """k animals of each domain of the renderer."""
+    drawn = ((d, animals.render(animals.sample(seed, range(k), d), size)) for d in animals.DOMAINS)
+    return sheet([(d, list(figures.pixels(x))) for d, x in drawn])
+
+
+def sweep(faces, *names: str, steps: int = 7) -> tuple[np.ndarray, list[list[str]]]:
+    """Synthetic faces along one parameter or two, each from its lowest to its highest value, at 96 pixels.
+
+    faces: (R,) `synthetic.Faces`. Returns frames and a list of labels per parameter: one name (R, steps, 96, 96, 3) uint8 for `widgets.slider`;
+    two names, of the first face, (steps of the second, steps of the first, 96, 96, 3) for `widgets.pad`.
+    """
+    own = synthetic.ranges()
+    values = [torch.linspace(*own[name][1:3], steps) for name in names]
+    labels = [[f"{name} {v:.2f}" for v in value.tolist()] for name, value in zip(names, values, strict=True)]
+    if len(names) == 1:
+        repeated, columns = faces[torch.arange(len(faces)).repeat_interleave(steps)], [values[0].repeat(len(faces))]
+    else:
+        repeated, columns = faces[torch.zeros(steps**2, dtype=torch.int64)], [values[0].repeat(steps), values[1].repeat_interleave(steps)]
+    moved = dataclasses.replace(repeated, **dict(zip(names, columns, strict=True)))
+    return to_uint8(synthetic.render(moved, TILE)).transpose(0, 2, 3, 1).reshape(-1, steps, TILE, TILE, 3), labels
+
+
+# ---- numbers ----
+
+
+def rates(faces: FaceSet) -> pd.DataFrame:
+    """Per attribute its share, the Wilson interval (images independent), the half-width of the interval with people instead of images
+    independent (people: 1.96 standard errors of the ratio estimator, NaN for a single person), and CelebA's share (NaN if not recorded)."""
+    who = np.unique(faces.identities, return_inverse=True)[1]
+    people, images = who.max() + 1, np.bincount(who)
+    lines = []
+    for name, column in zip(faces.attribute_names, faces.attributes.T, strict=True):
+        share = metrics.proportion(column)
+        rest = np.bincount(who, column) - share.value * images
+        half = 1.96 * np.sqrt(people / (people - 1) * (rest**2).sum()) / len(faces) if people > 1 else np.nan
+        lines.append((name, int(column.sum()), share.value, share.ci_low, share.ci_high, half, synthetic.CELEBA_RATES.get(name, np.nan)))
+    return pd.DataFrame(lines, columns=["attribute", "faces", "share", "ci_low", "ci_high", "people", "celeba"])
+
+
+def rates_table(shares: pd.DataFrame) -> pd.DataFrame:
+    """`rates` in percent, as text to read."""
+    lines = []
+    for r in shares.itertuples():
+        known = [f"{100 * r.celeba:.1f} %", f"{100 * (r.share - r.celeba):+.1f}"] if not np.isnan(r.celeba) else ["", ""]
+        spread = "" if np.isnan(r.people) else f"±\u00a0{100 * r.people:.1f}"
+        lines.append((r.attribute, r.faces, f"{100 * r.share:.1f} %", f"[{100 * r.ci_low:.1f},\u00a0{100 * r.ci_high:.1f}]", spread, *known))
+    return pd.DataFrame(lines, columns=["attribute", "faces with it", "share", "Wilson 95 %", "by people, 95 %", "CelebA", "difference (points)"])
+
+
+def rates_figure(shares: pd.DataFrame) -> Figure:
+    """Dots with both intervals of `rates`, and CelebA's shares."""
+    value, half, one = shares["share"], shares["people"], shares["attribute"]
+    low, high = (value - half).clip(0), (value + half).clip(upper=1)
+    spreads = {"this set, Wilson": (value, shares["ci_low"], shares["ci_high"]), "this set, by people": (value, low, high)}
+    spreads["CelebA"] = (shares["celeba"],) * 3
+    parts = [pd.DataFrame({"row": one, "column": c, "value": v, "ci_low": lo, "ci_high": hi}) for c, (v, lo, hi) in spreads.items()]
+    return figures.dots(pd.concat(parts), "share of faces that carry the attribute")
+
+
+def correlations(faces: FaceSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(ours, CelebA's): phi coefficients (A, A) of the attributes that both know, or of all of the set's if fewer than two are shared.
+    NaN where an attribute is constant or CelebA's is not recorded."""
+    shared = [a for a in synthetic.ATTRIBUTES if a in faces.attribute_names]
+    names = shared if len(shared) > 1 else list(faces.attribute_names)
+    ours = pd.DataFrame({a: faces.column(a).astype(float) for a in names}).corr()
+    celeba = pd.DataFrame(np.array(synthetic.CELEBA_PHI) / 100, synthetic.ATTRIBUTES, synthetic.ATTRIBUTES)
+    return ours, celeba.reindex(index=names, columns=names)
+
+
+def correlation_figure(ours: pd.DataFrame, celeba: pd.DataFrame) -> Figure:
+    """Both matrices as heatmaps on the same scale from -1 to 1."""
+    n = len(ours)
+    figure = Figure(figsize=(0.42 * n + 2.6, 0.21 * n + 1.9), layout="constrained")
+    for axis, (title, matrix) in zip(figure.subplots(1, 2), {"this set": ours, "CelebA": celeba}.items(), strict=True):
+        image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="vlag")
+        words = [name.replace("_", " ") for name in matrix]
+        axis.set_xticks(range(n), words, rotation=90, fontsize=8)
+        axis.set_yticks(range(n), words if axis.get_subplotspec().is_first_col() else [""] * n, fontsize=8)
+        axis.set_title(title)
+        axis.tick_params(length=0)
+        sns.despine(ax=axis, left=True, bottom=True)
+    figure.colorbar(image, ax=figure.axes, shrink=0.8, label="phi")
+    return figure
+
+
+def largest_differences(ours: pd.DataFrame, celeba: pd.DataFrame, k: int = 10) -> pd.DataFrame:
+    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out. Two decimals."""
+    i, j = np.triu_indices(len(ours), 1)
+    a, b = ours.to_numpy()[i, j], celeba.to_numpy()[i, j]
+    frame = pd.DataFrame({"attribute": ours.index[i], "with": ours.index[j], "phi here": a, "phi in CelebA": b, "difference": a - b}).dropna()
+    frame = frame.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
+    return frame.round(2).replace(-0.0, 0.0)
+
+
+def identity_figure(faces: FaceSet) -> Figure:
+    """How many people have how many images."""
+    counts = np.unique(faces.identities, return_counts=True)[1]
+    figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+    axis = figure.subplots()
+    axis.hist(counts, bins=np.arange(counts.max() + 2) - 0.5 if counts.max() <= 60 else 60, color=sns.color_palette("colorblind")[0], rwidth=0.9)
+    axis.axvline(counts.mean(), color="0.3", lw=1, ls="dashed", label=f"mean {counts.mean():.1f}")
+    axis.set(xlabel="images of a person", ylabel="people")
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.legend(frameon=False, fontsize=9)
+    sns.despine(ax=axis)
+    return figure
+
+
+def splits(faces: FaceSet, seed: int) -> pd.DataFrame:
+    """Both splits: rule, sizes in images and identities, the start of the checksum; or why a set is too small for one."""
+    lines = []
+    for name, make in (("most images", lambda: split_most_images(faces)), ("random", lambda: split_random(faces, seed))):
+        try:
+            s = make()
+        except DataError as error:
+            lines.append((name, str(error), *[""] * 4))
+            continue
+        sides = [f"{len(rows)} of {len(np.unique(faces.identities[rows]))} people" for rows in (s.train, s.test)]
+        lines.append((name, s.rule, *sides, s.tie_rule, s.checksum[:16]))
+    return pd.DataFrame(lines, columns=["split", "rule", "training images", "test images", "ties", "checksum begins"])
+
+
+# ---- the crop rule and landmarks ----
+
+
+def _box(mask: torch.Tensor) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the True pixels of an (S, S) mask."""
+    y, x = torch.nonzero(mask, as_tuple=True)
+    return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
+
+
+def _draw_boxes(axis, faces: FaceSet, index: int, offset: int = 0) -> None:
+    for name, rule, colour in (("eye", eye_box, "#0173b2"), ("mouth", mouth_box, "#d55e00"), ("lower face", lower_face, "#029e73")):
+        left, top, right, bottom = _box(rule(faces, [index])[0, 0])
+        axis.add_patch(Rectangle((left, top + offset), right - left, bottom - top, fill=False, ec=colour, lw=1.5, label=f"{name} box"))
+
+
+def crop_figure(faces: FaceSet) -> Figure:
+    """A 178x218 frame without a face: the crop, CelebA's mean landmarks with the boxes they give, and this set's mean landmarks +- 1 sd."""
+    left, top, right, bottom = Crop(faces.size).box(FRAME_WIDTH, FRAME_HEIGHT)
+    figure = Figure(figsize=(6.4, 4.9), layout="constrained")
+    axis = figure.subplots()
+    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fc="0.93", ec="k", lw=1.5, label=f"crop ({left}, {top}, {right}, {bottom})"))
+    _draw_boxes(axis, dataclasses.replace(faces, landmarks=None, crop=Crop(FRAME_WIDTH)), 0, top)
+    axis.plot(*np.array(MEAN_LANDMARKS).T, "k+", ms=9, label="CelebA's mean landmarks")
+    if faces.landmarks is not None:
+        full = faces.landmarks * (FRAME_WIDTH / faces.size) + (left, top)
+        (x, y), (dx, dy) = full.mean(0).T, full.std(0).T
+        axis.errorbar(x, y, dy, dx, "o", ms=3, lw=1, color="tab:purple", label="this set's, mean ± 1 sd")
+    axis.set(xlim=(-2, FRAME_WIDTH + 2), ylim=(FRAME_HEIGHT + 2, -2), aspect="equal", xlabel="x (pixels)", ylabel="y (pixels)")
+    axis.add_patch(Rectangle((0, 0), FRAME_WIDTH, FRAME_HEIGHT, fill=False, ec="0.6", ls="dotted", label="frame 178 x 218"))
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    return figure
+
+
+def landmark_figure(faces: FaceSet, k: int = 4) -> Figure:
+    """The first k people: five landmarks with the attribute boxes and, on synthetic faces, the 68 landmarks below."""
+    index = np.sort(np.unique(faces.identities, return_index=True)[1])[:k]
+    figure = Figure(figsize=(1.9 * len(index), 1.95 * (1 if faces.faces is None else 2)), layout="constrained")
+    grid = figure.subplots(1 if faces.faces is None else 2, len(index), squeeze=False)
+    # the renderer's coordinates hold at any size, so its faces are drawn large enough to see what the points lie on
+    pictures = _pictures(faces, index) if faces.faces is None else figures.pixels(synthetic.render(faces.faces[torch.from_numpy(index)], 192))
+    for column, (i, picture) in enumerate(zip(index, pictures, strict=True)):
+        for axis in grid[:, column]:
+            axis.imshow(picture, extent=(0, faces.size, faces.size, 0), interpolation="bicubic")
+            axis.axis("off")
+        _draw_boxes(grid[0, column], faces, i)
+        if faces.landmarks is not None:
+            grid[0, column].plot(*faces.landmarks[i].T, "w+", ms=7, mew=1.5)
+        if faces.faces is not None:
+            points = synthetic.landmarks68(faces.faces[int(i)], faces.size)[0].numpy()
+            grid[1, column].plot(*points.T, "o", color="w", ms=2.4, mec="k", mew=0.4)
+    return figure

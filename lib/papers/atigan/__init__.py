@@ -1,0 +1,1 @@
+"""ATI-GAN: model.py beside the PDF, evaluation.py its figures, tables, protocols and claims."""

@@ -1,0 +1,1 @@
+"""SaGAN: model.py beside the PDF, evaluation.py its figures, tables, protocols and claims."""

@@ -1,0 +1,1 @@
+"""How models are trained, kept and found again, and what an evaluation leaves."""

@@ -1,0 +1,360 @@
+"""The one training loop. It knows stages, updates and batches, and nothing of any paper.
+
+A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function of (seed, step),
+so an interrupted run ends with the same numbers as an uninterrupted one.
+"""
+
+import json
+import math
+import os
+import pickle
+import resource
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lib.data import Batches, Examples, FaceSet, Split
+from lib.training import precision
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser: which networks of Nets it trains (field names), on which loss, how often in a cycle.
+
+    loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}).
+    fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
+    every: performed only in cycles every, 2 every, ... (cycles count from 1).
+    examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update takes fresh batches.
+    schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
+    optimiser: parameters, lr -> torch optimiser; None is Adam with `betas`.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: Callable
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    repeats: int = 1
+    fresh: bool = True
+    every: int = 1
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None
+    schedule: Callable[[int], float] | None = None
+    optimiser: Callable | None = None
+
+    def rate(self, cycle: int) -> float:
+        """The learning rate in a cycle, counted from 1."""
+        return self.lr * (self.schedule(cycle - 1) if self.schedule else 1.0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: `cycles` times all `updates` in order, on batches labelled with `attributes`.
+
+    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`. A stage that follows
+    one of the same model keeps the optimiser of every update that has the same name and trains the same networks, and goes on with the
+    numbers of its batches.
+    examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
+    """
+
+    name: str
+    model: str
+    attributes: tuple[str, ...]
+    updates: tuple[Update, ...]
+    cycles: int
+    batch: int
+    sampler: str = "natural"
+    flip: bool = False
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None
+
+    def __post_init__(self):
+        if not self.updates[0].fresh or self.updates[0].every != 1:
+            raise ValueError(f"stage {self.name}: its first update takes a fresh batch in every cycle, so that the others can share it")
+        for u in self.updates:
+            if u.examples and not u.fresh:
+                raise ValueError(f"stage {self.name}: update {u.name} has a training pool of its own, so it cannot share the batch before it")
+
+    def images_seen(self, cycles: int) -> dict[str, int]:
+        """How many images each update has been shown after `cycles` cycles."""
+        return {u.name: cycles // u.every * u.repeats * self.batch for u in self.updates}
+
+    def first_step(self, cycle: int) -> int:
+        """The number of fresh batches drawn before a cycle (from 1), which is the number of its first batch."""
+        return sum((cycle - 1) // u.every * u.repeats for u in self.updates if u.fresh)
+
+
+SNAPSHOTS = ("resume.pt", "resume.previous.pt")  # of an unfinished training, the newest first
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss term became NaN or infinite; the message names the term, the stage and the cycle."""
+
+
+def networks(nets) -> dict[str, nn.Module]:
+    """The modules of a Nets dataclass by field name."""
+    return {k: v for k, v in vars(nets).items() if isinstance(v, nn.Module)}
+
+
+def weights(models: dict, transient: bool = False) -> dict[str, Tensor]:
+    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds. A module with the
+    attribute `transient = True` (a pool of past images) serves training only and is left out unless asked for."""
+    kept = [(m, n, net) for m, nets in models.items() for n, net in networks(nets).items() if transient or not getattr(net, "transient", False)]
+    return {f"{m}/{n}.{k}": v.contiguous() for m, n, net in kept for k, v in net.state_dict().items()}
+
+
+def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: bool = False) -> None:
+    """Put the flat dict of `weights` back. Raises ValueError naming the file if names or shapes differ."""
+    for m, nets in models.items():
+        for n, net in networks(nets).items():
+            if getattr(net, "transient", False) and not transient:
+                continue
+            prefix = f"{m}/{n}."
+            part = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
+            try:
+                net.load_state_dict(part)
+            except RuntimeError as error:
+                raise ValueError(f"{where}: it does not hold the networks of this configuration ({m}/{n}): {error}") from None
+
+
+def save_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """`write(temporary)` and then rename: a killed process leaves the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def polite_interrupt() -> Iterator[list]:
+    """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and save.
+    A second signal raises at once. Outside the main thread signals stay as they are."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+class History:
+    """Rows of history.csv and the cycles not yet checked. Values stay on the device until `flush`: one transfer per window, no
+    synchronisation inside a cycle."""
+
+    def __init__(self, rows: list[dict] | None = None):
+        self.rows = rows or []
+        self.pending: list[tuple[str, int, dict[str, Tensor], dict[str, float]]] = []
+
+    def add(self, stage: str, cycle: int, values: dict[str, Tensor], rates: dict[str, float]) -> None:
+        self.pending.append((stage, cycle, values, rates))
+
+    def flush(self, every: int) -> None:
+        """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the first bad one,
+        with all rows before it kept."""
+        if not self.pending:
+            return
+        flat = iter(torch.stack([v.float() for _, _, values, _ in self.pending for v in values.values()]).tolist())
+        pending, self.pending = self.pending, []
+        for stage, cycle, values, rates in pending:
+            row = {name: next(flat) for name in values}
+            bad = [n for n, v in row.items() if not math.isfinite(v)]
+            if bad:
+                raise TrainingDiverged(
+                    f"{', '.join(f'{n} = {row[n]}' for n in bad)} in stage {stage}, cycle {cycle}. The curves up to there are kept in "
+                    "history.csv; try a smaller learning rate or another seed."
+                )
+            if cycle == 1 or cycle % every == 0:
+                self.rows.append({"stage": stage, "cycle": cycle} | row | rates)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows)
+
+
+def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, save_every: float = 60.0) -> dict:
+    """Train all of `method.stages(cfg)` on the training split, from the last snapshot in `into.folder` if there is one.
+
+    Returns ({model: Nets} on into.device in eval mode, {stage: cycles, seconds, processor seconds, images seen by each update}).
+    into: anything with a folder (history.csv, resume.pt), a device, a precision and a seed. `resume.pt` is written every `save_every`
+    seconds (0: every cycle) and at the end of every stage; the one before it stays as resume.previous.pt. Every `log_every`-th cycle
+    becomes a row of history.csv; where an update is repeated within a cycle the row holds its last repeat, where it was not performed
+    its columns are empty.
+
+    Raises TrainingDiverged (history.csv keeps the curves), or KeyboardInterrupt after a clean save.
+    """
+    device = torch.device(into.device)
+    stages, models = [precision.at(stage, into.precision, device) for stage in method.stages(cfg)], {}
+
+    def nets_of(model: str):
+        if model not in models:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(into.seed)  # every model starts from the seed alone, whatever was trained before it
+                models[model] = method.build(cfg)
+            for net in networks(models[model]).values():
+                net.to(device).train()
+        return models[model]
+
+    found, state = _snapshot(into.folder, device)
+    history = History(json.loads(state["rows"]) if state else None)
+    report = state["report"] if state else {}
+    if state:
+        for model in state["models"]:
+            nets_of(model)
+        load_weights(models, state["weights"], str(found), transient=True)
+
+    sources = [_sources(s, faces, split, into.seed, device) for s in stages]  # bad data stop it here
+
+    first = [0]  # the number of each stage's first batch
+    for a, b in zip(stages, stages[1:], strict=False):
+        first.append(first[-1] + a.first_step(a.cycles + 1) if a.model == b.model else 0)
+    before: tuple[str, dict] = ("", {})  # the model of the stage before, and its optimisers
+    for number, stage in enumerate(stages):
+        if state and number < state["stage"]:
+            continue
+        nets = nets_of(stage.model)
+        modules = networks(nets)
+        kept = before[1] if before[0] == stage.model else {}
+        optimisers = {u.name: kept.get((u.name, u.trains)) or _optimiser(u, modules) for u in stage.updates}
+        before = stage.model, {(u.name, u.trains): optimisers[u.name] for u in stage.updates}
+        done, spent = 0, (0.0, 0.0)
+        if state and number == state["stage"]:
+            done, spent = state["cycle"], state["seconds"]
+            for name, optimiser in optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+        began = time.perf_counter() - spent[0], time.process_time() - spent[1]
+
+        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began) -> None:
+            history.flush(log_every)
+            write_history(into.folder, history)
+            seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+            report[stage.name] = {
+                "cycles": cycle,
+                "seconds": round(seconds[0], 2),
+                "processor_seconds": round(seconds[1], 2),
+                "images_seen": stage.images_seen(cycle),
+            }
+            snapshot = {
+                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
+                "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
+            }  # fmt: skip
+            newest, previous = (into.folder / name for name in SNAPSHOTS)
+            if newest.exists():
+                os.replace(newest, previous)
+            save_atomically(newest, lambda file: torch.save(snapshot, file))
+
+        last_save = time.perf_counter()
+        with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
+            try:
+                for cycle in range(done + 1, stage.cycles + 1):
+                    values, rates, step = {}, {}, first[number] + stage.first_step(cycle)
+                    for update in stage.updates:
+                        if cycle % update.every:
+                            continue
+                        rates[f"{update.name}/lr"] = update.rate(cycle)
+                        for _ in range(update.repeats):
+                            if update.fresh:
+                                batch = sources[number][update.name](step)
+                                step += 1
+                            values |= _perform(update, nets, modules, batch, cfg, optimisers[update.name], update.rate(cycle))
+                    history.add(stage.name, cycle, values, rates)
+                    bar.update()
+                    if cycle % log_every == 0:
+                        history.flush(log_every)
+                    if asked or cycle == stage.cycles or time.perf_counter() - last_save >= save_every:
+                        save(cycle)
+                        last_save = time.perf_counter()
+                    if asked:
+                        raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
+            except TrainingDiverged:
+                write_history(into.folder, history)
+                raise
+        for optimiser in optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        sources[number] = batch = save = state = None  # what is over gives its memory back
+    return for_use(models), report
+
+
+def _perform(update: Update, nets, modules: dict, batch, cfg, optimiser: torch.optim.Optimizer, rate: float) -> dict[str, Tensor]:
+    """One update of the networks that it trains. Returns its detached loss terms as '<update>/<term>'."""
+    for name, module in modules.items():
+        module.requires_grad_(name in update.trains)  # the others still pass gradients through to their inputs
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    total, parts = update.loss(nets, batch, cfg)
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    optimiser.step()
+    return {f"{update.name}/{name}": value for name, value in ({"loss": total.detach()} | parts).items()}
+
+
+def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | None]:
+    """The newest snapshot of a training that can be read, and its file. A damaged one is set aside with a warning, and the one before it used."""
+    for name in SNAPSHOTS:
+        file = folder / name
+        if not file.exists():
+            continue
+        try:
+            return file, torch.load(file, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            aside = file.with_suffix(".damaged")
+            os.replace(file, aside)
+            warnings.warn(f"{file}: damaged ({type(error).__name__}), set aside as {aside.name}; training goes on from what was saved before it.", stacklevel=2)
+    return None, None
+
+
+def _sources(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> dict[str, Batches]:
+    """Where each update takes its batches, by its name; those with the same pool from the same place."""
+
+    def source(examples) -> Batches:
+        pool = examples(faces, split, seed) if examples else Examples(split.train)
+        return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
+
+    pools = {u.name: u.examples or stage.examples for u in stage.updates}
+    made = {pool: source(pool) for pool in dict.fromkeys(pools.values())}
+    return {name: made[pool] for name, pool in pools.items()}
+
+
+def _optimiser(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
+    parameters = [p for name in update.trains for p in modules[name].parameters()]
+    if update.optimiser is not None:
+        return update.optimiser(parameters, update.lr)
+    return torch.optim.Adam(parameters, lr=update.lr, betas=update.betas, fused=True)
+
+
+def for_use(models: dict) -> dict:
+    """{model: Nets} in evaluation mode, without gradients."""
+    for nets in models.values():
+        for net in networks(nets).values():
+            net.requires_grad_(False).eval()
+    return models
+
+
+def write_history(folder: Path, history: History) -> None:
+    """history.csv, whole, atomically; float32 values with the 9 digits that give them back exactly."""
+    save_atomically(folder / "history.csv", lambda p: history.frame().to_csv(p, index=False, float_format="%.9g"))
+
+
+def peak_memory_mb(device="cpu") -> float:
+    """The most memory this process held: the accelerator's allocator on a GPU, else resident memory (which includes the libraries)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
