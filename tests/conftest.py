@@ -8,7 +8,7 @@ import torch
 
 from lib.training import runs
 from lib.data import load, make_split
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 
 
 @pytest.fixture(scope="session", autouse=True)
