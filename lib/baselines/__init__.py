@@ -1,7 +1,7 @@
 """Methods that the papers compare with, one file each, with the plain names of `lib.papers`.
 
-They are trained through `lib.runs.trained` on the data and split of the run that asks for them. Every file cites its paper and the public
-code that the details come from. CLAIMS is empty: what is claimed about them stands in the papers that compare with them.
+Each is trained as any method is (`lib.training.models`), on the faces and the split of the paper that compares with it. Every file cites its
+paper and the public code that the details come from. What is claimed about them stands in the papers that compare with them.
 """
 
 from collections.abc import Callable
