@@ -343,8 +343,8 @@ def test_triples_show_the_image_and_both_edits(faces, split):
     figure, rows = verification.triples(paint, faces, split.train, ("Eyeglasses", "Smiling"), "SaGAN", k=3, n=50)
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["image", "Eyeglasses\nremoved", "Eyeglasses\nadded", "Smiling\nremoved", "Smiling\nadded"]
-    pictures = np.array(figures.pictures_of(figure, 32))
-    assert pictures.shape == (5, 3, 32, 32, 3) and (pictures[1] == 128).all() and (pictures[2] == 255).all() and pictures[0].std() > 10
+    pictures = np.array(figures.pictures_of(figure))
+    assert pictures.shape == (5, 3, 96, 96, 3) and (pictures[1] == 128).all() and (pictures[2] == 255).all() and pictures[0].std() > 10
     assert [r["row"] for r in rows] == ["Eyeglasses", "Smiling"] and all(r["metric"] == "own_label_l1" and 0 < r["value"] < 1 for r in rows)
     assert all(r["value"] == 0 for r in verification.triples(keep, faces, split.train, ("Smiling",), "SaGAN", k=2, n=20)[1])
 

@@ -3,7 +3,8 @@
 import base64
 import io
 from dataclasses import replace
-from itertools import product
+from itertools import groupby, product
+from operator import itemgetter
 
 import matplotlib
 import numpy as np
@@ -13,11 +14,20 @@ import torch
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 from torch import Tensor
 
 from lib.evaluation.measures import DIRECTIONS, Edited
+from lib.pages.tables import direction
 
-matplotlib.rcParams["svg.hashsalt"] = "study"
+matplotlib.rcParams["figure.dpi"] = 110
+TILE, GAP = 96, 3  # pixels of a face and between two, whatever the size of the set
+KEY = {  # the legend of every grid: what a row of that name shows
+    "mask": "white where the method edits",
+    "change": "mid-grey where nothing changed, the same scale everywhere",
+    "exact answer": "the same drawn face with this attribute alone changed",
+    "region": "white where face and exact answer differ",
+}
 
 
 def pixels(x: Tensor) -> np.ndarray:
@@ -36,56 +46,82 @@ def residual_pixels(x: Tensor, y: Tensor) -> np.ndarray:
     return pixels((y - x) / 2)
 
 
-def montage(rows: list[tuple[str, list[np.ndarray]]], columns: list[str], inch: float = 0.78) -> Figure:
-    """Rows of equally large (H, W, 3) uint8 pictures with a label at the left of each row and above each column; `inch` is a picture's width.
+def montage(rows: list, columns: list[str] | None = None, tile: int = TILE) -> Figure:
+    """Rows of pictures. A row is (label at its left, [(H, W, 3) uint8 or None for a white place]), or a list of heads, texts above what follows, of
+    which equal neighbours are one; `columns` are the heads on top.
 
-    All pictures are one image on one axis: an axis for each would take a hundred times as long to lay out.
+    Pictures are enlarged smoothly to `tile` pixels across (larger ones stay as they are, up to 128) and are one image on one axis: an axis for
+    each would take a hundred times as long to lay out. Below stands what the rows named in KEY show.
     """
-    (high, wide), n = rows[0][1][0].shape[:2], max(len(pictures) for _, pictures in rows)
-    gap = max(1, wide // 32)
-    down, right = high + gap, wide + gap
-    canvas = np.full((down * len(rows) - gap, right * n - gap, 3), 255, np.uint8)
-    for i, (_, pictures) in enumerate(rows):
-        for k, picture in enumerate(pictures):
-            canvas[i * down : i * down + high, k * right : k * right + wide] = picture
-    lines = max((label.count("\n") + 1 for label in columns), default=1)
-    left, top, edge = 1.25, 0.18 + 0.12 * lines, 0.06  # inches for the labels and around
-    width, height = left + inch * n + edge, top + inch * len(rows) * high / wide + edge
-    figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((left / width, edge / height, 1 - (left + edge) / width, 1 - (top + edge) / height))
-    axis.imshow(canvas, interpolation="nearest", aspect="auto")
+    rows = ([list(columns)] if columns and any(columns) else []) + rows
+    lines = [r for r in rows if isinstance(r, tuple)]
+    first = next(p for _, pictures in lines for p in pictures if p is not None)
+    wide = max(tile, min(first.shape[1], 128))
+    high, n = round(wide * first.shape[0] / first.shape[1]), max(len(pictures) for _, pictures in lines)
+    heads = [6 + 14 * max(head.count("\n") + 1 for head in r) if isinstance(r, list) else 0 for r in rows]
+    tops = np.cumsum([0] + [h or high + GAP for h in heads])
+    canvas = np.full((tops[-1] - GAP, (wide + GAP) * n - GAP, 3), 255, np.uint8)
+    key = [f"{name}: {KEY[name]}" for name in dict.fromkeys(label for label, _ in lines) if name in KEY]
+    left, foot = 14 + 7 * max(len(line) for label, _ in lines for line in label.split("\n")), 4 + 16 * len(key)
+    width, height = left + canvas.shape[1] + 4, canvas.shape[0] + foot + 4
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    axis = figure.add_axes((left / width, foot / height, canvas.shape[1] / width, canvas.shape[0] / height))
+    for top, head, row in zip(tops, heads, rows, strict=False):
+        if head:
+            for _, run in groupby(enumerate(row), key=itemgetter(1)):
+                places = [k for k, _ in run]
+                x = (places[0] + places[-1] + 1) / 2 * (wide + GAP) - GAP / 2
+                axis.text(x, top + head - 3, row[places[0]], ha="center", va="bottom", fontsize=9)
+            continue
+        for k, picture in enumerate(row[1]):
+            if picture is not None:
+                enlarged = Image.fromarray(picture).resize((wide, high), Image.Resampling.LANCZOS)
+                canvas[top : top + high, k * (wide + GAP) : k * (wide + GAP) + wide] = enlarged
+    axis.imshow(canvas, interpolation="none", aspect="auto", extent=(0, canvas.shape[1], canvas.shape[0], 0))
     axis.spines[:].set_visible(False)
-    axis.set_yticks([i * down + high / 2 for i in range(len(rows))], [label for label, _ in rows], fontsize=8)
-    axis.set_xticks([k * right + wide / 2 for k in range(n)], [*columns[:n], *[""] * (n - len(columns))], fontsize=8)
-    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    ticks = [top + high / 2 for top, head in zip(tops, heads, strict=False) if not head]
+    axis.set_yticks(ticks, [label for label, _ in lines], fontsize=9)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    for k, line in enumerate(reversed(key)):
+        figure.text(left / width, (4 + 16 * k) / height, line, fontsize=8, color="0.35")
     return figure
 
 
-def pictures_of(figure: Figure, size: int) -> list[list[np.ndarray]]:
-    """The pictures of a `montage` again, row by row, of `size` pixels a side; places that hold none are white."""
-    canvas, step = figure.axes[0].images[0].get_array(), size + max(1, size // 32)
-    return [[canvas[i : i + size, k : k + size] for k in range(0, canvas.shape[1], step)] for i in range(0, canvas.shape[0], step)]
+def pictures_of(figure: Figure, tile: int = TILE) -> list[list[np.ndarray]]:
+    """The enlarged pictures of a `montage` of square ones again, row by row."""
+    canvas, (axis,) = figure.axes[0].images[0].get_array(), figure.axes
+    tops = [round(tick - tile / 2) for tick in axis.get_yticks()]
+    return [[canvas[i : i + tile, k : k + tile] for k in range(0, canvas.shape[1], tile + GAP)] for i in tops]
 
 
 def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
-    """Input, edited, mask, residual (and, where known, truth) of the first k test faces of one direction."""
+    """Input, edited, mask, change (and, where known, the exact answer) of the first k test faces of one direction."""
     x, y = e.x[:k], e.y[:k]
     lines = [pixels(x), pixels(y)] + ([mask_pixels(e.mask[:k])] if e.mask is not None else []) + [residual_pixels(x, y)]
     return [list(line) for line in lines + ([pixels(e.truth[:k])] if e.truth is not None else [])]
 
 
 def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
-    """Per attribute a block of rows input, edited, mask, residual (and exact counterfactual on synthetic faces), k faces given the
-    attribute and k relieved of it: the first of the seeded test choice, not picked by eye."""
+    """Per attribute a block of rows input, edited, mask, change (and exact answer on synthetic faces), k faces given the attribute and k relieved
+    of it: the first of the seeded test choice, not picked by eye."""
     rows = []
     for a in dict.fromkeys(a for a, _ in edits):
-        blocks = [_lines(edits[a, t], k) for t, _ in DIRECTIONS]
-        first = edits[a, 1]
-        names = ["input", "edited"] + (["mask"] if first.mask is not None else []) + ["residual"] + (["truth"] if first.truth is not None else [])
-        short = a.replace("_", " ")
-        for i, name in enumerate(names):
-            rows.append((f"{short}\n{name}" if i == 0 else name, [p for block in blocks for p in block[i]]))
-    return montage(rows, [word for word in ("add", "remove") for _ in range(k)])
+        cases = [(edits[a, t], direction(a, t)) for t, _ in DIRECTIONS]
+        first, blocks = cases[0][0], [_lines(e, k) for e, _ in cases]
+        names = ["input", "edited"] + (["mask"] if first.mask is not None else []) + ["change"] + (["exact answer"] if first.truth is not None else [])
+        rows.append([word for (_, word), block in zip(cases, blocks, strict=True) for _ in block[0]])
+        rows += [(name, [p for block in blocks for p in block[i]]) for i, name in enumerate(names)]
+    return montage(rows)
+
+
+def card(edits: dict[tuple[str, int], Edited], k: int = 2) -> Figure:
+    """The picture of a paper's card on the index: k faces of every direction, input above edit above exact answer, at most eight columns. Keep it
+    as `card`."""
+    shown = list(edits.items())[: 8 // k]
+    rows = {"input": "x", "edited": "y"} | ({"exact answer": "truth"} if all(e.truth is not None for _, e in shown) else {})
+    lines = [(name, [p for _, e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
+    return montage(lines, [direction(*case) for case, e in shown for _ in e.x[:k]])
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
@@ -98,7 +134,7 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 
 
 def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
-    """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged rows)."""
+    """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged rows), a dot where training stops."""
     stages = list(dict.fromkeys(history["stage"]))
     colours = dict(zip(stages, sns.color_palette("colorblind", len(stages)), strict=True))
     styles = {"-": "solid", "--": "dashed", ":": "dotted"}
@@ -106,9 +142,11 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
     figure = Figure(figsize=(8.6, 2.7 * rows + 0.4), layout="constrained")
     for axis, (title, columns) in zip(figure.subplots(rows, 2, squeeze=False).flat, groups.items(), strict=False):
         for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
-            axis.plot(part["cycle"], part[column].rolling(5, min_periods=1).mean(), style, color=colours[stage], lw=1.2)
+            smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
+            axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2)
+            axis.plot(smooth.index[-1:], smooth[-1:], "o", color=colours[stage], ms=4)
         named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
-        axis.set(title=f"{title} ({named})" if len(columns) > 1 else f"{title} ({columns[0]})", xlabel="cycle")
+        axis.set(title=f"{title} ({named})" if len(columns) > 1 else f"{title} ({columns[0]})", xlabel="cycle", ylabel="value")
         sns.despine(ax=axis)
     lines = [Line2D([], [], color=c, label=stage.replace("_", " ")) for stage, c in colours.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(stages), frameon=False, fontsize=9)
@@ -134,12 +172,15 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
 
 
 def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
-    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not be published)."""
+    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not be published).
+
+    Faces are shown as WebP, a fifth of PNG's weight; curves and drawings, whose edges WebP would blur, as PNG.
+    """
     run.figure(figure, name, faces)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None, "Faces": "yes" if faces else "no"})
+    data, kind = io.BytesIO(), "webp" if faces else "png"
+    figure.savefig(data, format=kind, dpi=figure.dpi, **({"pil_kwargs": {"quality": 88}} if faces else {"metadata": {"Software": None, "Faces": "no"}}))
     encoded = base64.b64encode(data.getvalue()).decode()
-    display({"image/png": encoded, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+    display({f"image/{kind}": encoded, "text/plain": alt}, raw=True, metadata={f"image/{kind}": {"alt": alt}})
 
 
 def examples(edits: dict[tuple[str, int], Edited], k: int = 8) -> Tensor:
@@ -150,7 +191,7 @@ def examples(edits: dict[tuple[str, int], Edited], k: int = 8) -> Tensor:
 
 
 def strip(edit, attribute: str, x: Tensor, steps: int = 9) -> tuple[np.ndarray, list[str]]:
-    """Frames for `widgets.slider`: the faces x (R, 3, S, S) edited at `steps` strengths from 0 to 1. Returns ((R, steps, S, S, 3) uint8, labels)."""
-    strengths = np.linspace(0, 1, steps)
-    frames = np.stack([pixels(edit(attribute, x, float(s)).image.cpu()) for s in strengths], axis=1)
-    return frames, [f"{s:.2f}" for s in strengths]
+    """Frames for `sliders.slider`: the faces x (R, 3, S, S) edited at `steps` strengths from 0 to 1. Returns ((R, steps, S, S, 3) uint8, labels)."""
+    marks = np.linspace(0, 1, steps)
+    frames = np.stack([pixels(edit(attribute, x, float(s)).image.cpu()) for s in marks], axis=1)
+    return frames, [f"{s:.2f}" for s in marks]

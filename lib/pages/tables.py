@@ -1,6 +1,7 @@
-"""Metric rows as tables to read: value with interval and n, paper value beside ours."""
+"""Metric rows as tables to read: value with interval and n, the printed number beside ours, verdicts, what training cost."""
 
 import re
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -9,10 +10,29 @@ from IPython.display import HTML
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
 PERCENT = {
-    "edit_success", "unedited_floor", "identity_kept", "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy",
-    "judge_balanced_accuracy", "judge_majority_rate", "human_success", "catch_accuracy", "landmark_outside",
-    "reference_match", "domain_accuracy",
+    "edit_success", "edit_success_a", "edit_success_b", "disagree", "success_blurred", "counterfactual_gain", "unedited_floor", "identity_kept",
+    "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy", "judge_balanced_accuracy",
+    "judge_majority_rate", "human_success", "catch_accuracy", "landmark_outside", "reference_match", "domain_accuracy",
 }  # fmt: skip
+WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
+    "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
+    "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
+    "Young": ("younger", "older"), "Black_Hair": ("hair black", "hair no longer black"), "Blond_Hair": ("hair blond", "hair no longer blond"),
+    "Brown_Hair": ("hair brown", "hair no longer brown"), "Gray_Hair": ("hair gray", "hair no longer gray"),
+    "Wearing_Hat": ("hat on", "hat off"), "Wearing_Lipstick": ("lipstick on", "lipstick off"),
+}  # fmt: skip
+CHIPS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "undecided": "undecided", "not tested": "untested"}  # CSS classes
+
+
+def direction(attribute: str, target: int) -> str:
+    """An edit in words: ("Eyeglasses", 1) -> "glasses on"."""
+    name = attribute.replace("_", " ")
+    return WORDS.get(attribute, (f"{name} on", f"{name} off"))[0 if target else 1]
+
+
+def spoken(text: object) -> str:
+    """A text of metrics.csv for readers: 'Eyeglasses +' -> 'glasses on', wherever it stands."""
+    return re.sub(r"\b([A-Za-z0-9_]+) ([+-])(?=$|[,:;)])", lambda m: direction(m[1], m[2] == "+"), str(text))
 
 
 def show(frame: pd.DataFrame, links: dict[str, str] | None = None) -> HTML:
@@ -65,7 +85,8 @@ def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.Dat
     wide = rows.pivot_table(index=keys, columns="metric", values="text", aggfunc="first", sort=False)
     wide = wide[[m for m in wanted if m in wide.columns]].fillna("")
     wide.insert(0, "n", rows.groupby(keys, sort=False)["n"].max().astype(int).reindex(wide.index))
-    return wide.reset_index().rename(columns={"column": "method"}).rename_axis(columns=None)
+    wide = wide.reset_index().rename(columns={"column": "method"}).rename_axis(columns=None)
+    return wide.assign(row=wide["row"].map(spoken))
 
 
 def unavailable(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +100,40 @@ def printed(paper: str, table: str = "") -> pd.DataFrame:
     values = pd.read_csv(PAPER_VALUES)
     values = values[values["paper"] == paper]
     return (values[values["table"] == table] if table else values).reset_index(drop=True)
+
+
+def with_printed(rows: list[dict], paper: str, table: str, place: Callable[[dict], tuple[str, str] | None]) -> list[dict]:
+    """Metric rows with `paper_value` put in, on their own scale (a printed 86 % is 0.86).
+
+    place: metric row -> (row, column) of that table in results/paper_values.csv, or None for a row that is no cell of it.
+    """
+    values = printed(paper, table).set_index(["row", "column"])
+    out = []
+    for r in rows:
+        at = place(r)
+        known = values.loc[[at]].iloc[0] if at in values.index else None
+        out.append(r if known is None else r | {"paper_value": known["value"] / (100 if known["unit"] == "%" else 1)})
+    return out
+
+
+def against_printed(paper: str, table: str, rows: pd.DataFrame, place: Callable[[dict], tuple[str, str] | None]) -> pd.DataFrame:
+    """A table of results as the paper sets it: its rows in printed order, each printed line under ours where we measured it; what only we have
+    (floors, further methods) stands at the end.
+
+    rows: metric rows; place: metric row -> (row, column) where it belongs in the table, or None. Ours come with their 95 % intervals.
+    """
+    theirs = printed(paper, table)
+    theirs = theirs.assign(text=[f"{r.value:g}{' %' if r.unit == '%' else ''}" for r in theirs.itertuples()])
+    placed = [(place(dict(r)), cell(r)) for _, r in rows.iterrows()]
+    lines = {("here", *at): text for at, text in placed if at} | {("printed", r.row, r.column): r.text for r in theirs.itertuples()}
+    methods, columns = (list(dict.fromkeys(key[k] for key in [*[k for k in lines if k[0] == "printed"], *lines])) for k in (1, 2))
+    out = []
+    for method in methods:
+        for source in ("here", "printed"):
+            texts = {c.replace("_", " "): lines.get((source, method, c), "") for c in columns}
+            if any(texts.values()):
+                out.append({"method": method, "": source} | texts)
+    return pd.DataFrame(out)
 
 
 def against_paper(paper: str, ours: dict[str, object]) -> pd.DataFrame:
@@ -101,20 +156,47 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "training faces", "test faces", "test with", "test without"])
 
 
-def training_cost(record: dict) -> pd.DataFrame:
-    """Per stage what its training cost, from run.json."""
+def seen(records: list[dict]) -> dict[str, int]:
+    """{update: images it was shown}, over all stages of all those model.json."""
+    total: dict[str, int] = {}
+    for stage in (stage for record in records for stage in record["stages"].values()):
+        for update, n in stage["images_seen"].items():
+            total[update] = total.get(update, 0) + n
+    return total
+
+
+def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
+    """What training cost, a line per name: models, cycles, images seen by each update, processor hours.
+
+    records: {what the table calls the method: its model.json, or those of all its models}.
+    """
     rows = []
-    for name, stage in record["stages"].items():
-        seen = {f"images seen by {update}": n for update, n in stage["images_seen"].items()}
-        rows.append({"stage": name, "cycles": stage["cycles"], **seen, "seconds": stage["seconds"], "cycles per second": stage["cycles_per_second"]})
-    return pd.DataFrame(rows)
+    for name, own in records.items():
+        own = own if isinstance(own, list) else [own]
+        stages = [stage for record in own for stage in record["stages"].values()]
+        shown = {f"images seen by {update}": f"{n:,}" for update, n in seen(own).items()}
+        hours = sum(stage.get("processor_seconds", stage["seconds"]) for stage in stages) / 3600
+        rows.append({"method": name, "models": len(own), "cycles": f"{sum(s['cycles'] for s in stages):,}"} | shown | {"processor hours": f"{hours:.2f}"})
+    frame = pd.DataFrame(rows).fillna("")
+    return frame[[*frame.columns.drop("processor hours", errors="ignore"), *frame.columns.intersection(["processor hours"])]]
 
 
 def history(folder: Path) -> pd.DataFrame:
-    """history.csv of a run's folder."""
+    """history.csv of a model's folder."""
     return pd.read_csv(folder / "history.csv")
 
 
-def verdicts(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims as the report's first table shows them."""
-    return claims[["id", "claim", "source", "criterion", "verdict", "measured", "n"]]
+def chip(verdict: str, text: str = "") -> str:
+    """A verdict as a coloured label."""
+    return f'<span class="v {CHIPS[verdict]}">{escape(text or verdict)}</span>'
+
+
+def verdicts(claims: pd.DataFrame) -> HTML:
+    """The claims (columns of claims.csv) as a short table; criterion, measured values and n are folded under each claim."""
+    lines = []
+    for r in claims.itertuples():
+        parts = "".join(f"<li>{escape(spoken(part))}</li>" for part in str(r.measured).split("; ") if part and str(r.measured) != "nan")
+        fold = f"<details><summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul><p>n = {r.n}</p></details>"
+        lines.append(f"<tr><td>{r.id}</td><td>{escape(r.claim)} <small>({escape(r.source)})</small>{fold}</td><td>{chip(r.verdict)}</td></tr>")
+    head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
+    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>')
