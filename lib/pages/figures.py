@@ -1,4 +1,5 @@
-"""Figures: curves, grids of edits, and their display with alternative text. Each takes tensors or frames and returns a Figure."""
+"""Figures: curves, grids of edits, and their display with alternative text. Each takes tensors or frames and returns a
+Figure."""
 
 import base64
 import io
@@ -42,16 +43,18 @@ def mask_pixels(b: Tensor) -> np.ndarray:
 
 
 def residual_pixels(x: Tensor, y: Tensor) -> np.ndarray:
-    """The residual y - x as signed grey, 0.5 + 0.25 (y - x) on the [0, 1] scale: mid-grey where nothing changed, the same scale everywhere."""
+    """The residual y - x as signed grey, 0.5 + 0.25 (y - x) on the [0, 1] scale: mid-grey where nothing changed, the
+    same scale everywhere."""
     return pixels((y - x) / 2)
 
 
 def montage(rows: list, columns: list[str] | None = None, tile: int = TILE) -> Figure:
-    """Rows of pictures. A row is (label at its left, [(H, W, 3) uint8 or None for a white place]), or a list of heads, texts above what follows, of
-    which equal neighbours are one; `columns` are the heads on top.
+    """Rows of pictures. A row is (label at its left, [(H, W, 3) uint8 or None for a white place]), or a list of heads,
+    texts above what follows, of which equal neighbours are one; `columns` are the heads on top.
 
-    Pictures are enlarged smoothly to `tile` pixels across (larger ones stay as they are, up to 128) and are one image on one axis: an axis for
-    each would take a hundred times as long to lay out. Below stands what the rows named in KEY show.
+    Pictures are enlarged smoothly to `tile` pixels across (larger ones stay as they are, up to 128) and are one image
+    on one axis: an axis for each would take a hundred times as long to lay out. Below stands what the rows named in KEY
+    show.
     """
     rows = ([list(columns)] if columns and any(columns) else []) + rows
     lines = [r for r in rows if isinstance(r, tuple)]
@@ -103,29 +106,31 @@ def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
 
 
 def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
-    """Per attribute a block of rows input, edited, mask, change (and exact answer on synthetic faces), k faces given the attribute and k relieved
-    of it: the first of the seeded test choice, not picked by eye."""
+    """Per attribute a block of rows input, edited, mask, change (and exact answer on synthetic faces), k faces given
+    the attribute and k relieved of it: the first of the seeded test choice, not picked by eye."""
     rows = []
     for a in dict.fromkeys(a for a, _ in edits):
         cases = [(edits[a, t], direction(a, t)) for t, _ in DIRECTIONS]
         first, blocks = cases[0][0], [_lines(e, k) for e, _ in cases]
-        names = ["input", "edited"] + (["mask"] if first.mask is not None else []) + ["change"] + (["exact answer"] if first.truth is not None else [])
+        names = ["input", "edited", *["mask"] * (first.mask is not None), "change", *["exact answer"] * (first.truth is not None)]
         rows.append([word for (_, word), block in zip(cases, blocks, strict=True) for _ in block[0]])
         rows += [(name, [p for block in blocks for p in block[i]]) for i, name in enumerate(names)]
     return montage(rows)
 
 
 def card(edits: dict[tuple[str, int], Edited], k: int = 2) -> Figure:
-    """The picture of a paper's card on the index: k faces of every direction, input above edit above exact answer, at most eight columns. Keep it
-    as `card`."""
+    """The picture of a paper's card on the index: k faces of every direction, input above edit above exact answer, at
+    most eight columns. Keep it as `card`."""
     shown = list(edits.items())[: 8 // k]
-    rows = {"input": "x", "edited": "y"} | ({"exact answer": "truth"} if all(e.truth is not None for _, e in shown) else {})
+    rows = {"input": "x", "edited": "y", "exact answer": "truth"}
+    rows = {name: field for name, field in rows.items() if getattr(shown[0][1], field) is not None}
     lines = [(name, [p for _, e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
     return montage(lines, [direction(*case) for case, e in shown for _ in e.x[:k]])
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
-    """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded choice."""
+    """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded
+    choice."""
     out = {}
     for key, e in edits.items():
         order = torch.argsort(((e.y - e.x).abs().mean(1, keepdim=True) * ~e.region).flatten(1).sum(1), descending=True)[:k]
@@ -134,19 +139,21 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 
 
 def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
-    """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged rows), a dot where training stops."""
+    """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged
+    rows), a dot where training stops."""
     stages = list(dict.fromkeys(history["stage"]))
     colours = dict(zip(stages, sns.color_palette("colorblind", len(stages)), strict=True))
     styles = {"-": "solid", "--": "dashed", ":": "dotted"}
     rows = -(-len(groups) // 2)
     figure = Figure(figsize=(8.6, 2.7 * rows + 0.4), layout="constrained")
     for axis, (title, columns) in zip(figure.subplots(rows, 2, squeeze=False).flat, groups.items(), strict=False):
-        for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
+        parts = history.groupby("stage", sort=False)
+        for (stage, part), (column, style) in product(parts, zip(columns, styles, strict=False)):
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
             axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2)
             axis.plot(smooth.index[-1:], smooth[-1:], "o", color=colours[stage], ms=4)
         named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
-        axis.set(title=f"{title} ({named})" if len(columns) > 1 else f"{title} ({columns[0]})", xlabel="cycle", ylabel="value")
+        axis.set(title=f"{title} ({named if len(columns) > 1 else columns[0]})", xlabel="cycle", ylabel="value")
         sns.despine(ax=axis)
     lines = [Line2D([], [], color=c, label=stage.replace("_", " ")) for stage, c in colours.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(stages), frameon=False, fontsize=9)
@@ -172,26 +179,30 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
 
 
 def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
-    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not be published).
+    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not
+    be published).
 
     Faces are shown as WebP, a fifth of PNG's weight; curves and drawings, whose edges WebP would blur, as PNG.
     """
     run.figure(figure, name, faces)
     data, kind = io.BytesIO(), "webp" if faces else "png"
-    figure.savefig(data, format=kind, dpi=figure.dpi, **({"pil_kwargs": {"quality": 88}} if faces else {"metadata": {"Software": None, "Faces": "no"}}))
+    how = {"pil_kwargs": {"quality": 88}} if faces else {"metadata": {"Software": None, "Faces": "no"}}
+    figure.savefig(data, format=kind, dpi=figure.dpi, **how)
     encoded = base64.b64encode(data.getvalue()).decode()
     display({f"image/{kind}": encoded, "text/plain": alt}, raw=True, metadata={f"image/{kind}": {"alt": alt}})
 
 
 def examples(edits: dict[tuple[str, int], Edited], k: int = 8) -> Tensor:
-    """(<= k, 3, S, S): the first test faces of the seeded choice of the first attribute, half without it and half with it."""
+    """(<= k, 3, S, S): the first test faces of the seeded choice of the first attribute, half without it and half with
+    it."""
     first = next(iter(edits))[0]
     half = k // 2
     return torch.cat([edits[first, 1].x[:half], edits[first, 0].x[:half]])
 
 
 def strip(edit, attribute: str, x: Tensor, steps: int = 9) -> tuple[np.ndarray, list[str]]:
-    """Frames for `sliders.slider`: the faces x (R, 3, S, S) edited at `steps` strengths from 0 to 1. Returns ((R, steps, S, S, 3) uint8, labels)."""
+    """Frames for `sliders.slider`: the faces x (R, 3, S, S) edited at `steps` strengths from 0 to 1. Returns ((R,
+    steps, S, S, 3) uint8, labels)."""
     marks = np.linspace(0, 1, steps)
     frames = np.stack([pixels(edit(attribute, x, float(s)).image.cpu()) for s in marks], axis=1)
     return frames, [f"{s:.2f}" for s in marks]

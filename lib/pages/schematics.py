@@ -12,9 +12,11 @@ NAMES = {"Conv2d": "conv", "ConvTranspose2d": "deconv", "Linear": "fully connect
 
 @torch.no_grad()
 def layer_table(call: Callable[[], object], net: nn.Module, blocks: tuple[type, ...] = ()) -> pd.DataFrame:
-    """The layers of `net` in the order in which `call()` runs them: name in the module, kind, kernel, stride, output shape (C x H x W), parameters.
+    """The layers of `net` in the order in which `call()` runs them: name in the module, kind, kernel, stride, output
+    shape (C x H x W), parameters.
 
-    Convolutions, linear layers and enlargements are a line each; so is each module of a type in `blocks`, with all inside it.
+    Convolutions, linear layers and enlargements are a line each; so is each module of a type in `blocks`, with all
+    inside it.
     """
     rows, hooks, inside = [], [], {id(c) for m in net.modules() if isinstance(m, blocks) for c in m.modules() if c is not m}
     for name, module in net.named_modules():

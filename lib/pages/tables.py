@@ -1,4 +1,5 @@
-"""Metric rows as tables to read: value with interval and n, the printed number beside ours, verdicts, what training cost."""
+"""Metric rows as tables to read: value with interval and n, the printed number beside ours, verdicts, what training
+cost."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +22,7 @@ WORDS = {  # an attribute put on, and taken off, as a reader says it; any other 
     "Brown_Hair": ("hair brown", "hair no longer brown"), "Gray_Hair": ("hair gray", "hair no longer gray"),
     "Wearing_Hat": ("hat on", "hat off"), "Wearing_Lipstick": ("lipstick on", "lipstick off"),
 }  # fmt: skip
-CHIPS = {"reproduced": "reproduced", "partly": "partly", "not reproduced": "failed", "undecided": "undecided", "not tested": "untested"}  # CSS classes
+CHIPS = {v: v for v in ("reproduced", "partly", "undecided")} | {"not reproduced": "failed", "not tested": "untested"}  # CSS classes
 
 
 def direction(attribute: str, target: int) -> str:
@@ -36,7 +37,8 @@ def spoken(text: object) -> str:
 
 
 def show(frame: pd.DataFrame, links: dict[str, str] | None = None) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short. links: texts that become links wherever they stand."""
+    """A frame as an HTML table without row numbers, no text cut short. links: texts that become links wherever they
+    stand."""
     with pd.option_context("display.max_colwidth", None):
         text = frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}")
     for words, page in (links or {}).items():
@@ -72,7 +74,8 @@ def cell(row) -> str:
 
 
 def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.DataFrame:
-    """One line per (row, method), one column per wanted metric, as text with 95 % intervals; n is the number of test faces.
+    """One line per (row, method), one column per wanted metric, as text with 95 % intervals; n is the number of test
+    faces.
 
     metrics: rows with the columns of metrics.csv; table: only that table's. Metrics that no row has are left out.
     """
@@ -105,7 +108,8 @@ def printed(paper: str, table: str = "") -> pd.DataFrame:
 def with_printed(rows: list[dict], paper: str, table: str, place: Callable[[dict], tuple[str, str] | None]) -> list[dict]:
     """Metric rows with `paper_value` put in, on their own scale (a printed 86 % is 0.86).
 
-    place: metric row -> (row, column) of that table in results/paper_values.csv, or None for a row that is no cell of it.
+    place: metric row -> (row, column) of that table in results/paper_values.csv, or None for a row that is no cell of
+    it.
     """
     values = printed(paper, table).set_index(["row", "column"])
     out = []
@@ -117,10 +121,11 @@ def with_printed(rows: list[dict], paper: str, table: str, place: Callable[[dict
 
 
 def against_printed(paper: str, table: str, rows: pd.DataFrame, place: Callable[[dict], tuple[str, str] | None]) -> pd.DataFrame:
-    """A table of results as the paper sets it: its rows in printed order, each printed line under ours where we measured it; what only we have
-    (floors, further methods) stands at the end.
+    """A table of results as the paper sets it: its rows in printed order, each printed line under ours where we
+    measured it; what only we have (floors, further methods) stands at the end.
 
-    rows: metric rows; place: metric row -> (row, column) where it belongs in the table, or None. Ours come with their 95 % intervals.
+    rows: metric rows; place: metric row -> (row, column) where it belongs in the table, or None. Ours come with their
+    95 % intervals.
     """
     theirs = printed(paper, table)
     theirs = theirs.assign(text=[f"{r.value:g}{' %' if r.unit == '%' else ''}" for r in theirs.itertuples()])
@@ -137,7 +142,8 @@ def against_printed(paper: str, table: str, rows: pd.DataFrame, place: Callable[
 
 
 def against_paper(paper: str, ours: dict[str, object]) -> pd.DataFrame:
-    """The paper's printed settings beside ours. ours: {'row, column' as in paper_values.csv: our value}. An unknown key raises KeyError."""
+    """The paper's printed settings beside ours. ours: {'row, column' as in paper_values.csv: our value}. An unknown key
+    raises KeyError."""
     values = printed(paper)
     values.index = values["row"] + ", " + values["column"]
     missing = [k for k in ours if k not in values.index]
@@ -148,7 +154,8 @@ def against_paper(paper: str, ours: dict[str, object]) -> pd.DataFrame:
 
 
 def attribute_shares(faces, split, attributes) -> pd.DataFrame:
-    """Per attribute its share among the training and the test faces, and the number of test faces with and without it."""
+    """Per attribute its share among the training and the test faces, and the number of test faces with and without
+    it."""
     rows = []
     for a in attributes:
         train, test = faces.column(a)[split.train], faces.column(a)[split.test]
@@ -174,11 +181,10 @@ def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
     for name, own in records.items():
         own = own if isinstance(own, list) else [own]
         stages = [stage for record in own for stage in record["stages"].values()]
-        shown = {f"images seen by {update}": f"{n:,}" for update, n in seen(own).items()}
-        hours = sum(stage.get("processor_seconds", stage["seconds"]) for stage in stages) / 3600
-        rows.append({"method": name, "models": len(own), "cycles": f"{sum(s['cycles'] for s in stages):,}"} | shown | {"processor hours": f"{hours:.2f}"})
-    frame = pd.DataFrame(rows).fillna("")
-    return frame[[*frame.columns.drop("processor hours", errors="ignore"), *frame.columns.intersection(["processor hours"])]]
+        line = {"method": name, "models": len(own), "cycles": f"{sum(s['cycles'] for s in stages):,}"}
+        line["processor hours"] = f"{sum(s.get('processor_seconds', s['seconds']) for s in stages) / 3600:.2f}"
+        rows.append(line | {f"images seen by {update}": f"{n:,}" for update, n in seen(own).items()})
+    return pd.DataFrame(rows).fillna("")
 
 
 def history(folder: Path) -> pd.DataFrame:
@@ -192,11 +198,13 @@ def chip(verdict: str, text: str = "") -> str:
 
 
 def verdicts(claims: pd.DataFrame) -> HTML:
-    """The claims (columns of claims.csv) as a short table; criterion, measured values and n are folded under each claim."""
+    """The claims (columns of claims.csv) as a short table; criterion, measured values and n are folded under each
+    claim."""
     lines = []
     for r in claims.itertuples():
-        parts = "".join(f"<li>{escape(spoken(part))}</li>" for part in str(r.measured).split("; ") if part and str(r.measured) != "nan")
-        fold = f"<details><summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul><p>n = {r.n}</p></details>"
-        lines.append(f"<tr><td>{r.id}</td><td>{escape(r.claim)} <small>({escape(r.source)})</small>{fold}</td><td>{chip(r.verdict)}</td></tr>")
+        parts = "" if pd.isna(r.measured) else "".join(f"<li>{escape(spoken(part))}</li>" for part in r.measured.split("; "))
+        fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul><p>n = {r.n}</p>"
+        claim = f"{escape(r.claim)} <small>({escape(r.source)})</small><details>{fold}</details>"
+        lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip(r.verdict)}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
     return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>')
