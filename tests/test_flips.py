@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from lib.papers.sggan.model import background
-from lib.papers.sggan.model import evaluation as flips
+from lib.papers.sggan import background
+from lib.papers.sggan import evaluation as flips
 from lib.evaluation import measures as metrics
 from lib.data import DataError
 from lib.data.splits import narrowed
 from lib.evaluation.judges import as_images
-from lib.papers.sggan.model import model as sggan
+from lib.papers.sggan import model as sggan
 
 GENDER, HAIR, SMILE = (sggan.GROUPS[n] for n in ("gender", "hair", "smile"))
 NAMES = ("Male", "Smiling", "Black_Hair", "Blond_Hair", "Pale_Skin")
@@ -261,7 +261,7 @@ def test_tables_set_the_paper_beside_us():
         metrics.row("Table 3", "gender", "SG-GAN(0.5 %)", "flip_accuracy", 0.5, "p", 20),
         metrics.row("T", "pale", "StarGAN", "flip_accuracy", 0.5, "p", 20),
     ]
-    beside = pd.DataFrame(flips.beside_paper(rows, "sggan", sggan.printed_at))
+    beside = pd.DataFrame(flips.beside_paper(rows, "sggan", flips.printed_at))
     assert beside["paper_value"].tolist()[:5] == pytest.approx([0.9379, 0.9790, 0.18, 3.83, 0.9326]) and np.isnan(beside["paper_value"][5])
     shown = flips.layout(beside, "T", ["SG-GAN(5 %)", "none"], {"gender": ("flip_accuracy", "gender")}, {"SG-GAN(5 %)": "16; 80"})
     assert shown.to_dict("records") == [{"method": "SG-GAN(5 %)", "gender": "50 [40, 60] | 93.79", "n": 20, "images seen by G; D": "16; 80"}]

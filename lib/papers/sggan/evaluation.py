@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import synthetic
-from lib.papers.sggan.model import background
+from lib.claims import Claim, Test
+from lib.papers.sggan import background
 from lib.pages import figures
 from lib.evaluation import measures as metrics
 from lib.pages import tables
@@ -504,3 +505,99 @@ def shown(found: dict[str, Case], k: int) -> np.ndarray:
     case = next(iter(found.values()))
     half = k // 2
     return np.concatenate([case.index[case.target == 1][: k - half], case.index[case.target == 0][:half]])
+
+
+# --------------------------------------------------------------------------------------------------------------- claims
+
+
+METHODS = {"SG-GAN(5 %)": "SG-GAN(5000)", "SG-GAN(0.5 %)": "SG-GAN(500)", "real faces": "CelebA"}  # names here: names in the tables
+PRINTED = {"gender": "Gender", "smile": "Smile", "hair": "Hair Color", "lipstick": "Lipstick"}
+
+
+def printed_at(r: dict) -> tuple[str, str, str] | None:
+    """Where the paper prints the figure of a metric row: (table, row, column) of results/paper_values.csv; None if it is of no printed kind."""
+    edited, _, other = r["row"].partition(" edit, ")
+    method, column = METHODS.get(r["column"], r["column"]), PRINTED.get(edited)
+    if r["metric"] == "is":
+        return ("Table 1", method, "All mean" if method == "CelebA" else f"{column} mean")
+    if r["table"] == "Table 3" and r["metric"] == "flip_accuracy":
+        return ("Table 3", "RIL" if method == "RIL" else "Refined RIL" if method == "SG-GAN(500)" else method, column)
+    what = {"flip_accuracy": column, "unrelated_accuracy": PRINTED.get(other), "background_msssim": "Background"}.get(r["metric"])
+    return ("Table 2", method, f"{column} / {what}") if what else None
+
+
+def _differences(metric: str, op: str, bound: float, pair: str, rows: tuple[str, ...], at: str = "value") -> tuple[Test, ...]:
+    return tuple(Test(f"{metric} difference | {row} | {pair}", op, bound, at) for row in rows)
+
+
+CLAIMS = (
+    Claim(
+        "H1", "SG-GAN(ALL) obtains the highest Inception score in most cases", "Sec. 4.3, Table 1",
+        "highest is_judge of the methods in 3 of 4 attributes, by more than its own standard deviation in 2 of 4 (the printed leads are below one)",
+        (Test("best_share | all | SG-GAN(ALL)", ">=", 0.75), Test("clear_share | all | SG-GAN(ALL)", ">=", 0.5)),
+    ),
+    Claim(
+        "H2", "A few labels are enough: gender 99.03, 93.79, 93.36; hair 98.99, 95.72, 88.91 %", "Sec. 4.3, Table 2",
+        "target accuracy with all labels at least 50 %; it falls by at most 10 points with 5 % of them, with 0.5 % by 10 (gender) and 15 (hair)",
+        tuple(Test(f"flip_accuracy | {g} | SG-GAN(ALL)", ">=", 0.5) for g in ("gender", "hair"))
+        + _differences("flip_accuracy", ">=", -0.10, "SG-GAN(5 %) - SG-GAN(ALL)", ("gender", "hair"))
+        + _differences("flip_accuracy", ">=", -0.10, "SG-GAN(0.5 %) - SG-GAN(ALL)", ("gender",))
+        + _differences("flip_accuracy", ">=", -0.15, "SG-GAN(0.5 %) - SG-GAN(ALL)", ("hair",)),
+    ),
+    Claim(
+        "H3", "Unrelated attributes are kept better than by the baselines", "Sec. 4.3, Table 2",
+        "smile is recognised at least as often after a gender edit as with StarGAN and ResidualGAN (printed lead: 1 point)",
+        _differences("unrelated_accuracy", ">=", 0.0, "SG-GAN(ALL) - StarGAN", ("gender edit, smile",))
+        + _differences("unrelated_accuracy", ">=", 0.0, "SG-GAN(ALL) - ResidualGAN", ("gender edit, smile",)),
+    ),
+    Claim(
+        "H4", "The background is kept best by SG-GAN, then StarGAN, then ResidualGAN", "Sec. 4.3, Table 2",
+        "that order by measure A, and the reverse order by measure C, for edits of gender and of hair",
+        tuple(
+            Test(f"{metric} difference | {edit} | {pair}", op, 0.0)
+            for metric, op in (("background_msssim", ">"), ("background_l1", "<"))
+            for edit in ("gender", "hair")
+            for pair in ("SG-GAN(ALL) - StarGAN", "StarGAN - ResidualGAN")
+        ),
+    ),
+    Claim(
+        "H5", "Refined residual learning edits far better than residual learning: 93.26 against 18.77, 82.67 against 23.67, 88.91 against 21.35 %",
+        "Sec. 4.5, Table 3", "target accuracy at least 40 points higher for gender, smile and hair",
+        _differences("flip_accuracy", ">=", 0.40, "SG-GAN(0.5 %) - RIL", ("gender", "smile", "hair")),
+    ),
+    Claim(
+        "H6", "With residual learning the output comes close to the input", "Sec. 4.5",
+        "mean absolute change below half of that of refined residual learning", (Test("change_l1 ratio | all | RIL / SG-GAN(0.5 %)", "<", 0.5),),
+    ),
+    Claim(
+        "H7", "Without residual learning images are blurry and lose what should stay", "Sec. 4.5, Fig. 6",
+        "background further from the input and identity cosine lower than with refined residual learning, intervals without 0",
+        _differences("background_l1", ">", 0.0, "none - SG-GAN(0.5 %)", ("all",), "ci_low")
+        + _differences("identity_cosine", "<", 0.0, "none - SG-GAN(0.5 %)", ("all",), "ci_high"),
+    ),
+    Claim(
+        "H8", "Trained with pale skin, StarGAN tints the skin when it edits hair; SG-GAN does not", "Sec. 4.3, Fig. 4",
+        "mean absolute change of the judge's probability of Pale_Skin under a hair edit at least twice SG-GAN's",
+        (Test("pale_change ratio | hair | StarGAN(joint) / SG-GAN(joint)", ">=", 2.0),),
+    ),
+    Claim(
+        "H9", "With few labels StarGAN with a masked reconstruction is worse than SG-GAN", "Sec. 4.4, Fig. 5",
+        "with 100 and with 10 labelled pale faces: target accuracy not lower, background closer to the input",
+        tuple(
+            Test(f"{metric} difference | pale | SG-GAN({k}) - StarGAN({k})", op, 0.0)
+            for k in (100, 10)
+            for metric, op in (("flip_accuracy", ">="), ("background_l1", "<"))
+        ),
+    ),
+    Claim(
+        "H10", "Mixed images improve the classifier", "Sec. 1",
+        "with mixed images D classifies real test faces better, and target accuracy is higher, 0.5 % of the labels",
+        _differences("d_accuracy", ">", 0.0, "SG-GAN(0.5 %) - no mixed", ("all",))
+        + _differences("flip_accuracy", ">", 0.0, "SG-GAN(0.5 %) - no mixed", ("all",)),
+    ),
+    Claim(
+        "H11", "An own branch for every output keeps edits from disturbing each other", "Secs 3.2, 4.3",
+        "more unrelated verdicts kept than with one shared decoder that is told its output, same losses",
+        _differences("unrelated_kept", ">", 0.0, "SG-GAN(ALL) - shared decoder", ("all",)),
+    ),
+)  # fmt: skip
