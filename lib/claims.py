@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-VERDICTS = ("reproduced", "partly", "not reproduced", "not tested")
+VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "not tested")
+COLUMNS = ["id", "claim", "source", "criterion", "verdict", "measured", "reason", "n"]
 
 
 @dataclass(frozen=True)
@@ -22,59 +23,146 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Test:
-    """One inequality: the measure's value, or an end of its interval, against a bound. `measure` is 'metric | row | column' of metrics.csv."""
+    """One inequality: the measure's value, or an end of its interval, against a bound; with `high`, a band [bound, high] as one test.
+
+    measure: 'metric | row | column' of metrics.csv. table: its table there, needed where the same measure stands in several.
+    """
 
     measure: str
     op: str
     bound: float
     at: str = "value"  # or ci_low, ci_high
+    table: str = ""
+    high: float | None = None  # of a band, with op "in"
 
     __test__ = False  # not a pytest class
 
     def __post_init__(self):
-        if self.op not in OPERATORS or self.at not in ("value", "ci_low", "ci_high"):
+        band = self.op == "in"
+        if not (band or self.op in OPERATORS) or self.at not in ("value", "ci_low", "ci_high") or band == (self.high is None):
             raise ValueError(f"{self.measure}: {self.at} {self.op} is no inequality of this study.")
+
+    def holds(self, value: float) -> bool:
+        """Whether a value meets it. NaN never does."""
+        return self.bound <= value <= self.high if self.op == "in" else bool(OPERATORS[self.op](value, self.bound))
+
+    def outcome(self, row) -> str:
+        """'holds', 'fails' or 'open' for a row of metrics.csv.
+
+        It fails only where the whole 95 % interval lies on the failing side; where the interval reaches over the bound it is open. A value
+        without an interval (a count, a rank) decides alone.
+        """
+        if self.holds(row[self.at]):
+            return "holds"
+        ends = [row[end] for end in ("ci_low", "ci_high") if pd.notna(row[end])]
+        if not ends:
+            return "fails"
+        inside = any(map(self.holds, ends)) or (self.op == "in" and min(ends) < self.bound and max(ends) > self.high)
+        return "open" if inside else "fails"
+
+    def words(self, row) -> str:
+        """What was measured, how sure it is, and what was asked."""
+        metric, place, column = (part.strip() for part in self.measure.split("|"))
+        share = _is_share(metric)
+        value = f"{100 * row['value']:.0f} %" if share else f"{row['value']:.3g}"
+        if pd.notna(row["ci_low"]):
+            low, high = (f"{100 * row[c]:.0f}" if share else f"{row[c]:.3g}" for c in ("ci_low", "ci_high"))
+            value += f" [{low}, {high}]"
+        bound = " to ".join(f"{100 * b:.0f} %" if share else f"{b:.3g}" for b in (self.bound, self.high) if b is not None)
+        end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
+        asked = bound if self.op == "in" else f"{self.op} {bound}"
+        return f"{metric.replace('_', ' ')} of {place.replace('_', ' ')}, {column}: {value}, n = {int(row['n'])}; asked {end}{asked}"
+
+
+def _is_share(metric: str) -> bool:
+    return metric.split(" ")[0] in SHARES
+
+
+SHARES = {
+    "edit_success", "edit_success_a", "edit_success_b", "success_blurred", "unrelated_kept", "counterfactual_gain", "flip_accuracy", "d_accuracy",
+    "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "human_success", "reference_match",
+    "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """Something without which a claim cannot be decided, in words and as tests. It is written before any run."""
+
+    words: str
+    tests: tuple[Test, ...]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where the paper makes it, the criterion in words, and the same criterion as inequalities."""
+    """A claim, where the paper makes it, the criterion in words, the same criterion as inequalities, and what must hold for it to be decided."""
 
     id: str
     claim: str
     source: str
     criterion: str
     tests: tuple[Test, ...]
+    needs: tuple[Precondition, ...] = ()
 
 
-def measures(metrics: pd.DataFrame) -> dict[str, pd.Series]:
-    """'metric | row | column' -> the row of a metrics frame. Rows without a value (unavailable) are left out."""
+def measures(metrics: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
+    """(table, 'metric | row | column') -> the row of a metrics frame. Rows without a value (unavailable) are left out."""
     rows = metrics[metrics["value"].notna()]
-    return {f"{r.metric} | {r.row} | {r.column}": r for _, r in rows.iterrows()}
+    return {(r.table, f"{r.metric} | {r.row} | {r.column}"): r for _, r in rows.iterrows()}
+
+
+def lookup(test: Test, known: dict[tuple[str, str], pd.Series]) -> pd.Series | None:
+    """The row that a test is about, or None if it was not measured. Raises ValueError if several tables have it and the test names none."""
+    rows = [row for (table, measure), row in known.items() if measure == test.measure and test.table in ("", table)]
+    if len(rows) > 1:
+        raise ValueError(f"{test.measure}: measured in the tables {', '.join(str(r['table']) for r in rows)}; the claim must name one.")
+    return rows[0] if rows else None
 
 
 def verdicts(claims: tuple[Claim, ...], metrics: pd.DataFrame) -> pd.DataFrame:
-    """Decide every claim from the metrics alone: columns id, claim, source, criterion, measured, n, verdict.
+    """Decide every claim from the metrics alone: a frame with COLUMNS. n is the smallest sample behind the measured values.
 
-    reproduced: every inequality was measured and holds. partly: at least one holds, but another fails or was not measured.
-    not reproduced: some were measured and none holds. not tested: none was measured.
-    n is the smallest sample behind the measured values.
+    not tested: nothing was measured. undecided: a precondition fails or was not measured, or the intervals reach over the bounds; `reason` says
+    which. reproduced: every inequality was measured and holds. not reproduced: every one was measured and fails with its whole interval.
+    partly: some hold, and others fail or were not measured.
     """
-    have, out = measures(metrics), []
+    known, out = measures(metrics), []
     for claim in claims:
-        found = [(t, have[t.measure]) for t in claim.tests if t.measure in have]
-        held = [OPERATORS[t.op](row[t.at], t.bound) for t, row in found]
-        if not found:
-            verdict = "not tested"
-        elif not any(held):
-            verdict = "not reproduced"
-        else:
-            verdict = "reproduced" if all(held) and len(found) == len(claim.tests) else "partly"
-        said = [f"{t.measure.replace(' | ', ', ')}: {row['value']:.3g}" for t, row in found]
-        parts = [f"{text} {'holds' if ok else 'fails'}" for text, ok in zip(said, held, strict=True)]
-        missing = len(claim.tests) - len(found)
-        if missing:
-            parts.append(f"{missing} of {len(claim.tests)} not measured")
-        n = min((int(row["n"]) for _, row in found), default=0)
-        out.append((claim.id, claim.claim, claim.source, claim.criterion, "; ".join(parts), n, verdict))
-    return pd.DataFrame(out, columns=["id", "claim", "source", "criterion", "measured", "n", "verdict"])
+        rows = [(test, lookup(test, known)) for test in claim.tests]
+        measured = [(test, row) for test, row in rows if row is not None]
+        outcomes = [test.outcome(row) for test, row in measured]
+        missing = len(rows) - len(measured)
+        verdict, reason = _verdict(outcomes, missing, _lacking(claim, known))
+        parts = [f"{test.words(row)}: {outcome}" for (test, row), outcome in zip(measured, outcomes, strict=True)]
+        if missing and measured:
+            parts.append(f"{missing} of {len(rows)} not measured")
+        n = min((int(row["n"]) for _, row in measured), default=0)
+        out.append((claim.id, claim.claim, claim.source, claim.criterion, verdict, "; ".join(parts), reason, n))
+    return pd.DataFrame(out, columns=COLUMNS)
+
+
+def _verdict(outcomes: list[str], missing: int, lacking: str) -> tuple[str, str]:
+    holds, fails, unsettled = (outcomes.count(o) for o in ("holds", "fails", "open"))
+    if not outcomes:
+        return "not tested", ""
+    if lacking:
+        return "undecided", lacking
+    if holds == len(outcomes) and not missing:
+        return "reproduced", ""
+    if holds and (fails or missing):
+        return "partly", ""
+    if fails and not holds and not unsettled and not missing:
+        return "not reproduced", ""
+    return "undecided", "the interval reaches over the bound" if unsettled else "not all of it was measured"
+
+
+def _lacking(claim: Claim, known: dict) -> str:
+    """The first precondition that does not hold, in words; empty if all do."""
+    for need in claim.needs:
+        for test in need.tests:
+            row = lookup(test, known)
+            if row is None:
+                return f"{need.words}: not measured"
+            if not test.holds(row[test.at]):
+                return f"{need.words}: {test.words(row)}"
+    return ""

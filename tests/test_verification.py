@@ -14,7 +14,7 @@ from lib.evaluation import judges
 from lib.papers.sagan.model import verification
 from lib.data import Batches, DataError, load_lfw
 from lib.papers.sagan.model import model as sagan
-from lib.papers.sagan.resnet import ResNet18
+from lib.evaluation.resnet import ResNet18
 from lib.papers.sagan.verification import Arm, Comparisons, Result, Sample
 
 

@@ -317,7 +317,8 @@ def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | N
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
             aside = file.with_suffix(".damaged")
             os.replace(file, aside)
-            warnings.warn(f"{file}: damaged ({type(error).__name__}), set aside as {aside.name}; training goes on from what was saved before it.", stacklevel=2)
+            what = f"{file}: damaged ({type(error).__name__}), set aside as {aside.name}"
+            warnings.warn(f"{what}; training goes on from what was saved before it.", stacklevel=2)
     return None, None
 
 

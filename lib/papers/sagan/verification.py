@@ -31,7 +31,7 @@ from lib.training.loop import save_atomically
 from lib.evaluation.judges import Judge, as_images
 from lib.evaluation.measures import DIRECTIONS, SEED, Value, l1, mean, proportion
 from lib.sources import sources
-from lib.papers.sagan.resnet import ResNet18
+from lib.evaluation.resnet import ResNet18
 
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}

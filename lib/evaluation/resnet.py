@@ -1,4 +1,4 @@
-"""ResNet-18, the recognition network of the verification experiments."""
+"""ResNet-18: the second attribute judge, and the face recognition network of SaGAN's verification experiments."""
 
 import numpy as np
 import torch.nn.functional as F

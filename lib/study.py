@@ -1,0 +1,187 @@
+"""What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its results."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import torch
+
+from lib.data import DataError, FaceSet, Split, load, make_split
+from lib.data.splits import require_test_faces
+from lib.evaluation import judges
+from lib.pages import figures, tables
+from lib.sources import ROOT
+from lib.training import models, runs
+from lib.training.config import ParameterError, from_params, pick, require, unknown
+from lib.training.models import Job
+from lib.training.precision import resolve
+
+SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a paper's parameters come to: configuration, data and every model that its notebook needs. Nothing is written."""
+
+    name: str
+    paper: ModuleType
+    evaluation: ModuleType
+    cfg: object
+    settings: object
+    data: str
+    profile: str
+    seed: int
+    device: str
+    precision: str
+    faces: FaceSet
+    split: Split
+    results: Path
+
+    def job(self, method: ModuleType, cfg, **fields) -> Job:
+        """A model trained on this study's faces, split and seed. fields: others of Job, instead of or beside these."""
+        return Job(**{"method": method, "cfg": cfg, "faces": self.faces, "split": self.split, "seed": self.seed, "results": self.results} | fields)
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of seed 0)."""
+        found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
+        return self.evaluation.jobs(self) | {name: job for name, job in found.items()}
+
+
+def make_plan(
+    paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
+    results: str = "", overrides: dict | None = None,
+) -> Plan:  # fmt: skip
+    """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the paper's Config or of its
+    evaluation's Settings. results: a folder to use instead of results/. Raises ParameterError or DataError."""
+    try:
+        model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("lib.papers"):
+            raise
+        names = sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py"))
+        raise ParameterError(unknown(paper, names).replace("parameter", "paper")) from None
+    check_device(device)
+    resolve(precision, device)
+    require(0 <= seed < 2**63, "seed", seed, "at least 0 and below 2^63")
+    cfg, settings = pick(model.PROFILES, profile, "profile")(), evaluation.SETTINGS[profile]
+    ours = {k: v for k, v in (overrides or {}).items() if k in vars(cfg)}
+    others = {k: v for k, v in (overrides or {}).items() if k not in ours}
+    if strange := [k for k in others if k not in vars(settings)]:
+        raise ParameterError(f"{paper}: {unknown(strange[0], [*vars(cfg), *vars(settings)])}")
+    cfg, settings = from_params(cfg, ours), from_params(settings, others)
+    faces = read_faces(data, cfg.size, settings.faces)
+    split = make_split(faces, settings.split)
+    for stage in model.stages(cfg):
+        for attribute in stage.attributes:
+            require_test_faces(faces, split, attribute)
+    home = Path(results).resolve() if results else models.RESULTS
+    return Plan(
+        paper, model, evaluation, cfg, settings, data, profile, seed, device, precision, faces, split, home / SCRATCH if profile == "smoke" else home
+    )
+
+
+@lru_cache(maxsize=4)
+def read_faces(data: str, size: int, count: int) -> FaceSet:
+    """`load`, once a process: several papers and the judges share a face set. count: of drawn faces."""
+    return load(data, size, n=count)
+
+
+def check_device(device: str) -> None:
+    """Raise ParameterError for a device that PyTorch does not have here."""
+    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+        raise ParameterError(f"device = {device!r}: it must be cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()}).")
+
+
+class Study:
+    """An open notebook's study: a Plan, and the Run that keeps its results."""
+
+    def __init__(self, plan: Plan, run: runs.Run):
+        self.plan, self.run = plan, run
+        self._nets: dict[str, dict] = {}
+
+    def __getattr__(self, name: str):
+        return getattr(self.plan, name)  # cfg, settings, faces, split, jobs, seed, device, profile, ...
+
+    def _trained(self, name: str) -> Job:
+        job = pick(self.jobs, name, "model")
+        for other in job.after:
+            self._trained(other)
+        if not job.trained:
+            hours = job.seconds * (1 - job.done / max(job.cycles, 1)) / 3600
+            print(f"{name}: not trained yet; training it now, about {hours:.1g} processor hours at profile cpu's measured speed", flush=True)
+            models.train(job, self.device, self.precision)
+        return job
+
+    def models(self, name: str) -> dict:
+        """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not done."""
+        if name not in self._nets:
+            self._nets[name] = models.load(self._trained(name), self.device)
+        return self._nets[name]
+
+    def nets(self, name: str):
+        """The Nets of a job that has one model."""
+        (nets,) = self.models(name).values()
+        return nets
+
+    def record(self, name: str) -> dict:
+        """model.json of a trained job."""
+        return self._trained(name).record
+
+    def history(self, name: str) -> pd.DataFrame:
+        """history.csv of a trained job."""
+        return self._trained(name).history
+
+    @property
+    def missing(self) -> dict[str, Job]:
+        """The jobs that are not trained."""
+        return {name: job for name, job in self.jobs.items() if not job.trained}
+
+    @cached_property
+    def judges(self) -> judges.Judges:
+        """Both attribute judges and the identity network; the run's record keeps their scores."""
+        found = {name: self._trained(name) for name in judges.NAMES}
+        out = judges.judges_of(found, self.faces, self.split, self.device)
+        self.run.update(judges=judges.record(out))
+        return out
+
+    def add(self, rows: list[dict]) -> pd.DataFrame:
+        """Metric rows into metrics.csv; returns them as a frame."""
+        return self.run.add(rows)
+
+    def table(self, frame: pd.DataFrame, name: str):
+        """Keep tables/<name>.csv and return the frame as HTML."""
+        return tables.show(self.run.table(frame, name))
+
+    def figure(self, figure, name: str, alt: str, faces: bool = True) -> None:
+        """Show a figure and keep figures/<name>.png. faces: whether it shows any."""
+        figures.show(self.run, figure, name, alt, faces)
+
+    def claims(self, claims) -> pd.DataFrame:
+        """Decide the claims from the metrics so far, keep claims.csv, and return the frame."""
+        return self.run.claims(claims)
+
+
+def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
+    """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an earlier evaluation's results
+    cleared. Raises ParameterError, DataError or ModelError in words."""
+    plan = make_plan(paper, **parameters)
+    study = Study(plan, runs.start(plan, with_images))
+    if study.missing:
+        hours = sum(job.seconds * (1 - job.done / max(job.cycles, 1)) for job in study.missing.values()) / 3600
+        print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {', '.join(study.missing)}.")
+        print("They are trained where they are needed below; make train does it beforehand, on all cores.")
+    return study
+
+
+def editor(study: Study, edit: Callable, name: str) -> Callable:
+    """(x, target) -> Edit with the networks of a job, where `edit` takes (nets, x, target)."""
+    nets = study.nets(name)
+    return lambda x, target: edit(nets, x, target)
+
+
+__all__ = ["DataError", "ParameterError", "Plan", "Study", "make_plan", "open_study"]

@@ -1,0 +1,141 @@
+"""Train the models that a study needs: `python -m lib.train sagan`, `python -m lib.train sagan "SaGAN Smiling"`, `python -m lib.train --list`.
+
+Every model is a job of its own. One that is trained already is left alone, an interrupted one goes on from its last snapshot. `make train` runs
+what study.yaml needs, one job a core, the longest first. Exit codes: 0 trained, 1 a training failed, 2 bad parameters or data, 130 interrupted.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib.training.config import ParameterError, checked_parameters
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
+    """One Plan a paper and seed. study: the entries of study.yaml. given: (name, text) parameters that replace them."""
+    from lib.study import make_plan
+
+    out = []
+    for paper in papers:
+        base = {name: study[name] for name in ("data", "profile", "device") if name in study}
+        if base.get("data") == "synthetic" and paper in study.get("balanced", ()):
+            base["data"] = "synthetic-balanced"
+        base["overrides"] = study.get("parameters", {}).get(paper, {})
+        for seed in study.get("seeds", [0]):
+            values = base | {"seed": seed}
+            if given:
+                values = {**values, **checked_parameters(paper, given)}
+            out.append(make_plan(paper, **{k: v for k, v in values.items() if k in PLAN}))
+    return out
+
+
+PLAN = ("data", "profile", "seed", "device", "precision", "results", "overrides")
+
+
+def needed(plans: list) -> dict[str, tuple]:
+    """'<method>/<model id>' -> (plan, name, job) of every model that the plans need, each once, those that others wait for first."""
+    out = {}
+    for plan in plans:
+        for name, job in plan.jobs.items():
+            out.setdefault(f"{job.key}/{job.id}", (plan, name, job))
+    return out
+
+
+def listing(jobs: dict[str, tuple]):
+    """A frame: model, for which paper, cycles done and all, whether it is trained, processor hours that are left."""
+    import pandas as pd
+
+    rows = []
+    for place, (plan, name, job) in jobs.items():
+        left = 0.0 if job.trained else job.seconds * (1 - job.done / max(job.cycles, 1)) / 3600
+        state = "trained" if job.trained else "begun" if job.done else "not begun"
+        rows.append((name, plan.name, place, f"{job.done:,} of {job.cycles:,}", state, round(left, 2)))
+    return pd.DataFrame(rows, columns=["model", "paper", "place", "cycles", "state", "processor hours left"])
+
+
+def status(jobs: dict[str, tuple]) -> str:
+    """One line: trained, begun, hours to go."""
+    frame = listing(jobs)
+    hours = frame["processor hours left"].sum()
+    begun = int((frame["state"] == "begun").sum())
+    return f"{int((frame['state'] == 'trained').sum())} of {len(frame)} models trained, {begun} begun, {hours:.1f} processor hours to go"
+
+
+def read_study(file: Path) -> dict:
+    """study.yaml. Raises ParameterError if it is missing or no mapping."""
+    import yaml
+
+    try:
+        study = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
+    if not isinstance(study, dict):
+        raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
+    return study
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m lib.train", description="Train the models that a study needs, or list them.")
+    parser.add_argument("paper", nargs="?", default="", help="only this paper's models (default: all papers of the study file)")
+    parser.add_argument("model", nargs="*", help="only models with these names (see --list) or places, e.g. 'SaGAN Smiling'")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
+    parser.add_argument("--study", type=Path, default=HERE / "study.yaml", help="the study file (default: study.yaml)")
+    parser.add_argument("--list", action="store_true", help="list every model, trained or not, with the hours that are left")
+    parser.add_argument("--status", action="store_true", help="the same in one line")
+    parser.add_argument("--retrain", action="store_true", help="train again what is trained already")
+    args = parser.parse_args(argv)
+    given = [tuple(p) for p in args.p]
+    try:
+        study = read_study(args.study)
+        if args.paper:
+            checked_parameters(args.paper, given)  # before anything heavy is imported
+        elif given:
+            raise ParameterError("-p goes with a paper: python -m lib.train PAPER -p NAME VALUE")
+        return run(args, study, given)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace, study: dict, given: list) -> int:
+    """Plan, list or train. Returns the exit code."""
+    import torch
+
+    from lib.data import DataError
+    from lib.training import loop, models
+
+    torch.set_num_threads(1)  # one thread a job, a job a core
+    try:
+        jobs = needed(plans([args.paper] if args.paper else study["papers"], study, given))
+        if args.list:
+            print(listing(jobs).to_string(index=False))
+        if args.list or args.status:
+            print(status(jobs))
+            return 0
+        chosen = {place: entry for place, entry in jobs.items() if not args.model or {place, entry[1]} & set(args.model)}
+        if strange := [m for m in args.model if not any(m in (place, entry[1]) for place, entry in jobs.items())]:
+            raise ParameterError(f"no model {strange[0]!r}. There are: {', '.join(entry[1] for entry in jobs.values())}.")
+        for place, (plan, name, job) in chosen.items():
+            for other in job.after:
+                models.train(plan.jobs[other], plan.device, plan.precision)
+            if not job.trained or args.retrain:
+                print(f"{name}: {place}", flush=True)
+            models.train(job, plan.device, plan.precision, retrain=args.retrain)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (models.ModelError, loop.TrainingDiverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(error or "interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
+    print(status(jobs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,394 @@
+"""Trained models: what decides one (`Job`), training it, and loading it again.
+
+A model lives in results/<method>/<model id>/: model.json (what was trained, how, where), history.csv (its curves), weights.safetensors (the
+networks that edits and evaluation need, in half precision: every reported number is measured with this file) and, while it is trained,
+resume.pt. Its id is a hash of what decides training and of nothing else, so that no comment or moved file makes hours of training void.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lib.data import FaceSet, Split
+from lib.sources import ROOT
+from lib.training import loop
+from lib.training.precision import resolve
+
+RESULTS = ROOT / "results"
+RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
+MEGABYTES = 8  # that a model's weights may take in a repository
+LICENCE = {True: "as the study", False: "trained on faces for non-commercial research only"}  # by whether the faces may be published
+REMEDY = "What was there before is kept whole. Free space there or make it writable; the same command goes on."
+
+
+class ModelError(RuntimeError):
+    """A model that cannot be trained, read or written: in use by another process, damaged, or of other networks. Names file and remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that decides one trained model.
+
+    method: a module with the contract of `lib.papers`; cfg: its Config, which holds nothing but what training reads; faces, split, seed.
+    after: names of jobs of the same study that must be trained before. results: the folder that holds <method>/<id>/.
+    """
+
+    method: ModuleType
+    cfg: object
+    faces: FaceSet
+    split: Split
+    seed: int = 0
+    after: tuple[str, ...] = ()
+    results: Path = RESULTS
+
+    @property
+    def key(self) -> str:
+        """The method's name: of lib.papers.sagan.model it is sagan, of lib.baselines.stargan stargan."""
+        return key_of(self.method)
+
+    @cached_property
+    def decides(self) -> dict:
+        """What the id is a hash of."""
+        return {
+            "method": self.key,
+            "training": self.method.TRAINING,
+            "config": dataclasses.asdict(self.cfg),
+            "fingerprint": self.faces.fingerprint,
+            "split": self.split.checksum,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """<data>-<size>-s<seed>-<hash8>."""
+        digest = hashlib.sha256(json.dumps(self.decides, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.faces.name}-{self.faces.size}-s{self.seed}-{digest}"
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.key / self.id
+
+    @property
+    def trained(self) -> bool:
+        """Whether its record says that it is complete and its weights are there."""
+        record = read_record(self.folder / "model.json")
+        return record is not None and record.get("status") == "complete" and (self.folder / "weights.safetensors").exists()
+
+    @property
+    def record(self) -> dict:
+        """model.json. Raises ModelError where it is missing or damaged."""
+        record = read_record(self.folder / "model.json")
+        if record is None:
+            raise ModelError(f"{self.folder / 'model.json'}: missing or damaged. Train it: {self.command}")
+        return record
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """history.csv: one row per logged cycle."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of all its stages."""
+        return sum(stage.cycles for stage in self.method.stages(self.cfg))
+
+    @property
+    def done(self) -> int:
+        """Cycles performed so far, from history.csv (all of them where it is trained)."""
+        if self.trained:
+            return self.cycles
+        try:
+            rows = self.history
+        except (OSError, ValueError):
+            return 0
+        return int(rows.groupby("stage", sort=False)["cycle"].max().sum()) if len(rows) else 0
+
+    @property
+    def seconds(self) -> float:
+        """Expected processor seconds of the whole training, from the method's own measurement for profile cpu."""
+        per = self.method.SECONDS
+        return sum(s.cycles * (per[s.name] if isinstance(per, dict) else per) for s in self.method.stages(self.cfg))
+
+    @property
+    def command(self) -> str:
+        return f"python -m lib.train {self.key} (or make train)"
+
+
+def key_of(method: ModuleType) -> str:
+    """The name of a method's module as results/ uses it."""
+    return method.__name__.removesuffix(".model").rpartition(".")[2]
+
+
+def read_record(file: Path) -> dict | None:
+    """A json record; None where it is missing or no JSON object (a killed process or a full disk on another machine may have left half of one)."""
+    try:
+        record = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+@dataclass(frozen=True)
+class _Into:
+    """Where `loop.train` writes."""
+
+    folder: Path
+    device: str
+    precision: str
+    seed: int
+
+
+def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool = False, save_every: float = 60.0) -> None:
+    """Train a job to its end, from its last snapshot if it was begun; nothing where it is trained already.
+
+    Raises ModelError (another process is at it, the folder cannot be written, the weights are too large), TrainingDiverged, or
+    KeyboardInterrupt after a clean save. retrain: throw away what is there.
+    """
+    if job.trained and not retrain:
+        return
+    folder = job.folder
+    with held(folder):
+        if retrain:
+            for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
+                (folder / name).unlink(missing_ok=True)
+        elif job.trained:  # by another process, while this one waited
+            return
+        for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
+            left.unlink()
+        exact = resolve(precision, device)
+        record = _begin(job, device, exact)
+        try:
+            nets, report = loop.train(job.method, job.cfg, job.faces, job.split, _Into(folder, device, exact, job.seed), save_every=save_every)
+        except loop.TrainingDiverged as error:
+            write_json(folder / "model.json", record | {"status": "failed", "reason": str(error)})
+            raise
+        except OSError as error:
+            raise ModelError(f"{folder}: {error.strerror or error}. {REMEDY}") from None
+        _finish(job, record, nets, report)
+
+
+def _begin(job: Job, device: str, exact: str) -> dict:
+    """Write model.json of a training that begins or goes on. Returns it."""
+    before = read_record(job.folder / "model.json") or {}
+    record = {
+        "status": "training",
+        "method": job.key,
+        "title": job.method.TITLE,
+        "id": job.id,
+        **{k: job.decides[k] for k in ("training", "config", "seed")},
+        "data": {
+            "name": job.faces.name, "fingerprint": job.faces.fingerprint, "images": len(job.faces), "size": job.faces.size,
+            "publishable": job.faces.publishable, "licence": LICENCE[job.faces.publishable],
+        },
+        "split": {
+            "rule": job.split.rule, "checksum": job.split.checksum,
+            **{part: len(getattr(job.split, part)) for part in ("train", "validation", "test")},
+        },
+        "precision": exact,
+        "hardware": hardware(device),
+        "versions": versions(),
+        **code(),
+        "share_of_paper": round(job.method.share_of_paper(job.cfg), 5) if hasattr(job.method, "share_of_paper") else None,
+        "started": before.get("started", now()),
+    }  # fmt: skip
+    write_json(job.folder / "model.json", record)
+    return record
+
+
+def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
+    """Keep the weights that edits need, complete the record, and drop the snapshots."""
+    file = job.folder / "weights.safetensors"
+    keep(file, lambda p: save_file(half(kept_weights(nets, job.method.KEEPS)), p))
+    if file.stat().st_size > MEGABYTES << 20:
+        size = file.stat().st_size / 2**20
+        raise ModelError(f"{file}: {size:.1f} MB, more than the {MEGABYTES} that a model may take. Narrow its networks or keep fewer (KEEPS).")
+    seen = pd.DataFrame([stage["images_seen"] for stage in report.values()]).sum()
+    write_json(
+        job.folder / "model.json",
+        record
+        | {
+            "status": "complete",
+            "stages": report,
+            "images_seen": {update: int(n) for update, n in seen.items()},
+            "seconds": round(sum(s["seconds"] for s in report.values()), 1),
+            "processor_seconds": round(sum(s["processor_seconds"] for s in report.values()), 1),
+            "peak_memory_mb": round(loop.peak_memory_mb(record["hardware"]["device"])),
+            "weights_sha256": sha256(file),
+            "finished": now(),
+        },
+    )
+    for name in loop.SNAPSHOTS:
+        (job.folder / name).unlink(missing_ok=True)
+
+
+def kept_weights(nets: dict, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Of `loop.weights`, those of the networks called `names` (fields of Nets)."""
+    return {k: v for k, v in loop.weights(nets).items() if k.split("/", 1)[1].split(".", 1)[0] in names}
+
+
+def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Floating-point tensors in half precision, all on the CPU. Raises ModelError if one does not fit."""
+    out = {}
+    for name, value in weights.items():
+        value = value.detach().cpu()
+        out[name] = (value.half() if value.is_floating_point() else value).contiguous()
+        if not torch.isfinite(out[name]).all():
+            raise ModelError(f"{name}: a weight that half precision cannot hold.")
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+def load(job: Job, device: str = "cpu") -> dict:
+    """{model: Nets} of a trained job in evaluation mode: float32 networks with the weights of weights.safetensors; networks that are not
+    kept are None. Raises ModelError if it is not trained, or its file is damaged or not the recorded one."""
+    record, file = job.record, job.folder / "weights.safetensors"
+    if not job.trained:
+        raise ModelError(f"{job.folder}: not trained. Train it: {job.command}")
+    if sha256(file) != record["weights_sha256"]:
+        raise ModelError(f"{file}: not the file that model.json records. Restore it (git checkout -- {file}) or train it anew with --retrain.")
+    return loop.for_use(networks_from(job.method, job.cfg, file, device))
+
+
+def networks_from(method: ModuleType, cfg, file: Path, device: str = "cpu") -> dict:
+    """{model: Nets} of a configuration with the weights of a file."""
+    flat = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}
+    out = {}
+    for model in dict.fromkeys(stage.model for stage in method.stages(cfg)):
+        with torch.random.fork_rng(devices=[]):
+            out[model] = method.build(cfg)
+        for name in loop.networks(out[model]):
+            if name not in method.KEEPS:
+                setattr(out[model], name, None)
+    loop.load_weights(out, flat, str(file))
+    for nets in out.values():
+        for net in loop.networks(nets).values():
+            net.to(device)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ files and facts
+
+
+_LOCKS: dict[Path, object] = {}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold folder/lock. Raises ModelError if another process holds it, or if it cannot be written."""
+    hold(folder)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def hold(folder: Path) -> None:
+    """Make the folder and hold its lock for the life of this process, or until `release`."""
+    folder = folder.resolve()
+    if folder in _LOCKS:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / "lock", "w")  # noqa: SIM115  held open on purpose
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another folder.") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ModelError(f"{folder}: another process is working there. Wait for it or stop it.") from None
+    _LOCKS[folder] = handle
+
+
+def release(folder: Path) -> None:
+    """Give up this process's hold on a folder, so that another may take it."""
+    handle = _LOCKS.pop(folder.resolve(), None)
+    if handle:
+        handle.close()
+
+
+def keep(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that a killed process or a full disk leaves the old one whole, readable for all who may read its folder.
+    Raises ModelError where it cannot be written."""
+
+    def readable(temporary: Path) -> None:
+        write(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # safetensors lets only the owner read
+
+    try:
+        loop.save_atomically(path, readable)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: {getattr(error, 'strerror', None) or error}. {REMEDY}") from None
+
+
+def write_json(path: Path, value: dict) -> None:
+    keep(path, lambda p: p.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n"))
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in RECORDED}
+
+
+def code() -> dict:
+    """The commit that runs, and whether it was changed since."""
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", "lib", "notebooks"))}
+
+
+def _git(*args: str) -> str:
+    if shutil.which("git") is None:
+        return ""
+    try:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def hardware(device: str) -> dict:
+    """The machine in the words a table needs: device, processor, cores, threads, memory."""
+    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
+    out = {"device": device, "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "memory_gb": memory}
+    if torch.device(device).type == "cuda":
+        out |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gb": round(torch.cuda.get_device_properties(device).total_memory / 2**30)}
+    return out
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
