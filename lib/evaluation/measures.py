@@ -1,43 +1,59 @@
-"""The one evaluation of every method: torchmetrics and lpips behind one vocabulary (results/README.md defines every name).
+"""The one evaluation of every method: a table with one line per edited face, and how it becomes means, differences and ratios.
 
-Images are (B, 3, S, S) in [-1, 1]; L1 figures are reported on the [0, 1] scale. Every value carries n and its protocol, and a 95 % interval
-unless results/README.md says that it has none.
+results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Every value carries n, its protocol
+and a 95 % interval, clustered by person where people have several faces, unless results/README.md says that it has none.
 """
 
-import io
-import pickle
-import socket
-import time
-import warnings
 from collections.abc import Callable
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from functools import cache
-from http.client import HTTPException
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest, bootstrap
+import torch.nn.functional as F
+from scipy.stats import binomtest
 from torch import Tensor
 
-from lib import synthetic
-from lib.data import FaceSet, Split, to_uint8
-from lib.data.regions import EYE_ATTRIBUTES, LOWER_FACE_ATTRIBUTES, MOUTH_ATTRIBUTES, attribute_box, region_source
-from lib.data.splits import require_test_faces
-from lib.evaluation.judges import Judge, as_images
+from lib.claims import SHARES
+from lib.data import FaceSet, Split
+from lib.evaluation.edits import SEED, Edited, judged, region_of
+from lib.evaluation.judges import Judges, as_images
+from lib.evaluation.pretrained import fid, inception_score, lpips_distance
 
-SEED = 20_260_101  # of every bootstrap and every choice of test images
-WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
-DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
+RESAMPLES = 2_000
 # Verdicts that an edit of the key changes by definition; they do not count as unrelated.
 ENTAILED = {
     "No_Beard": ("Goatee", "Mustache", "Sideburns"), "Goatee": ("No_Beard",), "Mustache": ("No_Beard",), "Sideburns": ("No_Beard",),
     "Black_Hair": ("Blond_Hair", "Brown_Hair", "Gray_Hair"), "Blond_Hair": ("Black_Hair", "Brown_Hair", "Gray_Hair"),
     "Brown_Hair": ("Black_Hair", "Blond_Hair", "Gray_Hair"), "Gray_Hair": ("Black_Hair", "Blond_Hair", "Brown_Hair"),
 }  # fmt: skip
+KEYS = ["method", "attribute", "target", "face", "person"]  # of the per-face table; all its other columns are measures
+PROTOCOLS = {  # what a measure of `per_face` says of itself
+    "edit_success": "both judges see the target",
+    "edit_success_a": "judge a sees the target",
+    "edit_success_b": "judge b sees the target",
+    "judges_disagree": "one judge sees the target, the other does not",
+    "success_blurred": "both judges see the target after a mild blur",
+    "unrelated_kept": "share of the other trusted attributes whose verdict stays, mean of both judges",
+    "identity_cosine": "to the input, identity network",
+    "identity_kept": "cosine to the input above that of 99 % of the impostor pairs",
+    "change_inside_l1": "[0, 1] scale, in the region",
+    "change_outside_l1": "[0, 1] scale, outside the region",
+    "psnr": "to the input, peak 2, at most 100 dB",
+    "ssim": "to the input",
+    "sharpness": "gradient energy over the input's",
+    "counterfactual_psnr": "to the exact counterfactual, peak 2",
+    "counterfactual_gain": "nearer to the exact counterfactual than the input was: L1 in the region",
+    "counterfactual_gain_db": "squared error to the exact counterfactual in the region, before over after, in dB (at most 40)",
+    "mask_mean": "mean of the mask",
+    "mask_share": "share of pixels with a mask above 0.1",
+    "mask_saturated": "share of pixels with a mask above 0.9",
+    "mask_roi_mass": "share of the mask's mass in the region",
+    "mask_iou": "mask above 0.1 against the exact region of the counterfactual",
+}
+
+
+# ------------------------------------------------------------------------------------------------ values with intervals
 
 
 class Value(NamedTuple):
@@ -49,55 +65,65 @@ class Value(NamedTuple):
     n: int
 
 
-def mean(samples: np.ndarray) -> Value:
-    """Mean over images (n,), percentile bootstrap over images with 2,000 resamples. Non-finite samples raise ValueError."""
+def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
+    """Mean over images (n,), percentile bootstrap over people (over images, if None) with 2,000 resamples. Non-finite samples raise ValueError."""
     samples = np.asarray(samples, float)
     if not np.isfinite(samples).all():
         raise ValueError("a mean over images with a value that is not finite")
     if len(samples) < 2 or np.ptp(samples) == 0:
         value = float(samples.mean()) if len(samples) else float("nan")
         return Value(value, value, value, len(samples))
-    ci = bootstrap((samples,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(SEED), batch=200).confidence_interval
-    return Value(float(samples.mean()), float(ci.low), float(ci.high), len(samples))
+    (sums, counts) = _per_person(people, samples, np.ones_like(samples))
+    weight = _resampled(len(sums))
+    low, high = np.quantile((weight @ sums) / (weight @ counts), [0.025, 0.975])
+    return Value(float(samples.mean()), float(low), float(high), len(samples))
 
 
-def ratio(own: np.ndarray, *others: np.ndarray) -> Value:
+def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
     """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images: percentile bootstrap over
-    images, paired, with 2,000 resamples. No interval (nan) for a single image. A mean of 0 below the line counts as 1e-12."""
-
-    def of_means(a, *rest, axis):
-        return a.mean(axis) / np.maximum(np.minimum.reduce([r.mean(axis) for r in rest]), 1e-12)
-
-    data = tuple(np.asarray(v, float) for v in (own, *others))
-    value = float(of_means(*data, axis=0))
+    people, paired. No interval (nan) for a single image. A mean of 0 below the line counts as 1e-12."""
+    data = [np.asarray(v, float) for v in (own, *others)]
+    value = float(data[0].mean() / max(min(d.mean() for d in data[1:]), 1e-12))
     if len(own) < 2:
         return Value(value, float("nan"), float("nan"), len(own))
-    rng = np.random.default_rng(SEED)
-    ci = bootstrap(data, of_means, paired=True, vectorized=True, n_resamples=2000, method="percentile", rng=rng, batch=200).confidence_interval
-    return Value(value, float(ci.low), float(ci.high), len(own))
+    parts = _per_person(people, *data)
+    weight = _resampled(len(parts[0]))
+    top, *below = (weight @ part for part in parts)
+    low, high = np.quantile(top / np.maximum(np.minimum.reduce(below), 1e-12), [0.025, 0.975])
+    return Value(value, float(low), float(high), len(own))
 
 
-def proportion(hits: np.ndarray) -> Value:
-    """Share of True among (n,) verdicts, Wilson interval."""
+def _per_person(people: np.ndarray | None, *samples: np.ndarray) -> list[np.ndarray]:
+    """The samples summed per person; as they are without people."""
+    if people is None:
+        return list(samples)
+    _, place = np.unique(people, return_inverse=True)
+    return [np.bincount(place, s) for s in samples]
+
+
+def _resampled(n: int) -> np.ndarray:
+    """(RESAMPLES, n): how often each of n is drawn in a bootstrap resample."""
+    return np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+
+
+def proportion(hits: np.ndarray, people: np.ndarray | None = None) -> Value:
+    """Share of True among (n,) verdicts, Wilson interval for as many independent cases as there are people (images, if None)."""
     hits = np.asarray(hits, bool)
-    return wilson(int(hits.sum()), len(hits))
+    return wilson(int(hits.sum()), len(hits), len(np.unique(people)) if people is not None else None)
 
 
-def wilson(hits: int, n: int) -> Value:
-    """`hits` of `n` as a share with its Wilson interval."""
+def wilson(hits: int, n: int, independent: int | None = None) -> Value:
+    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if fewer than n."""
     if not n:
         return Value(float("nan"), float("nan"), float("nan"), 0)
-    ci = binomtest(hits, n).proportion_ci(method="wilson")
-    return Value(hits / n, float(ci.low), float(ci.high), n)
-
-
-def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return features.mean(0), np.cov(features, rowvar=False)
+    k = min(n, independent or n)
+    ci = binomtest(round(hits * k / n), k).proportion_ci(method="wilson")
+    return Value(hits / n, min(float(ci.low), hits / n), max(float(ci.high), hits / n), n)
 
 
 def frechet_value(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance between Gaussians fitted to features (n, d) and (m, d), without an interval."""
-    (m1, c1), (m2, c2) = _gaussian(a), _gaussian(b)
+    (m1, c1), (m2, c2) = ((f.mean(0), np.cov(f, rowvar=False)) for f in (a, b))
     # tr sqrt(C1 C2) as the sum of the root eigenvalues of C1 C2, which are real and not negative but for rounding
     cross = np.sqrt(np.linalg.eigvals(c1 @ c2).real.clip(0)).sum()
     return float(np.sum((m1 - m2) ** 2) + np.trace(c1) + np.trace(c2) - 2 * cross)
@@ -112,23 +138,31 @@ def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
     return Value(value, max(0.0, float(low)), float(high), min(len(a), len(b)))
 
 
-def _unit(x: Tensor) -> Tensor:
-    return ((x + 1) / 2).clamp(0, 1)
+def frechet_difference(a: np.ndarray, b: np.ndarray, real: np.ndarray, resamples: int = 200) -> Value:
+    """Distance of a to real minus that of b, features of two methods' edits of the same faces (n, d); bootstrap over the faces (the same for
+    both) and the real ones, shifted as in `frechet`."""
+    value, rng, draws = frechet_value(a, real) - frechet_value(b, real), np.random.default_rng(SEED), []
+    for _ in range(resamples):
+        i, j = rng.integers(len(a), size=len(a)), rng.integers(len(real), size=len(real))
+        draws.append(frechet_value(a[i], real[j]) - frechet_value(b[i], real[j]))
+    low, high = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value
+    return Value(value, float(low), float(high), min(len(a), len(real)))
+
+
+# ------------------------------------------------------------------------------------------------ pictures compared
 
 
 def psnr(a: Tensor, b: Tensor) -> np.ndarray:
     """(B,) peak signal-to-noise ratio in dB, peak 2 (the range of [-1, 1]); equal images are capped at 100 dB."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio  # torchmetrics is slow to import, as lpips is
-
-    error = (a - b).square().flatten(1).mean(1).clamp_min(4e-10)
-    return peak_signal_noise_ratio(error.sqrt()[:, None], torch.zeros(len(a), 1), data_range=2.0, dim=1, reduction="none").numpy()
+    return (10 * torch.log10(4 / (a - b).square().flatten(1).mean(1).clamp_min(4e-10))).numpy()
 
 
 def ssim(a: Tensor, b: Tensor) -> np.ndarray:
     """(B,) structural similarity on the [0, 1] scale (it is not the same on [-1, 1]), torchmetrics' Gaussian window, sigma 1.5."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    from torchmetrics.functional.image import structural_similarity_index_measure  # torchmetrics is slow to import
 
-    return structural_similarity_index_measure(_unit(a), _unit(b), data_range=1.0, reduction="none").reshape(len(a)).numpy()
+    a, b = (((x + 1) / 2).clamp(0, 1) for x in (a, b))
+    return structural_similarity_index_measure(a, b, data_range=1.0, reduction="none").reshape(len(a)).numpy()
 
 
 def l1(a: Tensor, b: Tensor, where: Tensor | None = None) -> np.ndarray:
@@ -146,251 +180,6 @@ def iou(mask: Tensor, region: Tensor) -> np.ndarray:
     return torch.where(union > 0, inter / union.clamp_min(1), 1.0).numpy()
 
 
-# ---------------------------------------------------------------------------------------------- networks that need weights from elsewhere
-
-
-@contextmanager
-def _quick_and_quiet():
-    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this machine."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(5)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-# no network, a broken download, a damaged cached file, a missing package
-UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
-
-
-def _unavailable(error: Exception) -> str:
-    return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
-
-
-@cache
-def lpips_network() -> torch.nn.Module | str:
-    """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
-    import lpips  # not above: it takes ten seconds, torchvision's models and torch's compiler with it, and most pages need none
-
-    try:
-        with _quick_and_quiet():
-            return lpips.LPIPS(net="alex", verbose=False).eval()
-    except UNREADABLE as error:
-        return _unavailable(error)
-
-
-@cache
-def inception() -> tuple | str:
-    """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once, or 'unavailable: why'."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.inception import InceptionScore
-
-    try:
-        with _quick_and_quiet():
-            return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
-    except UNREADABLE as error:
-        return _unavailable(error)
-
-
-def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
-    """(B,) LPIPS (AlexNet), or 'unavailable: why'. Images below 64 pixels are enlarged to 64, which AlexNet needs."""
-    net = lpips_network()
-    if isinstance(net, str):
-        return net
-    if a.shape[-1] < 64:
-        a, b = (torch.nn.functional.interpolate(t, size=64, mode="bilinear") for t in (a, b))
-    with torch.no_grad():
-        return torch.cat([net(x, y).flatten() for x, y in zip(a.split(64), b.split(64), strict=True)]).numpy()
-
-
-def fid(edited: Tensor, real: Tensor) -> float | str:
-    """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
-    both = inception()
-    if isinstance(both, str):
-        return both
-    metric = both[0]
-    metric.reset()
-    for part, is_real in ((real, True), (edited, False)):
-        for x in part.split(64):
-            metric.update(_unit(x), real=is_real)
-    return float(metric.compute())
-
-
-def inception_score(edited: Tensor) -> float | str:
-    """Inception Score (torchmetrics, 10 splits), or 'unavailable: why'."""
-    both = inception()
-    if isinstance(both, str):
-        return both
-    metric = both[1]
-    metric.reset()
-    for x in edited.split(64):
-        metric.update(_unit(x))
-    return float(metric.compute()[0])
-
-
-# ---------------------------------------------------------------------------------------------- one edit, all figures
-
-
-@dataclass
-class Edited:
-    """The test faces of one attribute and direction, and what a method made of them. All tensors on the CPU.
-
-    index (n,) rows of the FaceSet; x, y: input and edit; mask: (n, 1, S, S) in [0, 1] or None; region: the pixels the edit may touch;
-    truth: the exact counterfactual or None; real: faces that have the target label; ms: milliseconds per image of the edit.
-    """
-
-    attribute: str
-    target: int
-    index: np.ndarray
-    x: Tensor
-    y: Tensor
-    mask: Tensor | None
-    region: Tensor
-    region_source: str
-    truth: Tensor | None
-    real: Tensor
-    ms: float
-
-    @property
-    def row(self) -> str:
-        return f"{self.attribute} {'+' if self.target else '-'}"
-
-
-def test_index(faces: FaceSet, split: Split, attribute: str, label: int, n: int) -> np.ndarray:
-    """At most n test faces with that label: the same seeded choice for every method."""
-    have = split.test[faces.column(attribute)[split.test] == label]
-    return np.sort(np.random.default_rng([SEED, label]).permutation(have)[:n])
-
-
-test_index.__test__ = False
-
-
-def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
-    """(n, 1, S, S) bool: the pixels an edit may touch, exact on synthetic faces, a landmark box on real ones (the whole picture for an attribute
-    that has none, as Male); and where it comes from."""
-    if faces.faces is not None:
-        parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
-        return torch.cat(parts), "exact region of the counterfactual"
-    if attribute not in WITH_BOX:
-        return torch.ones(len(index), 1, faces.size, faces.size, dtype=torch.bool), "the whole picture, for want of a landmark region"
-    return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
-
-
-def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: int) -> Tensor | None:
-    """(n, 3, S, S): the same synthetic faces drawn with the attribute set to target, else equal. None for real faces."""
-    if faces.faces is None:
-        return None
-    draw = [synthetic.render(synthetic.counterfactual(faces.faces[torch.from_numpy(i)], attribute, target), faces.size) for i in _chunks(index)]
-    # test faces come from a uint8 cache, so their counterfactuals are rounded as such a cache would
-    return torch.from_numpy(to_uint8(torch.cat(draw))).float() / 127.5 - 1
-
-
-def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
-    return [index[i : i + size] for i in range(0, len(index), size)]
-
-
-def apply(edit: Callable, faces: FaceSet, split: Split, attribute: str, target: int, n: int, device="cpu") -> Edited:
-    """Edit at most n test faces whose label is not the target. edit: (attribute, x, target) -> object with .image and .mask.
-
-    Raises DataError if the test split has fewer than two faces of either label.
-    """
-    require_test_faces(faces, split, attribute)
-    index = test_index(faces, split, attribute, 1 - target, n)
-    have = test_index(faces, split, attribute, target, n)
-    x = as_images(faces, index)
-    y, mask, ms = run_edit(edit, attribute, x, target, device)
-    region, source = region_of(faces, index, attribute)
-    truth = counterfactuals(faces, index, attribute, target)
-    return Edited(attribute, target, index, x, y, mask, region, source, truth, as_images(faces, have), ms)
-
-
-def run_edit(edit: Callable, attribute: str, x: Tensor, target: int, device="cpu") -> tuple[Tensor, Tensor | None, float]:
-    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on the CPU."""
-    results, seconds = [], 0.0
-    for part in x.split(64):
-        began = time.perf_counter()
-        result = edit(attribute, part.to(device), target)
-        results.append((result.image.cpu(), None if result.mask is None else result.mask.cpu()))
-        seconds += time.perf_counter() - began
-    masks = None if results[0][1] is None else torch.cat([m for _, m in results])
-    return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
-
-
-def row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
-    """One line of metrics.csv. value: with interval, a number (n images), or 'unavailable: why', which becomes an empty value and the protocol."""
-    base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
-    if isinstance(value, str):  # "unavailable: why"
-        return base | {"value": None, "n": n, "protocol": value}
-    if not isinstance(value, Value):
-        value = Value(value, float("nan"), float("nan"), n)
-    return base | value._asdict()
-
-
-def rows(
-    e: Edited, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu", references: bool = True
-) -> list[dict]:  # fmt: skip
-    """All metric rows of one edit: the method's column, the unedited floor and, on synthetic faces, the exact counterfactual as ceiling.
-    references: False leaves floor and ceiling out, where another method's rows on the same faces have them."""
-    # labels decide which faces are edited; the judge decides what they look like
-    assert (faces.column(e.attribute)[e.index] == 1 - e.target).all()
-    where = f"{faces.size}x{faces.size}, judge {judge.id}"
-    versions = {"unedited": e.x, method: e.y} | ({"counterfactual": e.truth} if e.truth is not None else {})
-    if not references:
-        versions = {method: e.y}
-    others = [a for a in judge.trusted() if a != e.attribute and a not in ENTAILED.get(e.attribute, ())]
-    columns = [judge.names.index(a) for a in others]
-    before = judge.probabilities(e.x) > 0.5
-    real = judge.features(e.real)
-    anchor, out = identity.embed(e.x), []
-
-    def put(column, metric, value, protocol):
-        out.append(row(table, e.row, column, metric, value, protocol, len(e.x)))
-
-    for column, y in versions.items():
-        after = judge.probabilities(y) > 0.5
-        hit = proportion(after[:, judge.names.index(e.attribute)] == bool(e.target))
-        put(column, "edit_success", hit, f"judge sees the target, {where}")
-        if column == "unedited":
-            put(method, "unedited_floor", hit, f"judge sees the target in the unedited faces, {where}")
-        kept = mean((after == before)[:, columns].mean(1)) if others else "unavailable: the judge is to be trusted on no other attribute"
-        put(column, "unrelated_kept", kept, f"share of {len(others)} other verdicts unchanged: {', '.join(others)}; {where}")
-        put(column, "identity_cosine", mean((identity.embed(y) * anchor).sum(1)), f"to the input, judge {identity.id}")
-        near = frechet(judge.features(y), real)
-        put(column, "frechet_judge", near, f"to {len(real)} real test faces that have the target, pooled features, {where}")
-        if column != "unedited":
-            put(column, "change_inside_l1", mean(l1(y, e.x, e.region)), f"[0, 1] scale, region: {e.region_source}")
-            if not e.region.all():
-                put(column, "change_outside_l1", mean(l1(y, e.x, ~e.region)), f"[0, 1] scale, outside: {e.region_source}")
-            put(column, "psnr", mean(psnr(y, e.x)), "to the input, peak 2, at most 100 dB")
-            put(column, "ssim", mean(ssim(y, e.x)), "to the input")
-        if column != "counterfactual" and e.truth is not None:
-            put(column, "counterfactual_psnr", mean(psnr(y, e.truth)), "to the exact counterfactual, peak 2")
-            near = lpips_distance(y, e.truth)
-            put(column, "counterfactual_lpips", near if isinstance(near, str) else mean(near), "to the exact counterfactual, AlexNet")
-    distance = lpips_distance(e.y, e.x)
-    put(method, "lpips", distance if isinstance(distance, str) else mean(distance), "to the input, AlexNet")
-    put(method, "fid", fid(e.y, e.real), f"to {len(e.real)} real test faces that have the target")
-    put(method, "is", inception_score(e.y), "edited faces")
-    put(method, "ms_per_image", e.ms, f"wall time of the edit on {device}, batches of 64, warm-up included")
-    return out + mask_rows(e, table, method)
-
-
-def mask_rows(e: Edited, table: str, method: str) -> list[dict]:
-    """Statistics of an attention mask, one direction; nothing for a method without one."""
-    if e.mask is None:
-        return []
-    figures = {"mask_mean": (mean(e.mask.flatten(1).mean(1).numpy()), "mean of b")}
-    figures["mask_share"] = (mean(share(e.mask, 0.1)), "share of pixels with b > 0.1")
-    figures["mask_saturated"] = (mean(share(e.mask, 0.9)), "share of pixels with b > 0.9")
-    figures["mask_roi_mass"] = (mean(roi_mass(e.mask, e.region)), f"share of the mask's mass in: {e.region_source}")
-    if e.truth is not None:
-        figures["mask_iou"] = (mean(iou(e.mask > 0.1, e.region)), "b > 0.1 against the exact region of the counterfactual")
-    return [row(table, e.row, method, k, v, p) for k, (v, p) in figures.items()]
-
-
 def share(mask: Tensor, threshold: float) -> np.ndarray:
     """(n,) share of each mask's pixels above the threshold."""
     return (mask > threshold).float().flatten(1).mean(1).numpy()
@@ -402,68 +191,160 @@ def roi_mass(mask: Tensor, region: Tensor) -> np.ndarray:
     return torch.where(total > 0, inside / total.clamp_min(1e-12), 0.0).numpy()
 
 
-def own_label_rows(edit: Callable, faces: FaceSet, split: Split, attributes, n: int, table: str, method: str, device="cpu") -> list[dict]:
-    """Edits of the same n test faces towards the label they have already: how far the image moves (own_label_l1) and, for a method with
-    masks, where they lie and how their sizes compare between attributes, paired by face."""
-    index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
-    x, out, size = as_images(faces, index), [], {}
-    for a in attributes:
-        label = torch.from_numpy(faces.column(a)[index]).float()[:, None]
-        parts = [edit(a, p.to(device), c.to(device)) for p, c in zip(x.split(64), label.split(64), strict=True)]
-        y = torch.cat([p.image.cpu() for p in parts])
-        out.append(row(table, a, method, "own_label_l1", mean(l1(y, x)), "edit towards the own label, [0, 1] scale"))
-        if parts[0].mask is not None:
-            mask = torch.cat([p.mask.cpu() for p in parts])
-            region, source = region_of(faces, index, a)
-            size[a] = share(mask, 0.1)
-            out.append(row(table, a, method, "mask_share", mean(size[a]), "share of pixels with b > 0.1"))
-            inside = mean(roi_mass(mask, region))
-            out.append(row(table, a, method, "mask_roi_mass", inside, f"share of the mask's mass in: {source}"))
-    for a, b in combinations(size, 2):
-        difference = mean(size[b] - size[a])
-        out.append(row(table, f"{b} - {a}", method, "mask_share difference", difference, "share of pixels with b > 0.1, paired by face"))
-    return out
+def gradient_energy(x: Tensor) -> np.ndarray:
+    """(B,) mean squared difference of neighbouring pixels: blur lowers it, noise and chequerboards raise it."""
+    return (x.diff(dim=2).square().flatten(1).mean(1) + x.diff(dim=3).square().flatten(1).mean(1)).numpy()
 
 
-def judge_rows(judge: Judge, identity: Judge) -> list[dict]:
-    """The judges' own scores on held-out real faces, as metric rows of the table `judges`."""
+def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.ndarray:
+    """(B,) squared error to the truth over the pixels `where`, that of `before` over that of `after`, in dB, within +-40."""
+    errors = [F.relu(((x - truth).square().mean(1, keepdim=True) * where).flatten(1).sum(1)).clamp_min(1e-8) for x in (before, after)]
+    return (10 * torch.log10(errors[0] / errors[1])).clamp(-40, 40).numpy()
+
+
+# ------------------------------------------------------------------------------------------------ the per-face table
+
+
+def per_face(method: str, e: Edited, judges: Judges) -> pd.DataFrame:
+    """One line per edited face: KEYS, and the measures that PROTOCOLS describes; those that do not apply are left out (masks, counterfactuals)."""
+    i, hit = judges.column(e.attribute), bool(e.target)
+    before, after = e.case.seen("x", judges), judged(e.y, judges)
+    a, b = (p[:, i] > 0.5 for p in (after.a, after.b))
+    others = [judges.column(name) for name in judges.trusted if name != e.attribute and name not in ENTAILED.get(e.attribute, ())]
+    kept = [((p > 0.5) == (q > 0.5))[:, others].mean(1) for p, q in ((after.a, before.a), (after.b, before.b))] if others else None
+    cosine = (after.embedding * before.embedding).sum(1)
+    columns = {
+        "method": method,
+        "attribute": e.attribute,
+        "target": e.target,
+        "face": e.index,
+        "person": e.people,
+        "edit_success": (a == hit) & (b == hit),
+        "edit_success_a": a == hit,
+        "edit_success_b": b == hit,
+        "judges_disagree": a != b,
+        "success_blurred": ((after.blurred_a[:, i] > 0.5) == hit) & ((after.blurred_b[:, i] > 0.5) == hit),
+        "confidence": np.minimum(*(p[:, i] if hit else 1 - p[:, i] for p in (after.a, after.b))),
+        **({"unrelated_kept": (kept[0] + kept[1]) / 2} if kept else {}),
+        "identity_cosine": cosine,
+        "identity_kept": cosine > judges.verification["impostor_99"],
+        "change_inside_l1": l1(e.y, e.x, e.region),
+        **({} if e.region.all() else {"change_outside_l1": l1(e.y, e.x, ~e.region)}),
+        "psnr": psnr(e.y, e.x),
+        "ssim": ssim(e.y, e.x),
+        "sharpness": gradient_energy(e.y) / np.maximum(gradient_energy(e.x), 1e-8),
+    }
+    if e.truth is not None:
+        columns["counterfactual_psnr"] = psnr(e.y, e.truth)
+        columns["counterfactual_gain"] = l1(e.y, e.truth, e.region) < l1(e.x, e.truth, e.region)
+        columns["counterfactual_gain_db"] = gain_db(e.x, e.y, e.truth, e.region)
+    if e.mask is not None:
+        columns["mask_mean"] = e.mask.flatten(1).mean(1).numpy()
+        columns["mask_share"], columns["mask_saturated"] = share(e.mask, 0.1), share(e.mask, 0.9)
+        columns["mask_roi_mass"] = roi_mass(e.mask, e.region)
+        if e.truth is not None:
+            columns["mask_iou"] = iou(e.mask > 0.1, e.region)
+    return pd.DataFrame(columns)
+
+
+def row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
+    """One line of metrics.csv. value: with interval, a number (n images), or 'unavailable: why', which becomes an empty value and the protocol."""
+    base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
+    if isinstance(value, str):
+        return base | {"value": None, "n": n, "protocol": value}
+    if not isinstance(value, Value):
+        value = Value(value, float("nan"), float("nan"), n)
+    return base | value._asdict()
+
+
+def value_of(frame: pd.DataFrame, measure: str) -> Value:
+    """A measure over the lines of a per-face table: verdicts as a share with its Wilson interval, numbers as a mean."""
+    samples, people = frame[measure], frame["person"].to_numpy()
+    return proportion(samples, people) if measure in SHARES | {"identity_kept"} and samples.dtype == bool else mean(samples, people)
+
+
+def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[str] | None = None, protocols: dict | None = None) -> list[dict]:
+    """Metric rows of a per-face table: one per (attribute and direction, method, measure), in the table's order. protocol: added to what each
+    measure says of itself; protocols: what further measures say."""
+    known = PROTOCOLS | (protocols or {})
     out = []
-    for _, r in judge.scores.iterrows():
-        n = int(r["n"])
-        figures = {"accuracy": wilson(round(r["accuracy"] * n), n), "balanced_accuracy": r["balanced_accuracy"], "majority_rate": r["majority_rate"]}
-        if np.isnan(r["balanced_accuracy"]):
-            figures["balanced_accuracy"] = "unavailable: the test split holds only one of its two values"
-        out += [row("judges", r["attribute"], f"judge {judge.id}", f"judge_{k}", v, "test split", n) for k, v in figures.items()]
-    r = identity.scores.iloc[0]
-    pairs = f"verification of unseen identities: {int(r['genuine'])} genuine, {int(r['impostor'])} impostor pairs"
-    out.append(row("judges", "identity", f"judge {identity.id}", "auc", float(r["auc"]), pairs, int(r["n"])))
+    for (attribute, target, method), part in frame.groupby(["attribute", "target", "method"], sort=False):
+        for measure in measures or [c for c in part.columns if c in known]:
+            if measure in part and part[measure].notna().all():
+                words = ", ".join(filter(None, (known[measure], protocol)))
+                out.append(row(table, f"{attribute} {'+' if target else '-'}", method, measure, value_of(part, measure), words))
     return out
+
+
+def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """The measure of several methods on the edits that all of them made, in the same order; and the people."""
+    keys = ["attribute", "target", "face"]
+    wide = frame[frame["method"].isin(methods)].pivot_table(index=[*keys, "person"], columns="method", values=measure, aggfunc="first")
+    wide = wide.reindex(columns=methods).dropna().reset_index()
+    return [wide[m].to_numpy(float) for m in methods], wide["person"].to_numpy()
+
+
+def difference(frame: pd.DataFrame, a: str, b: str, measure: str) -> Value:
+    """Mean over faces of method a minus method b, for the edits that both made, paired by face. Narrow the frame first for one attribute."""
+    (first, second), people = _pairs(frame, [a, b], measure)
+    return mean(first - second, people)
+
+
+def ratio(frame: pd.DataFrame, own: str, others: list[str], measure: str) -> Value:
+    """Mean of a measure over the smallest of the others' means, for the edits that all made; percentile bootstrap, paired."""
+    (first, *rest), people = _pairs(frame, [own, *others], measure)
+    return ratio_of(first, *rest, people=people)
+
+
+def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> list[dict]:
+    """What only a set of edits has: Frechet distance on judge b's features to real faces with the target, FID, IS, LPIPS, and the edit's time."""
+    real, near = e.case.seen("real", judges).features, f"to {len(e.real)} real test faces that have the target"
+    distance = lpips_distance(e.y, e.x)
+    put = {
+        "frechet_judge": (frechet(judged(e.y, judges).features, real), f"{near}, features of judge b"),
+        "fid": (fid(e.y, e.real), near),
+        "is": (inception_score(e.y), "edited faces"),
+        "lpips": (distance if isinstance(distance, str) else mean(distance, e.people), "to the input, AlexNet"),
+    }
+    if np.isfinite(e.ms):
+        put["ms_per_image"] = (e.ms, "wall time of the edit, batches of 64, warm-up included")
+    return [row(table, e.row, method, metric, value, words, len(e.y)) for metric, (value, words) in put.items()]
+
+
+def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: int, device: str = "cpu") -> pd.DataFrame:
+    """Edits of n seeded test faces towards the label they have already, one line a face: own_label_l1, and for a method with masks mask_share and
+    mask_roi_mass. The faces are the same for every attribute, so sizes of masks can be compared face by face."""
+    index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
+    x, label = as_images(faces, index), torch.from_numpy(faces.column(attribute)[index]).float()[:, None]
+    parts = [edit(attribute, p.to(device), c.to(device)) for p, c in zip(x.split(64), label.split(64), strict=True)]
+    columns = {"attribute": attribute, "face": index, "person": faces.identities[index]}
+    columns["own_label_l1"] = l1(torch.cat([p.image.cpu() for p in parts]), x)
+    if parts[0].mask is not None:
+        mask = torch.cat([p.mask.cpu() for p in parts])
+        columns |= {"mask_share": share(mask, 0.1), "mask_roi_mass": roi_mass(mask, region_of(faces, index, attribute)[0])}
+    return pd.DataFrame(columns)
+
+
+# ------------------------------------------------------------------------------------------------ judges and training, as rows
+
+
+def judge_rows(judges: Judges) -> list[dict]:
+    """The judges' own scores on unedited test faces, as metric rows of the table `judges`."""
+    out = []
+    for r in judges.scores.itertuples():
+        column, n = f"judge {r.judge}", int(r.n)
+        balanced = r.balanced_accuracy if np.isfinite(r.balanced_accuracy) else "unavailable: the test split holds only one of its two values"
+        out.append(row("judges", r.attribute, column, "judge_accuracy", wilson(round(r.accuracy * n), n), "unedited test faces"))
+        out.append(row("judges", r.attribute, column, "judge_balanced_accuracy", balanced, "unedited test faces", n))
+        out.append(row("judges", r.attribute, column, "judge_majority_rate", r.majority_rate, "unedited test faces", n))
+    v = judges.verification
+    pairs = f"verification of unseen people: {v['genuine']} genuine, {v['impostor']} impostor pairs"
+    return out + [row("judges", "identity", "identity network", "auc", v["auc"], pairs, v["n"])]
 
 
 def cost_rows(record: dict, method: str) -> list[dict]:
-    """What a method's training cost, from its run.json: images seen by each of its updates, seconds, cycles per second (the table `training`)."""
-    stages = record["stages"].values()
-    cycles, seconds = sum(s["cycles"] for s in stages), sum(s["seconds"] for s in stages)
-    seen = [row("training", update, method, "images_seen", float(n), "over all its models") for update, n in record["images_seen"].items()]
-    where = record["trained"]["hardware"]
-    device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads"
-    cost = {"train_seconds": (seconds, f"on {device}"), "iterations_per_second": (cycles / seconds, f"cycles of all its updates, on {device}")}
-    return seen + [row("training", "all", method, k, float(v), p) for k, (v, p) in cost.items()]
-
-
-def summary(rows: pd.DataFrame, method: str) -> str:
-    """One sentence on a method's edits, its numbers taken from the rows."""
-    r = rows[(rows["metric"] == "edit_success") & (rows["column"] == method)]
-    best, least = r.loc[r["value"].idxmax()], r.loc[r["value"].idxmin()]
-    return (
-        f"{method}: edit success from {100 * least['value']:.0f} % ({least['row']}, n = {least['n']}) to {100 * best['value']:.0f} % "
-        f"({best['row']}, n = {best['n']}) over {len(r)} attribute directions."
-    )
-
-
-def evaluate(edit: Callable, faces: FaceSet, split: Split, judge: Judge, identity: Judge, attributes, n: int, table: str, method: str, device="cpu"):
-    """Both directions of every attribute. Returns (metric rows, {(attribute, target): Edited})."""
-    edits = {(a, t): apply(edit, faces, split, a, t, n, device) for a in attributes for t, _ in DIRECTIONS}
-    return [r for e in edits.values() for r in rows(e, faces, judge, identity, table, method, device)], edits
-
-
+    """What a model's training cost, from its model.json: images seen by each of its updates, processor seconds (the table `training`)."""
+    where = record["hardware"]
+    device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads, {record['precision']}"
+    seen = [row("training", update, method, "images_seen", float(n), "over all its stages") for update, n in record["images_seen"].items()]
+    return seen + [row("training", "all", method, "processor_seconds", float(record["processor_seconds"]), f"on {device}")]

@@ -8,6 +8,8 @@ import types
 import typing
 from pathlib import Path
 
+from lib.sources import ROOT
+
 
 class ParameterError(ValueError):
     """An unknown name, a wrong type or a value out of range; the message names the parameter and the remedy."""
@@ -106,6 +108,47 @@ def declared(notebook: Path) -> dict[str, tuple[object, object]]:
         kind = eval(ast.unparse(node.annotation), {"__builtins__": {t.__name__: t for t in (int, float, str, bool, dict, list)}})
         out[node.target.id] = (kind, ast.literal_eval(node.value))
     return out
+
+
+def fields(file: Path, dataclass: str) -> dict[str, object]:
+    """Name -> type of a dataclass's fields, read from its source without importing it (PyTorch takes seconds). Only built-in types are known."""
+    (found,) = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.ClassDef) and n.name == dataclass]
+    kinds = {t.__name__: t for t in (int, float, str, bool)} | {"None": None}
+    nodes = [n for n in found.body if isinstance(n, ast.AnnAssign)]
+    return {n.target.id: eval(ast.unparse(n.annotation), {"__builtins__": kinds}) for n in nodes}
+
+
+def notebook_of(name: str) -> Path:
+    """notebooks/NN_<name>.ipynb. Raises ParameterError, listing what there is, if there is none."""
+    names = {path.stem.partition("_")[2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+    if name not in names:
+        raise ParameterError(unknown(name, names).replace("parameter", "notebook"))
+    return names[name]
+
+
+def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
+    """The parameters that a notebook declares, with the command line's (name, text) put in. A name that is not declared, but is a field of the
+    paper's Config or of its evaluation's Settings, goes into `overrides`. Needs no heavy import. Raises ParameterError."""
+    notebook = notebook_of(name)
+    names = declared(notebook)
+    folder = ROOT / "lib" / "papers" / name
+    more = {}
+    if folder.is_dir():
+        more = fields(folder / "model.py", "Config") | fields(folder / "evaluation.py", "Settings")
+    values = {n: default for n, (_, default) in names.items()}
+    overrides = {}
+    for key, text in given:
+        if key in names:
+            values[key] = from_text(text, names[key][0])
+        elif key in more:
+            overrides[key] = from_text(text, more[key])
+        else:
+            raise ParameterError(f"{notebook.name}: {unknown(key, [*names, *(f for f in more if f not in names)])}")
+    check(values, {n: kind for n, (kind, _) in names.items()}, notebook.name)
+    check(overrides, more, notebook.name)
+    if overrides:
+        values["overrides"] = values["overrides"] | overrides
+    return values
 
 
 def from_text(text: str, hint) -> object:

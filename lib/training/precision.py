@@ -5,8 +5,8 @@ runs so is the loss of an update, not its backward pass, which repeats the kinds
 """
 
 from collections.abc import Callable
-from functools import cache
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch

@@ -1,0 +1,95 @@
+"""Networks that need weights from elsewhere: LPIPS, FID, Inception Score. Where those are neither cached nor to be had, they say so."""
+
+import io
+import pickle
+import socket
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
+from http.client import HTTPException
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def _quick_and_quiet():
+    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this machine."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(5)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+# no network, a broken download, a damaged cached file, a missing package
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
+
+
+def _unavailable(error: Exception) -> str:
+    return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
+
+
+@cache
+def lpips_network() -> torch.nn.Module | str:
+    """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
+    import lpips  # not above: it takes ten seconds, torchvision's models and torch's compiler with it, and most pages need none
+
+    try:
+        with _quick_and_quiet():
+            return lpips.LPIPS(net="alex", verbose=False).eval()
+    except UNREADABLE as error:
+        return _unavailable(error)
+
+
+@cache
+def inception() -> tuple | str:
+    """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once, or 'unavailable: why'."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.inception import InceptionScore
+
+    try:
+        with _quick_and_quiet():
+            return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
+    except UNREADABLE as error:
+        return _unavailable(error)
+
+
+def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
+    """(B,) LPIPS (AlexNet), or 'unavailable: why'. Images below 64 pixels are enlarged to 64, which AlexNet needs."""
+    net = lpips_network()
+    if isinstance(net, str):
+        return net
+    if a.shape[-1] < 64:
+        a, b = (torch.nn.functional.interpolate(t, size=64, mode="bilinear") for t in (a, b))
+    with torch.no_grad():
+        return torch.cat([net(x, y).flatten() for x, y in zip(a.split(64), b.split(64), strict=True)]).numpy()
+
+
+def fid(edited: Tensor, real: Tensor) -> float | str:
+    """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
+    both = inception()
+    if isinstance(both, str):
+        return both
+    metric = both[0]
+    metric.reset()
+    for part, is_real in ((real, True), (edited, False)):
+        for x in part.split(64):
+            metric.update(((x + 1) / 2).clamp(0, 1), real=is_real)
+    return float(metric.compute())
+
+
+def inception_score(edited: Tensor) -> float | str:
+    """Inception Score (torchmetrics, 10 splits), or 'unavailable: why'."""
+    both = inception()
+    if isinstance(both, str):
+        return both
+    metric = both[1]
+    metric.reset()
+    for x in edited.split(64):
+        metric.update(((x + 1) / 2).clamp(0, 1))
+    return float(metric.compute()[0])
