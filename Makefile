@@ -1,11 +1,13 @@
-# make reproduce   the study of study.yaml, on the built-in faces unless you change it: results/ and reports/
+# make reproduce   every table, figure and page of study.yaml from the trained models: results/ and reports/
+# make train       the models that are not trained yet, a job a core; stops at any moment and goes on
+# make retrain     all models from nothing
+# make status      every model, trained or not, and the hours that are left
 # make test        lint and tests
 # make lab         JupyterLab on the notebooks
 # make explore     the trained methods to play with, as a page with sliders (Voila)
 # A Python that has torch and torchvision already lends them to .venv, so they are not downloaded again; any CPU or GPU build does.
 
-# The networks of tests and of the cpu profile are too small to share among threads: one is nearly as fast as two on a free machine, and up to
-# thirty times faster on a busy one, where threads wait for each other.
+# One thread a job and a job a core: two single-threaded trainings side by side do more than one on two threads.
 export OMP_NUM_THREADS ?= 1
 
 PYTHON ?= python3
@@ -13,13 +15,25 @@ VENV ?= .venv
 CORES ?= 2
 RUN = $(VENV)/bin/python
 
-.PHONY: reproduce test lab explore clean
+.PHONY: reproduce train retrain status test lab explore clean
 
 # A paper that fails does not stop the others; the summaries then say what is there, and the exit code that something is missing.
 reproduce: $(VENV)/ready
 	$(RUN) -m snakemake -c$(CORES) --keep-going --rerun-incomplete --nolock --quiet rules || \
 	  { $(RUN) -m lib.run comparison; $(RUN) -m lib.run claims; echo "Some runs failed: see results/.done/*.log and reports/index.html"; exit 1; }
 	@echo "Open reports/index.html"
+
+train: $(VENV)/ready
+	$(RUN) -m lib.train --status
+	$(RUN) -m snakemake -c$(CORES) --keep-going --rerun-incomplete --nolock --quiet rules --config train=true -- models
+	$(RUN) -m lib.train --status
+
+retrain: $(VENV)/ready
+	$(RUN) -m lib.train --forget
+	$(MAKE) train
+
+status: $(VENV)/ready
+	@$(RUN) -m lib.train --list
 
 test: $(VENV)/ready
 	$(VENV)/bin/ruff check lib tests notebooks
@@ -32,7 +46,6 @@ lab: $(VENV)/ready
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
 	JUPYTER_PATH=lib/explorer/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
-
 
 clean:
 	rm -rf $(VENV) .cache

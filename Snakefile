@@ -1,10 +1,11 @@
-"""The study as a graph: the faces, one notebook per (paper, seed), the comparison, the claims and the explorer. See study.yaml for what belongs to it.
+"""The study as a graph: the models, one notebook per (paper, seed), the faces, the comparison, the claims and the explorer. See study.yaml.
 
-    snakemake -c2 --keep-going            all of it on two cores; what is complete and unchanged is not run again
+    snakemake -c2 --keep-going --config train=true -- models   what is not trained yet, one job a model, the longest first; stops and goes on at any moment
+    snakemake -c2 --keep-going             every table, figure and page from the trained models
     snakemake -c2 results/.done/sagan-s0  one paper
 
-A stamp in results/.done/ says that a job ended well, and with which run. A job depends on its notebook and on the source files that the
-notebook imports, so a change reruns exactly what it concerns. A training that was interrupted goes on where it was.
+A stamp in results/.done/ says that a notebook ended well. It depends on the notebook and on the source files that the notebook imports, so a change
+repeats exactly what it concerns. Models depend on nothing but their configuration: a trained one is never trained again.
 """
 
 import json
@@ -14,17 +15,20 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from lib.sources import of_notebook
+from lib.train import needed, of_study, plans
 
 configfile: "study.yaml"
 
-shell.prefix("export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-1}}; ")  # the networks of profile cpu are too small to share among threads
+# Snakemake's own strict mode stays on: without pipefail a failed command in a pipe would count as done.
+shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-1}}; ")
 
 ROOT = Path(workflow.basedir)
-DONE = f"{config['results']}/.done"
+RESULTS = config.get("results", "results")
+DONE = f"{RESULTS}/.done"
 PYTHON = sys.executable
 
 
-def needs(name):
+def sources(name):
     """The notebook and every source file it imports."""
     (notebook,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb")
     return sorted(str(file) for file in of_notebook(notebook))
@@ -35,18 +39,21 @@ def options(values):
     return [text for name, value in values.items() for text in ("-p", name, value if isinstance(value, str) else json.dumps(value))]
 
 
+def given_to(paper, seed):
+    """What study.yaml says of a paper's notebook."""
+    given = of_study(paper, config, seed) | config.get("parameters", {}).get(paper, {})
+    return given | ({"results": RESULTS} if RESULTS != "results" else {})
+
+
 def of_paper(paper, wildcards):
-    common = {name: config[name] for name in ("data", "profile", "device")} | {"seed": wildcards.seed}
-    if common["data"] == "synthetic" and paper in config["balanced"]:
-        common["data"] = "synthetic-balanced"
-    return options(common | config["parameters"].get(paper, {}))
+    return options(given_to(paper, int(wildcards.seed)))
 
 
 wildcard_constraints:
     seed=r"\d+",
 
 
-localrules: study,
+localrules: study, models,
 
 
 rule study:
@@ -55,9 +62,47 @@ rule study:
     default_target: True
 
 
+# Planning reads the faces, so it is done only where models are asked for.
+JOBS = {}
+if config.get("train"):
+    JOBS = {place: entry for place, entry in needed(plans(config["papers"], config)).items() if not entry[2].trained}
+
+
+rule models:
+    input:
+        [f"{DONE}/models/{place}" for place in JOBS],
+
+
+for place, (plan, name, job) in JOBS.items():
+
+    rule:
+        name:
+            f"model_{place.replace('/', '_').replace('-', '_')}"
+        input:
+            [
+                f"{DONE}/models/{other.key}/{other.id}"
+                for other in map(plan.jobs.get, job.after)
+                if f"{other.key}/{other.id}" in JOBS
+            ],
+        output:
+            touch(f"{DONE}/models/{place}"),
+        params:
+            paper=plan.name,
+            place=place,
+            options=options(given_to(plan.name, plan.seed)),
+        log:
+            f"{DONE}/models/{place}.log",
+        priority: 1 + int(job.seconds * (1 - job.done / max(job.cycles, 1)))
+        resources:
+            gpu=1 if config["device"].startswith("cuda") else 0,
+            mem_mb=4000,
+        shell:
+            "{PYTHON} -m lib.train {params.paper} {params.place} {params.options:q} 2>&1 | tee {log}"
+
+
 rule data:
     input:
-        needs("data"),
+        sources("data"),
     output:
         touch(f"{DONE}/data"),
     params:
@@ -76,7 +121,7 @@ for place, paper in enumerate(config["papers"]):
         name:
             f"paper_{paper}"
         input:
-            needs(paper),
+            sources(paper),
         output:
             touch(f"{DONE}/{paper}-s{{seed}}"),
         params:
@@ -94,15 +139,13 @@ for place, paper in enumerate(config["papers"]):
 
 rule summary:
     input:
-        lambda wildcards: needs(wildcards.summary),
+        lambda wildcards: sources(wildcards.summary),
         expand(f"{DONE}/{{paper}}-s{{seed}}", paper=config["papers"], seed=config["seeds"]),
     output:
         touch(f"{DONE}/{{summary}}"),
     wildcard_constraints:
         summary="comparison|claims|explorer",
-    params:
-        options=lambda wildcards: options({n: config[n] for n in ("data", "profile")} if wildcards.summary == "comparison" else {}),
     log:
         f"{DONE}/{{summary}}.log",
     shell:
-        "{PYTHON} -m lib.run {wildcards.summary} {params.options:q} 2>&1 | tee {log}"
+        "{PYTHON} -m lib.run {wildcards.summary} 2>&1 | tee {log}"

@@ -14,24 +14,27 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
-    """One Plan a paper and seed. study: the entries of study.yaml. given: (name, text) parameters that replace them."""
-    from lib.study import make_plan
+    """One Plan a paper and seed. study: the entries of study.yaml. given: the command line's (name, text), instead of the study's."""
+    from lib.run import plan_of
 
     out = []
     for paper in papers:
-        base = {name: study[name] for name in ("data", "profile", "device") if name in study}
-        if base.get("data") == "synthetic" and paper in study.get("balanced", ()):
-            base["data"] = "synthetic-balanced"
-        base["overrides"] = study.get("parameters", {}).get(paper, {})
         for seed in study.get("seeds", [0]):
-            values = base | {"seed": seed}
+            values = checked_parameters(paper, [(name, str(value)) for name, value in of_study(paper, study, seed).items()])
+            values["overrides"] |= study.get("parameters", {}).get(paper, {})
             if given:
-                values = {**values, **checked_parameters(paper, given)}
-            out.append(make_plan(paper, **{k: v for k, v in values.items() if k in PLAN}))
+                chosen = checked_parameters(paper, given)
+                values |= {name: chosen[name] for name, _ in given if name in chosen} | {"overrides": values["overrides"] | chosen["overrides"]}
+            out.append(plan_of(paper, values))
     return out
 
 
-PLAN = ("data", "profile", "seed", "device", "precision", "results", "overrides")
+def of_study(paper: str, study: dict, seed: int) -> dict:
+    """What study.yaml says of a paper's notebook: data, profile, device, seed."""
+    values = {name: study[name] for name in ("data", "profile", "device", "results") if name in study} | {"seed": seed}
+    if values.get("data") == "synthetic" and paper in study.get("balanced", ()):
+        values["data"] = "synthetic-balanced"
+    return values
 
 
 def needed(plans: list) -> dict[str, tuple]:
@@ -85,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--study", type=Path, default=HERE / "study.yaml", help="the study file (default: study.yaml)")
     parser.add_argument("--list", action="store_true", help="list every model, trained or not, with the hours that are left")
     parser.add_argument("--status", action="store_true", help="the same in one line")
+    parser.add_argument("--forget", action="store_true", help="throw away what the study's models learned, so that make train starts anew")
     parser.add_argument("--retrain", action="store_true", help="train again what is trained already")
     args = parser.parse_args(argv)
     given = [tuple(p) for p in args.p]
@@ -114,6 +118,10 @@ def run(args: argparse.Namespace, study: dict, given: list) -> int:
             print(listing(jobs).to_string(index=False))
         if args.list or args.status:
             print(status(jobs))
+            return 0
+        if args.forget:
+            for _, _, job in jobs.values():
+                models.forget(job)
             return 0
         chosen = {place: entry for place, entry in jobs.items() if not args.model or {place, entry[1]} & set(args.model)}
         if strange := [m for m in args.model if not any(m in (place, entry[1]) for place, entry in jobs.items())]:

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
-from lib.evaluation.measures import DIRECTIONS, Edited
+from lib.evaluation.edits import DIRECTIONS, Edited
 from lib.pages.tables import direction
 
 matplotlib.rcParams["figure.dpi"] = 110

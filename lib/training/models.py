@@ -170,8 +170,7 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool 
     folder = job.folder
     with held(folder):
         if retrain:
-            for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
-                (folder / name).unlink(missing_ok=True)
+            _clear(folder)
         elif job.trained:  # by another process, while this one waited
             return
         for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
@@ -186,6 +185,18 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool 
         except OSError as error:
             raise ModelError(f"{folder}: {error.strerror or error}. {REMEDY}") from None
         _finish(job, record, nets, report)
+
+
+def forget(job: Job) -> None:
+    """Throw away what a job has learned. Raises ModelError if another process is at it."""
+    if job.folder.exists():
+        with held(job.folder):
+            _clear(job.folder)
+
+
+def _clear(folder: Path) -> None:
+    for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _begin(job: Job, device: str, exact: str) -> dict:
