@@ -4,11 +4,26 @@ import torch
 from torch import nn
 
 
+class _Scaled(torch.autograd.Function):
+    """g where x > 0, else slope * g. Linear in g, and so are all its derivatives; x is a constant."""
+
+    @staticmethod
+    def forward(ctx, g, x, slope):
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        return torch.ops.aten.leaky_relu_backward(g, x, slope, False)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return _Scaled.apply(g, x, ctx.slope), None, None
+
+
 class LeakyReLU(nn.Module):
     """max(x, slope * x), elementwise, for critics that carry a gradient penalty.
 
     Same function and same gradients as `torch.nn.LeakyReLU`. That one's second derivative is a tensor of zeros which the
-    double backward of a gradient penalty still pushes through every layer below; a product with a constant has none.
+    double backward of a gradient penalty still pushes through every layer below; here there is none.
     """
 
     def __init__(self, slope: float):
@@ -16,8 +31,7 @@ class LeakyReLU(nn.Module):
         self.slope = slope
 
     def forward(self, x):
-        one, slope = torch.ones((), dtype=x.dtype, device=x.device), torch.full((), self.slope, dtype=x.dtype, device=x.device)
-        return x * torch.where(x.detach() > 0, one, slope)
+        return _Scaled.apply(x, x.detach(), self.slope)
 
 
 class ResidualBlock(nn.Module):

@@ -37,16 +37,11 @@ def resolve(precision: str, device: str) -> str:
     return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
-@cache
-def _unit(channels: int) -> tuple[Tensor, Tensor]:
-    return torch.ones(channels), torch.zeros(channels)
-
-
 class Float32Sums(TorchFunctionMode):
     """Inside it reductions and losses take bf16 numbers as float32, and `torch.autograd.grad` runs without autocast, as `backward` does.
 
-    Norms have statistics of float32 on a GPU, and on a processor where they have weights: so an instance norm without is given ones and zeros, which
-    also spares it two copies (a quarter of the time, forward and back).
+    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a group, whose kernel is several times
+    faster than that of instance norm, too.
     """
 
     def __init__(self, device: str):
@@ -59,10 +54,8 @@ class Float32Sums(TorchFunctionMode):
             with torch.autocast(self.device, enabled=False):
                 return func(*args, **kwargs)
         if func is F.instance_norm and self.device == "cpu" and args[0].dtype == torch.bfloat16:
-            one, zero = _unit(args[0].shape[1])  # PyTorch hands all but the input on by name
-            kwargs = kwargs | {"weight": one if kwargs.get("weight") is None else kwargs["weight"]}
-            kwargs |= {"bias": zero if kwargs.get("bias") is None else kwargs["bias"]}
-            return func(*args, **kwargs)
+            x = args[0].contiguous()  # PyTorch hands all but the input on by name; no norm of the study keeps running statistics
+            return F.group_norm(x, x.shape[1], kwargs["weight"], kwargs["bias"], kwargs["eps"])
         if func in EXACT:
             args = [a.float() if isinstance(a, Tensor) and a.dtype == torch.bfloat16 else a for a in args]
         return func(*args, **kwargs)
