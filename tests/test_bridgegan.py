@@ -1,6 +1,5 @@
 """BridgeGAN's networks against Figs 2 to 5, its two paths and their sign convention, every loss, the rules of its edits."""
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from ledger import equation
 
-from lib.training import loop as engine
 from lib.data import Batch, DataError
 from lib.papers.bridgegan import model as bridgegan
+from lib.training import loop as engine
 from lib.training.config import ParameterError
 
 N = 4  # attributes of the small model

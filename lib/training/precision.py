@@ -6,7 +6,6 @@ runs so is the loss of an update, not its backward pass, which repeats the kinds
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,8 +39,8 @@ def resolve(precision: str, device: str) -> str:
 class Float32Sums(TorchFunctionMode):
     """Inside it reductions and losses take bf16 numbers as float32, and `torch.autograd.grad` runs without autocast, as `backward` does.
 
-    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a group, whose kernel is several times
-    faster than that of instance norm, too.
+    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a group, whose kernel
+    is several times faster, too.
     """
 
     def __init__(self, device: str):

@@ -15,14 +15,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lib.claims import Claim, Test
 from lib.data import DataError, FaceSet, Split
 from lib.data.lookup import row_finder
-from lib.pages.figures import montage, pixels
 from lib.evaluation.judges import Judge, as_images
 from lib.evaluation.measures import SEED, fid, frechet, l1, lpips_distance, mean, proportion, region_of, row
+from lib.pages.figures import montage, pixels
 from lib.pages.tables import printed
 
 Edit = Callable
+LABEL, REFERENCE, BETWEEN, STARGAN = "BridgeGAN (label)", "BridgeGAN (reference)", "BridgeGAN (between)", "StarGAN"
+TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
 OUTPUTS = 10  # translations of each source image: StarGAN v2's protocol
 
 
@@ -320,3 +323,106 @@ def same_licence(faces: FaceSet, others: FaceSet) -> None:
     """Raise DataError if others may not be published while faces may: one page would show what must not be shown."""
     if faces.publishable and not others.publishable:
         raise DataError(f"{others.name}: these pictures may not be published, those of {faces.name} may. Give built-in sets or folders for both.")
+
+
+# ------------------------------------------------------------------------------------------------ claims (criteria fixed before any run)
+
+CLAIMS = (
+    Claim(
+        "H1",
+        "Label-based editing succeeds on every attribute",
+        "Table 1: 86.9 % on average, 71.6 % at least",
+        "accuracy over the edited attributes at least 75 % in the mean and 50 % for the worst",
+        (Test(f"flip_accuracy | mean | {LABEL}", ">=", 0.75), Test(f"flip_accuracy minimum | lowest | {LABEL}", ">=", 0.5)),
+    ),
+    Claim(
+        "H2",
+        "On attributes that few faces have it is far ahead of StarGAN",
+        "Table 1: 80.5 against 41.6 % over gray hair, receding hairline, mustache, goatee, sideburns",
+        "accuracy over those of them that the run edits at least 10 points above the retrained StarGAN's",
+        (Test(f"flip_accuracy difference | rare | {LABEL} - {STARGAN}", ">=", 0.1),),
+    ),
+    Claim(
+        "H3",
+        "Reference-based editing works, less often than label-based",
+        "Table 1: 54.0 against 86.9 % on average",
+        "mean accuracy at least 25 points above the unedited floor, and below that of label-based editing",
+        (
+            Test(f"flip_accuracy difference | mean | {REFERENCE} - unedited", ">=", 0.25),
+            Test(f"flip_accuracy difference | mean | {LABEL} - {REFERENCE}", ">", 0.0),
+        ),
+    ),
+    Claim(
+        "H4",
+        "Attributes that were not asked for are kept",
+        "Sec. A, L_ak",
+        "at least 90 % of the other verdicts unchanged, in the mean over attributes and directions, label- and reference-based",
+        tuple(Test(f"unrelated_kept | mean | {m}", ">=", 0.9) for m in (LABEL, REFERENCE)),
+    ),
+    Claim(
+        "H5",
+        "The reference decides how the attribute looks",
+        "Figs 11, 12",
+        "colour of the attribute's region nearer to the own reference's than chance: the interval of the share above 0.5",
+        (Test(f"reference_match | mean | {REFERENCE}", ">", 0.5, "ci_low"),),
+    ),
+    Claim(
+        "H6",
+        "Two attributes change at the same time",
+        "Fig. 12: mouth open and bangs",
+        "the judge sees both in at least half of the faces that had neither, label- and reference-based",
+        tuple(Test(f"edit_success | {' and '.join(TOGETHER)} + | {m}", ">=", 0.5) for m in (LABEL, REFERENCE)),
+    ),
+    Claim(
+        "H7",
+        "Other noise and other references give other edits",
+        "Figs 6 to 10, L_ms",
+        "mean difference between draws at least 2/255 on the [0, 1] scale, label- and reference-based",
+        tuple(Test(f"diversity_l1 | mean | {m}", ">=", 2 / 255) for m in (LABEL, REFERENCE)),
+    ),
+    Claim(
+        "H8",
+        "Edited faces are nearer to real ones than StarGAN's, reference-based ones nearest",
+        "Table 2: FID 25.96 (StarGAN), 14.27 (label), 11.39 (reference) on average",
+        "mean Frechet distance on the judge's features: label below StarGAN, reference below label",
+        (
+            Test(f"frechet_judge difference | mean | {LABEL} - {STARGAN}", "<", 0.0),
+            Test(f"frechet_judge difference | mean | {REFERENCE} - {LABEL}", "<", 0.0),
+        ),
+    ),
+    Claim(
+        "H9",
+        "Our reading of Tables 1 and 2: the distance to all faces is smallest where nothing was edited",
+        "Tables 1, 2: SMIT succeeds in 27 % and has a mean FID of 12.1",
+        "the unedited faces are nearer to all real faces than the label-based edits",
+        (Test(f"frechet_judge difference | mean | unedited - {LABEL}", "<", 0.0),),
+    ),
+    Claim(
+        "H10",
+        "Codes between the two are as good as the two",
+        "abstract: interpolation as an extra image",
+        "accuracy half-way at least that of reference-based editing",
+        (Test(f"flip_accuracy difference | mean | {BETWEEN} - {REFERENCE}", ">=", 0.0),),
+    ),
+    Claim(
+        "H11",
+        "Without a label difference the image is reconstructed",
+        "Sec. C, L_rec",
+        "mean change at most 4/255 on the [0, 1] scale, label- and reference-based",
+        tuple(Test(f"own_label_l1 | mean | {m}", "<=", 4 / 255) for m in (LABEL, REFERENCE)),
+    ),
+    Claim(
+        "H12",
+        "Animals become the target's, by label and by reference",
+        "Figs 6 to 10",
+        "a judge of domains sees the target in at least 75 % of the translations, in the mean over the six tasks",
+        tuple(Test(f"domain_accuracy | domains | {m}", ">=", 0.75) for m in (LABEL, REFERENCE)),
+    ),
+    Claim(
+        "H13",
+        "Nearer to the target's domain than StarGAN v2",
+        "Table 3: 25.87 against 31.07, 26.68 against 33.32 on average",
+        "mean Frechet distance over the six tasks below that of a retrained StarGAN v2",
+        tuple(Test(f"frechet_judge difference | domains | {m} - StarGAN v2", "<", 0.0) for m in (LABEL, REFERENCE)),
+    ),
+)

@@ -4,7 +4,8 @@ Q. Huang, Z. Zheng, X. Hu, L. Sun, Q. Li: Bridging the Gap between Label- and Re
 Translation, ICCV 2021, and its supplement, Sections A to D. The claim under test: one style code, mapped from noise or encoded from a reference
 image, drives the same generator; both succeed, also on rare attributes, and what was not asked for stays.
 
-One model edits all attributes, another one animals. The supplement prints networks, loss weights and the equations (10), (11); the other terms are D1.
+One model edits all attributes, another one animals. The supplement prints networks, loss weights and the equations (10) and (11); the
+other terms are D1.
 
 paper               here        shape, range
 X_s, X_r            X_s, X_r    (B, 3, H, H), [-1, 1]: source and reference image
