@@ -62,7 +62,7 @@ class Config:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=2, steps=3, batch=8, people=16),
-    "cpu": lambda: Config(size=64, width=32, steps=4_000),
+    "cpu": lambda: Config(size=64, width=32, steps=4_000, people=2_048),
     "gpu": lambda: Config(size=64, width=32, steps=10_000),
     "paper": Config,
 }

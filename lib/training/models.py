@@ -87,6 +87,11 @@ class Job:
         return self.results / self.key / self.id
 
     @property
+    def path(self) -> str:
+        """Its folder as the Config of a model that starts from it names it: relative to the project where it lies inside."""
+        return str(self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder)
+
+    @property
     def trained(self) -> bool:
         """Whether its record says that it is complete and its weights are there."""
         record = read_record(self.folder / "model.json")
@@ -275,12 +280,27 @@ def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def load(job: Job, device: str = "cpu") -> dict:
     """{model: Nets} of a trained job in evaluation mode: float32 networks with the weights of weights.safetensors; networks that are not
     kept are None. Raises ModelError if it is not trained, or its file is damaged or not the recorded one."""
-    record, file = job.record, job.folder / "weights.safetensors"
+    record = job.record
     if not job.trained:
         raise ModelError(f"{job.folder}: not trained. Train it: {job.command}")
-    if sha256(file) != record["weights_sha256"]:
+    return loop.for_use(networks_from(job.method, job.cfg, _checked(job.folder, record), device))
+
+
+def opened(method: ModuleType, path: str) -> dict:
+    """{model: Nets} of a trained model by its folder (`Job.path`), for another that starts from it; otherwise as `load`, on the CPU."""
+    folder = ROOT / path
+    record = read_record(folder / "model.json")
+    if record is None or record.get("status") != "complete":
+        raise ModelError(f"{folder}: not trained, and another model starts from it. Train it first: python -m lib.train {key_of(method)}")
+    return loop.for_use(networks_from(method, method.Config(**record["config"]), _checked(folder, record)))
+
+
+def _checked(folder: Path, record: dict) -> Path:
+    """The weights file of a trained model. Raises ModelError if it is not the recorded one."""
+    file = folder / "weights.safetensors"
+    if not file.exists() or sha256(file) != record["weights_sha256"]:
         raise ModelError(f"{file}: not the file that model.json records. Restore it (git checkout -- {file}) or train it anew with --retrain.")
-    return loop.for_use(networks_from(job.method, job.cfg, file, device))
+    return file
 
 
 def networks_from(method: ModuleType, cfg, file: Path, device: str = "cpu") -> dict:

@@ -1,10 +1,9 @@
-"""Landmarks put to use: head turn and the choice of frontal faces, 68 points, convex-hull masks, face boxes.
+"""Landmarks put to use: head turn and the choice of frontal faces, 68 points, convex-hull masks.
 
 Points are (x, y) in the S x S crop, where the pixel of row i, column j covers [j, j + 1] x [i, i + 1]. 68 points are in the iBUG order.
 """
 
 from functools import cache, lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +13,7 @@ from torch import Tensor
 
 from lib import synthetic
 from lib.data import DataError, FaceSet, Split
-from lib.data.celeba import FRAME_WIDTH, read_lines
-from lib.data.errors import fail
 
-FILE = "landmarks68.txt"  # beside img_align_celeba: one line a face, its file name and 136 numbers, pixels of the 178x218 frame
 LIPS = tuple(range(48, 68))
 EYES_AND_BROWS = (*range(17, 27), 27, 28, *range(36, 48))
 
@@ -49,33 +45,14 @@ def frontal(faces: FaceSet, split: Split, clusters: int, dropped: int, seed: int
 # ------------------------------------------------------------------------------------------------ 68 points
 
 
-def points68(faces: FaceSet, folder: str = "") -> tuple[np.ndarray, str]:
-    """(N, 68, 2) float32 and where they come from: exact on synthetic faces, `folder`/landmarks68.txt where that file is, else approximated
-    from the five landmarks. Raises DataError for a file with a missing face or a bad line, and for a set with no landmarks at all."""
+def points68(faces: FaceSet) -> tuple[np.ndarray, str]:
+    """(N, 68, 2) float32 and where they come from: exact on synthetic faces, else approximated from the five landmarks. Raises DataError for a
+    set without landmarks."""
     if faces.faces is not None:
         return synthetic.landmarks68(faces.faces, faces.size).numpy(), "exact"
-    if folder and (Path(folder) / FILE).is_file():
-        return _read68(Path(folder) / FILE, faces), FILE
     if faces.landmarks is None:
-        raise DataError(f"{faces.name}: it has no landmarks to make masks from. Add {FILE} or list_landmarks_align_celeba.txt beside the images.")
+        raise DataError(f"{faces.name}: it has no landmarks to make masks from. Add list_landmarks_align_celeba.txt beside the images.")
     return _from_five(np.asarray(faces.landmarks)), f"approximated from five points ({faces.landmark_source}): a mean shape, moved and scaled"
-
-
-def _read68(path: Path, faces: FaceSet) -> np.ndarray:
-    rows = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        name, *fields = line.split()
-        try:
-            values = np.array(fields, np.float64)
-        except ValueError:
-            values = np.empty(0)
-        if values.shape != (136,) or not np.isfinite(values).all():
-            fail(path, number, f"{len(fields)} fields after the name, 136 finite numbers are needed", "Write name x0 y0 ... x67 y67")
-        rows[name] = values.reshape(68, 2)
-    missing = [name for name in faces.files if name not in rows]
-    if missing:
-        fail(path, None, f"it lacks {len(missing)} of the {len(faces)} faces, e.g. {missing[0]}", "Give a line for every image")
-    return faces.crop.points(np.stack([rows[name] for name in faces.files]), FRAME_WIDTH, 218).astype(np.float32)
 
 
 @cache
@@ -109,10 +86,3 @@ def hull_mask(points: np.ndarray, size: int, margin: float) -> Tensor:
         inside = (pixels @ hull.equations[:, :2].T + hull.equations[:, 2] <= 0).all((1, 2))
         mask[0] = (inside | (distance <= margin)).reshape(size, size)
     return torch.from_numpy(out)
-
-
-def face_boxes(points: np.ndarray, share: float = 0.1) -> np.ndarray:
-    """(n, 68, 2) -> (n, 4) left, top, right, bottom: the square around each face's points, its side the larger extent plus `share` of it."""
-    low, high = points.min(1), points.max(1)
-    half = (high - low).max(1, keepdims=True) * (1 + share) / 2
-    return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half], 1).astype(np.float32)
