@@ -1,22 +1,17 @@
 """The two comparators of DIAT and the measures of a one-way transfer."""
 
-from dataclasses import replace
-from types import SimpleNamespace
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lib.papers.diat.model import landmarks
-from lib.evaluation import measures as metrics
-from lib.baselines import vgg_face as phi
-from lib.papers.diat.model import evaluation as transfer
 from lib.baselines import cnia
 from lib.baselines import semantic_inpainting as si
+from lib.baselines import vgg_face as phi
 from lib.data import DataError
-from lib.evaluation.measures import Value
-from lib.papers.diat.model import model as diat
+from lib.papers.diat import landmarks
 from lib.training.config import ParameterError
 
 
@@ -34,7 +29,7 @@ def count(net) -> int:
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
-    return phi.Phi(4).normalise(picture(40)).given()
+    return phi.Phi(4).frozen()
 
 
 def test_cnia_objective_by_hand(net):
@@ -105,6 +100,18 @@ def test_dcgan_at_64():
         si.Config(size=48)
 
 
+def test_face_boxes_hold_the_face(faces, split):
+    boxes, points = si.face_boxes(np.asarray(faces.landmarks)), landmarks.points68(faces)[0]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert np.allclose(sides[:, 0], sides[:, 1], rtol=1e-4)
+    inside = ((boxes[:, None, :2] < points) & (points < boxes[:, None, 2:])).all(-1)
+    assert inside.mean() > 0.97 and (sides[:, 0] / np.ptp(points, axis=1).max(1)).mean() < 1.3
+    pool = si.boxed(faces, split, 0)
+    assert np.array_equal(pool.index, split.train) and np.array_equal(pool.labels, boxes[split.train])
+    with pytest.raises(DataError, match="no landmarks to cut faces out by"):
+        si.boxed(dataclasses.replace(faces, landmarks=None), split, 0)
+
+
 def test_crop_and_paste_undo_each_other():
     x = nn.functional.interpolate(picture(2, 8), size=32, mode="bicubic", align_corners=False).clamp(-1, 1)
     boxes = torch.tensor([[4.0, 6.0, 28.0, 30.0], [0.0, 0.0, 32.0, 32.0]])
@@ -135,17 +142,17 @@ def test_inversion_finds_a_generated_face_again(dcgan):
         y = dcgan.G(z)
     M = torch.ones(2, 1, 32, 32)
     M[:, :, 10:16, 6:26] = 0
-    first, start = si.invert(dcgan, y, M, si.Config(size=32, width=4, steps=1, starts=4))
-    made, found = si.invert(dcgan, y, M, si.Config(size=32, width=4, steps=30, starts=4))
+    first, start = si.invert(dcgan, y, M, si.Search(steps=1, starts=4))
+    made, found = si.invert(dcgan, y, M, si.Search(steps=30, starts=4))
     assert (found < start).all() and found.sum() < 0.9 * start.sum()
     assert (M * (made - y)).abs().mean() < 0.9 * (M * (first - y)).abs().mean()
-    one = si.invert(dcgan, y, M, si.Config(size=32, width=4, steps=30, starts=1))[1]
+    one = si.invert(dcgan, y, M, si.Search(steps=30, starts=1))[1]
     assert found.sum() < one.sum()  # the best of four
 
 
 def test_the_prior_is_nearly_irrelevant(dcgan):
     y, M = picture(2), torch.ones(2, 1, 32, 32)
-    with_it, without = (si.invert(dcgan, y, M, si.Config(size=32, width=4, steps=3, starts=1, lam=lam)) for lam in (0.1, 0.0))
+    with_it, without = (si.invert(dcgan, y, M, si.Search(steps=3, starts=1, lam=lam)) for lam in (0.1, 0.0))
     assert ((with_it[1] - without[1]).abs() < 0.01 * without[1]).all() and not torch.equal(with_it[1], without[1])
     assert (with_it[0] - without[0]).abs().mean() < 0.02
 
@@ -179,126 +186,7 @@ def test_inpainting_changes_the_hole_alone(dcgan):
     x, m = picture(2), torch.zeros(2, 1, 32, 32, dtype=torch.bool)
     m[:, :, 12:18, 8:24] = True
     boxes = torch.tensor([[2.0, 4.0, 30.0, 32.0]] * 2)
-    made = si.edit(dcgan, x, m, boxes, si.Config(size=32, width=4, steps=2, starts=2))
+    made = si.edit(dcgan, x, m, boxes, 32, si.Search(steps=2, starts=2))
     outside = ~m.expand_as(x)
     assert torch.equal(made.image[outside], x[outside]) and torch.equal(made.plain[outside], x[outside])
     assert not torch.equal(made.image, x) and made.image.abs().max() <= 1 and made.mask is None
-
-
-# ------------------------------------------------------------------------------------------------ measures
-
-
-def test_colours_and_bands():
-    grey = torch.zeros(1, 3, 32, 32)
-    white, black = grey + 1, grey - 1
-    assert np.allclose(transfer.lab(white)[..., 0], 100, atol=0.1) and np.allclose(transfer.lab(black)[..., 0], 0, atol=0.1)
-    red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    assert np.allclose(transfer.lab(red)[0, 0, 0], [53.24, 80.09, 67.20], atol=0.2)  # sRGB red in CIE Lab, D65
-    everywhere = torch.ones(1, 1, 32, 32, dtype=torch.bool)
-    assert np.allclose(transfer.colour_change(white, black, everywhere), 100, atol=0.1)
-    changed = grey.clone()
-    changed[..., 8:24, 8:24] = 1
-    frame = transfer.frame(32, 1)
-    assert transfer.colour_change(changed, grey, frame)[0] == 0 and frame.sum() == 32 * 32 - 24 * 24
-    bands = transfer.side_bands(128, 1)[0, 0]
-    assert bands[64:, :32].all() and bands[64:, 96:].all() and bands.sum() == 2 * 64 * 32
-
-
-def test_noise_is_measured_and_shades_are_not():
-    rng = torch.Generator().manual_seed(0)
-    slope = torch.linspace(-0.5, 0.5, 64).expand(1, 3, 64, 64)
-    grain = torch.randn(1, 1, 64, 64, generator=rng) * 0.1  # 0.05 on the [0, 1] scale
-    assert transfer.noise(slope)[0] < 1e-6 and abs(transfer.noise(slope + grain)[0] - 0.05) < 0.004
-
-
-def test_ratio_of_paired_means():
-    rng = np.random.default_rng(0)
-    v = rng.uniform(1, 2, 200)
-    found = transfer.ratio(v * 0.5, v)
-    assert isinstance(found, Value) and np.allclose(found[:3], 0.5) and found.n == 200
-    wide = transfer.ratio(rng.uniform(1, 2, 200), v)
-    assert wide.ci_low < wide.value < wide.ci_high and 0.9 < wide.value < 1.1
-    assert transfer.ratio(v, v * 0).startswith("unavailable")
-
-
-class Same:
-    """Judges that read a face from its mean: the attribute is brightness, identity its colour."""
-
-    names, id, scores = ("Eyeglasses",), "x", SimpleNamespace(iloc=[{"impostor_99": 0.9}])
-
-    def probabilities(self, x):
-        return (x.mean((1, 2, 3)) > 0).float()[:, None].numpy()
-
-    def features(self, x):
-        return x.mean((2, 3)).numpy()
-
-    def embed(self, x):
-        return nn.functional.normalize(x.mean((2, 3)), dim=1).numpy()
-
-
-def test_pairs_are_compared_face_by_face(faces, split):
-    task = diat.TASKS["eyeglasses_removal"]
-    points, _ = landmarks.points68(faces)
-    bench = transfer.Bench(faces, split, split, Same(), Same(), points, diat.masks_of(diat.smoke()), 8)
-    x = torch.tensor([0.4, 0.2, -0.3]).view(1, 3, 1, 1).expand(8, 3, 32, 32) + 0 * picture(8)
-    e = SimpleNamespace(index=np.arange(8), x=x, y=-x, real=picture(8), row=task.row)
-    found = transfer.per_face(bench, task, e, -x)
-    assert found["edit_success"].all() and not found["identity_kept"].any() and np.allclose(found["identity_cosine"], -1)
-    half = torch.cat([-x[:4], x[4:]])
-    rows = {(r["metric"], r["column"]): r for r in transfer.against(bench, task, e, half, x, ("A", "B"), "t", ("edit_success", "identity_kept"))}
-    assert rows["edit_success difference", "A - B"]["value"] == 0.5 and rows["identity_kept difference", "A - B"]["value"] == -0.5
-    assert rows["identity_kept ratio", "A / B"]["value"] == 0.5 and rows["edit_success ratio", "A / B"]["value"] is None
-    inside, said = transfer.outside(bench, task, e.index)
-    assert inside.shape == (8, 1, 32, 32) and "hull" in said
-    assert "frame" in transfer.outside(bench, diat.TASKS["male_to_female"], e.index)[1]
-
-
-def test_global_attributes_of_real_faces_have_the_whole_picture(faces):
-    real = replace(faces, faces=None)
-    region, said = metrics.region_of(real, np.arange(3), "Male")
-    assert region.shape == (3, 1, 32, 32) and region.all() and "whole picture" in said
-    assert not metrics.region_of(real, np.arange(3), "Eyeglasses")[0].all()
-
-
-def test_layer_tables_are_the_printed_ones():
-    nets = diat.build(diat.Config(phi=phi.PROXY))
-    one = transfer.layer_table(nets.T, 128, diat.TABLE_1, (diat.Residual,))
-    two = transfer.layer_table(nets.D, 128, diat.TABLE_2)
-    assert (one["sizes"] == "").all() and (two["sizes"] == "").all() and (len(one), len(two)) == (11, 8)
-    assert "output padding 1" in one["here"].iloc[8] and "output padding" not in one["here"].iloc[9]
-    small = transfer.layer_table(diat.Discriminator(diat.Config(phi=phi.PROXY, size=64)), 64, diat.TABLE_2)
-    assert (small["sizes"] == "differs").sum() == 6
-
-
-def test_lfw_needs_real_faces(faces):
-    assert transfer.lfw_faces("", faces) is None
-    with pytest.raises(DataError, match="never seen a photograph"):
-        transfer.lfw_faces("somewhere", faces)
-
-
-def test_strangers_are_those_in_whom_the_judge_sees_no_target(faces, split):
-    task, points = diat.TASKS["eyeglasses_removal"], landmarks.points68(faces)[0]
-    bench = transfer.Bench(faces, split, split, Same(), Same(), points, diat.masks_of(diat.smoke()), 8)
-    x = picture(8)
-    e = SimpleNamespace(index=np.arange(8), x=x, y=x.abs(), real=x, row=task.row)  # 'target' 0 means dark for this judge: bright fails
-    tasks, edits = {"eyeglasses_removal": task}, {"eyeglasses_removal": e}
-    rows, shown = transfer.evaluate_lfw(bench, lambda a, x, t: SimpleNamespace(image=-x), tasks, edits, faces, "t", "A")
-    x, y = shown["eyeglasses_removal"]
-    assert 0 < len(x) <= 8 and (x.mean((1, 2, 3)) > 0).all() and torch.equal(y, -x)
-    found = {r["metric"]: r["value"] for r in rows}
-    assert found == {"edit_success": 1.0, "identity_kept": 0.0, "edit_success drop": -1.0} and all("(LFW)" in r["row"] for r in rows)
-    (row,), nothing = transfer.evaluate_lfw(bench, None, tasks, edits, None, "t", "A")
-    assert row["value"] is None and row["protocol"].startswith("unavailable: no LFW") and not nothing
-
-
-def test_green_frames():
-    x = torch.zeros(1, 3, 32, 32)
-    framed = transfer.framed(x, np.array([[4.2, -3.0, 20.9, 40.0]]))
-    green = (framed[0, 1] == 1) & (framed[0, 0] == -1)
-    assert green[:, 4].all() and green[0, 4:21].all() and green[31, 4:21].all() and green.sum() == 2 * 32 + 2 * 15
-
-
-def test_sliders_mix_input_and_result():
-    x = picture(1)
-    edit = transfer.by_name(lambda a, x, t: SimpleNamespace(image=x * 0 + t), {"off": diat.TASKS["eyeglasses_removal"]})
-    assert torch.equal(edit("off", x, 0.0).image, x) and (edit("off", x, 1.0).image == 0).all() and edit("off", x, 0.5).mask is None
