@@ -1,7 +1,6 @@
 """`python -m lib.data synthetic --n 20000 --out DIR` writes synthetic faces in CelebA's layout; `python -m lib.data check DIR` checks a folder."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lib.data import celeba
+from lib import synthetic
+from lib.data import cache, celeba
+from lib.data.crop import Crop
 from lib.data.errors import DataError, fail
 from lib.data.faceset import load, sample_synthetic, to_uint8
 
@@ -18,26 +19,21 @@ LANDMARK_COLUMNS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y left
 
 
 def write_synthetic(out: Path, n: int, size: int = 64, seed: int = 0, balanced: bool = False, label_noise: float = 0.0) -> None:
-    """Write n synthetic faces as size x size png files with all five label files of CelebA's layout.
+    """Write n synthetic faces as size x size png files with all four label files of CelebA's layout.
 
     The attribute list holds the labels with label_noise (share of flipped labels). The partition is identity-disjoint: of the identities in
     ascending order the first 80 % train, 10 % validate, 10 % test. Landmarks are decimals in the 178-wide frame.
     DataError if `out` is a file or a folder that is not empty, or the renderer does not take n, size or label_noise.
     """
-    from lib import synthetic
-
     faces = sample_synthetic(n, size, seed, balanced, label_noise)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(out, None, "the folder is not empty" if out.is_dir() else "this is a file", "Give a new or empty folder; nothing was written")
-    images = out / "img_align_celeba"
-    images.mkdir(parents=True)
+    (out / "img_align_celeba").mkdir(parents=True)
     names = [f"{i + 1:06d}.png" for i in range(n)]
-    with tqdm(total=n, desc=str(out), unit="img", mininterval=5) as bar:
-        for start in range(0, n, 256):
-            rows = to_uint8(synthetic.render(faces[start : start + 256], size)).transpose(0, 2, 3, 1)
-            for name, row in zip(names[start : start + 256], rows, strict=True):
-                Image.fromarray(row).save(images / name)
-            bar.update(len(rows))
+    for start in tqdm(range(0, n, 256), desc=str(out), mininterval=5):
+        rows = to_uint8(synthetic.render(faces[start : start + 256], size)).transpose(0, 2, 3, 1)
+        for name, row in zip(names[start : start + 256], rows, strict=True):
+            Image.fromarray(row).save(out / "img_align_celeba" / name)
     labels = synthetic.labels(faces).numpy().astype(int) * 2 - 1
     ids = synthetic.identities(faces).numpy()
     rank = np.unique(ids, return_inverse=True)[1] / len(np.unique(ids))
@@ -55,12 +51,19 @@ def _write(path: Path, header: list[str], names: list[str], values: np.ndarray) 
 
 
 def check(root: Path, size: int) -> str:
-    """A summary of a folder after reading it as training would, images included. DataError for a folder that training would refuse."""
-    faces, folder = load(str(root), size), celeba.read_folder(root)
-    with Image.open(os.path.join(folder.image_dir, folder.on_disk[0])) as image:
-        width, height = image.size
+    """A summary of a folder after reading it as training would, images included. DataError for a folder that training would refuse: for
+    the first fault of its lists, or for every image that cannot be used, one a line."""
+    folder = celeba.read_folder(root)
+    width, height = expected = cache.common_size(folder.paths) or (celeba.FRAME_WIDTH, 218)
+    try:
+        faces = load(str(root.absolute()), size)
+    except DataError:
+        unusable = ((path, cache.decode(path, Crop(size), expected)) for path in folder.paths)
+        if lines := [f"{path}: {problem}" for path, problem in unusable if isinstance(problem, str)]:
+            raise DataError("\n".join((*lines, f"{len(lines)} of {len(folder.paths)} images cannot be used. {cache.REMEDY}."))) from None
+        raise
     counts = Counter(Counter(faces.identities.tolist()).values())
-    partition = "none" if folder.partition is None else np.bincount(folder.partition, minlength=3).tolist()
+    partition = "none" if faces.partition is None else np.bincount(faces.partition, minlength=3).tolist()
     lines = [
         f"{root}: {len(faces)} images of {width}x{height}, all decoded",
         f"crop: box {faces.crop.box(width, height)}, {faces.crop}",

@@ -1,94 +1,88 @@
-"""Animal faces in domains: folders {train,val}/{domain}/ as AFHQ has them, or the built-in animals."""
+"""Animal faces in domains: folders {train,val}/{domain}/ as AFHQ has them (test/ for val/ in its second version), or the built-in animals."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.data import cache
+from lib.data.celeba import IMAGE_SUFFIXES
 from lib.data.crop import Crop
-from lib.data.errors import DataError, fail
-from lib.data.faceset import FaceSet, to_uint8
+from lib.data.errors import DataError, check_seed, fail
+from lib.data.faceset import FaceSet, folder_name, to_uint8
 from lib.data.splits import Split, divided
-
-
-@dataclass(frozen=True, eq=False)
-class DomainSet:
-    """images (N,3,S,S) uint8; domain (N,) int64 into domain_names; is_train (N,) bool: from train/ rather than val/; files: paths under the root."""
-
-    images: np.ndarray
-    domain: np.ndarray
-    domain_names: tuple[str, ...]
-    is_train: np.ndarray
-    files: tuple[str, ...]
-    crop: Crop
-    fingerprint: str
-    publishable: bool = False
-
-
-def load_afhq(root: Path | str, size: int, *, cache_dir: Path | None = None, workers: int = 2) -> DomainSet:
-    """Read the images (jpg, png) of `{train,val}/{domain}/` under root; both parts need the same domains. Raises DataError."""
-    root, crop = Path(root), Crop(size)
-    domains: dict[str, list[str]] = {}
-    for part in ("train", "val"):
-        if not (root / part).is_dir():
-            fail(root / part, None, "no such folder", "Give a folder that holds train/ and val/ with one folder per domain")
-        domains[part] = sorted(path.name for path in (root / part).iterdir() if path.is_dir())
-    if not domains["train"] or domains["train"] != domains["val"]:
-        fail(root, None, f"train has the domains {domains['train']}, val has {domains['val']}", "Both need the same, at least one")
-    paths = []
-    for folder in (root / part / domain for part in domains for domain in domains[part]):
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        if not found:
-            fail(folder, None, "it holds no jpg or png image", "Restore the images or remove the domain from both parts")
-        paths += found
-    files = tuple(path.relative_to(root).as_posix() for path in paths)
-    listing = "".join(f"{name} {path.stat().st_size}\n" for name, path in zip(files, paths, strict=True))
-    fingerprint = hashlib.sha256(f"afhq {cache.VERSION}\n{crop}\n{listing}".encode()).hexdigest()
-    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
-    images, _ = cache.decode_all([str(path) for path in paths], crop, "afhq", fingerprint, cache_dir, workers)
-    names = tuple(domains["train"])
-    domain = np.array([names.index(path.parent.name) for path in paths], np.int64)
-    return DomainSet(images, domain, names, np.array([name.startswith("train/") for name in files]), files, crop, fingerprint)
-
 
 BUILT_IN = "animals"
 
 
+def domain_names(data: str) -> tuple[str, ...]:
+    """The domains of "animals" or of a folder in AFHQ's layout, in alphabetical order; no picture is opened. Raises DataError."""
+    if data == BUILT_IN:
+        from lib.synthetic import animals
+
+        return tuple(animals.DOMAINS)
+    root = Path(data).expanduser()
+    parts = _parts(root)
+    train, val = (sorted(p.name for p in part.iterdir() if p.is_dir() and p.name[0] != ".") for part in parts)
+    if not train or train != val:
+        fail(root, None, f"train has the domains {train}, {parts[1].name} has {val}", "Both need the same, at least one")
+    return tuple(train)
+
+
 def load_domains(data: str, size: int, *, n: int = 15_000, seed: int = 0, cache_dir: Path | None = None) -> tuple[FaceSet, Split]:
-    """Pictures of several domains as a FaceSet whose attributes are the domains, one-hot, with train/ and val/ as its split.
+    """Pictures of several domains as a FaceSet whose attributes are the domains, one-hot. Of its split every tenth picture of a domain in
+    train/ validates and val/ tests.
 
     data: "animals", n built-in ones of which the last fifth is val, or a folder in AFHQ's layout (n and seed do not concern it). Every picture is
     an identity of its own; there are no landmarks. Raises DataError for bad input, or fewer than 30 built-in animals.
     """
     cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
-    found = _animals(n, size, seed, cache_dir) if data == BUILT_IN else load_afhq(data, size, cache_dir=cache_dir)
-    name = BUILT_IN if data == BUILT_IN else Path(data).resolve().name
-    one_hot = np.eye(len(found.domain_names), dtype=np.uint8)[found.domain]
-    faces = FaceSet(
-        name, found.images, one_hot, found.domain_names, np.arange(len(found.files)), None, "none", found.files, found.crop, found.fingerprint,
-        found.publishable,
-    )  # fmt: skip
-    return faces, divided(faces, np.flatnonzero(found.is_train), np.flatnonzero(~found.is_train), "the folders train and val", "none")
+    names, crop = domain_names(data), Crop(size)
+    files, images, fingerprint = _animals(n, crop, seed, cache_dir) if data == BUILT_IN else _folder(Path(data).expanduser(), names, crop, cache_dir)
+    name = BUILT_IN if data == BUILT_IN else folder_name(Path(data).expanduser())
+    part, domain = np.array([file.split("/")[:2] for file in files]).T
+    one_hot = (domain[:, None] == np.array(names)).astype(np.uint8)
+    faces = FaceSet(name, images, one_hot, names, np.arange(len(files)), None, "none", files, crop, fingerprint, publishable=data == BUILT_IN)
+    validation = np.concatenate([np.flatnonzero((part == "train") & (domain == d))[1::10] for d in names])
+    train = np.setdiff1d(np.flatnonzero(part == "train"), validation)
+    return faces, divided(faces, train, validation, np.flatnonzero(part != "train"), "every tenth picture of train/ validates, val/ tests")
 
 
-def _animals(n: int, size: int, seed: int, cache_dir: Path) -> DomainSet:
+def _parts(root: Path) -> tuple[Path, Path]:
+    """Its folders train and val, or train and test."""
+    parts = root / "train", root / "test" if (root / "test").is_dir() else root / "val"
+    for part in parts:
+        if not part.is_dir():
+            fail(part, None, "no such folder", "Give a folder that holds train/ and val/ with one folder per domain")
+    return parts
+
+
+def _folder(root: Path, names: tuple[str, ...], crop: Crop, cache_dir: Path) -> tuple[tuple[str, ...], np.ndarray, str]:
+    paths = []
+    for folder in (part / name for part in _parts(root) for name in names):
+        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+        if not pictures:
+            fail(folder, None, "it holds no picture", "Restore the images or remove the domain from both parts")
+        paths += map(str, pictures)
+    files = tuple(Path(path).relative_to(root).as_posix() for path in paths)
+    fingerprint = cache.fingerprint(f"afhq {cache.VERSION} {crop}", files, paths, cache_dir)
+    return files, cache.decode_all(paths, crop, "afhq", fingerprint, cache_dir), fingerprint
+
+
+def _animals(n: int, crop: Crop, seed: int, cache_dir: Path) -> tuple[tuple[str, ...], np.ndarray, str]:
     from lib import synthetic
     from lib.synthetic import animals
 
     if n < 30:
         raise DataError(f"built-in animals: n is {n}. Give at least 30, so that every domain has some in both parts.")
-    crop, drawn = Crop(size), animals.sample(seed, range(n))
+    check_seed(seed)
+    sample = animals.sample(seed, range(n))
     fingerprint = hashlib.sha256(f"{BUILT_IN}\n{seed}\n{n}\n{crop}\n{synthetic.VERSION}\n".encode()).hexdigest()
 
-    def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
-        return to_uint8(animals.render(drawn[start:stop], size)), []
+    def draw(start: int, stop: int) -> np.ndarray:
+        return to_uint8(animals.render(sample[start:stop], crop.size))
 
-    images, _ = cache.build(cache_dir, f"{BUILT_IN}-{size}-{fingerprint[:16]}", fingerprint, n, size, draw, workers=1)
-    is_train = np.arange(n) < n - n // 5
-    names = tuple(animals.DOMAINS)
-    parts = np.where(is_train, "train", "val")
-    domain = drawn.domain.numpy()
-    files = tuple(f"{part}/{names[d]}/{i + 1:06d}.png" for i, (part, d) in enumerate(zip(parts, domain, strict=True)))
-    return DomainSet(images, domain, names, is_train, files, crop, fingerprint, publishable=True)
+    images = cache.build(cache_dir, f"{BUILT_IN}-{crop.size}-{fingerprint[:16]}", fingerprint, n, crop.size, draw, workers=1)
+    parts = np.where(np.arange(n) < n - n // 5, "train", "val")
+    files = tuple(f"{part}/{animals.DOMAINS[d]}/{i + 1:06d}.png" for i, (part, d) in enumerate(zip(parts, sample.domain, strict=True)))
+    return files, images, fingerprint

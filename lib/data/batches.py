@@ -1,12 +1,13 @@
 """Training batches as a pure function of (seed, step), made where the images live."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.errors import DataError, fail
+from lib.data.errors import DataError, check_seed, fail
 from lib.data.faceset import FaceSet
 
 SAMPLERS = ("natural", "balanced")
@@ -57,6 +58,7 @@ class Batches:
             raise DataError(f"Batches: attributes is {attributes!r}. Give a sequence of attribute names.")
         if batch < 1 or (sampler == "balanced" and batch % 2):
             raise DataError(f"Batches: a {sampler} batch of {batch} images. Give a positive number, an even one for the balanced sampler.")
+        check_seed(seed)
         if not len(index):
             fail(faces.name, None, "the split is empty", "Use more identities or another split")
         if index.min() < 0 or index.max() >= len(faces):
@@ -82,8 +84,6 @@ class Batches:
         self._index = torch.from_numpy(index).to(self.device)
         self._labels = torch.from_numpy(labels).to(self.device, torch.float32)
         self._host, self._host_index = faces.images, index
-        self._resident: tuple[Tensor, np.ndarray] | None = None  # the images, and which of them each example is
-        self._asked = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -127,10 +127,20 @@ class Batches:
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
 
+    @cached_property
+    def _resident(self) -> tuple[Tensor, np.ndarray] | None:
+        """The images of the pool as one uint8 tensor on the device, copied in pieces and each once, and for every example its place there;
+        None where they stay on the host. Asked for by the first batch: of all sources of a training only those in use copy."""
+        once, place = np.unique(self._host_index, return_inverse=True)
+        if not _fits(self._host[0].nbytes * len(once), self.device):
+            return None
+        images = torch.empty((len(once), *self._host.shape[1:]), dtype=torch.uint8, device=self.device)
+        for a in range(0, len(once), 4096):
+            images[a : a + 4096] = torch.from_numpy(self._host[once[a : a + 4096]]).to(self.device)
+        return images, place
+
     def _images(self, rows: np.ndarray) -> Tensor:
-        """(B, 3, S, S) uint8 on the device. The first call decides where they come from: of all sources of a training only those in use copy."""
-        if not self._asked:
-            self._asked, self._resident = True, _resident(self._host, self._host_index, self.device)
+        """(B, 3, S, S) uint8 on the device."""
         if self._resident is None:
             return _sent(self._host[self._host_index[rows]], self.device)
         images, place = self._resident
@@ -152,15 +162,3 @@ def _fitting(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
 def _fits(nbytes: int, device: torch.device) -> bool:
     """Whether images are worth copying: not on the CPU, and not where they would take more than 60 % of the free memory."""
     return device.type != "cpu" and (device.type != "cuda" or nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0])
-
-
-def _resident(images: np.ndarray, index: np.ndarray, device: torch.device) -> tuple[Tensor, np.ndarray] | None:
-    """The rows `index` as one uint8 tensor on the device, copied in pieces and each once, and for every entry of `index` its place there;
-    None where they stay on the host."""
-    once, place = np.unique(index, return_inverse=True)
-    if not _fits(images[0].nbytes * len(once), device):
-        return None
-    out = torch.empty((len(once), *images.shape[1:]), dtype=torch.uint8, device=device)
-    for a in range(0, len(once), 4096):
-        out[a : a + 4096] = torch.from_numpy(images[once[a : a + 4096]]).to(device)
-    return out, place

@@ -1,24 +1,23 @@
 """Reader of CelebA's official layout: labels are parsed and checked completely before any image is decoded.
 
     img_align_celeba/                     images (also img_align_celeba_png/, and the doubly nested folder of the Kaggle archive)
-    list_attr_celeba.txt                  count; attribute names; rows "000001.jpg -1 1 ..."
+    list_attr_celeba.txt                  count; attribute names; rows "000001.jpg -1 1 ..." (or 0 and 1 throughout: a warning says so)
     identity_CelebA.txt                   rows "000001.jpg 2880"
     list_eval_partition.txt               rows "000001.jpg 0" (optional)
     list_landmarks_align_celeba.txt       count; names; rows of ten pixel coordinates in the 178x218 frame (optional)
 
 Label files may instead be csv with a header line that begins with image_id, as published on Kaggle, and may lie in Anno/ and Eval/.
+Files whose name begins with a dot are overlooked: macOS leaves ._000001.jpg beside 000001.jpg on foreign disks and in archives.
 """
 
-import hashlib
 import math
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lib.data.cache import VERSION
-from lib.data.crop import Crop
 from lib.data.errors import fail
 
 FRAME_WIDTH = 178  # landmark files use the full-size frame, whatever the size of the images
@@ -31,18 +30,21 @@ IMAGE_FOLDERS = (
     "Img/img_align_celeba_png",
 )
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-LANDMARK_FILES = ("list_landmarks_align_celeba", "landmarks5_dlib_estimated")
+LANDMARK_FILES = {"list_landmarks_align_celeba": "official", "landmarks5_dlib_estimated": "estimated"}
+FROM_ANNO = "Copy it from the folder Anno of the official archive (mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
+REMEDIES = {
+    "list_attr_celeba": FROM_ANNO,
+    "identity_CelebA": f"Without it no split can keep people apart, and Kaggle's archive lacks it. {FROM_ANNO}",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Folder:
     """Checked labels of one folder; row i of every array is files[i]. landmarks (N,5,2) float64 in the full 178-wide frame, or None."""
 
-    name: str
-    image_dir: Path
+    root: Path
     files: tuple[str, ...]  # as the attribute list names them
-    on_disk: tuple[str, ...]  # the same images as they are called in image_dir (.png for a png folder)
-    sizes: tuple[int, ...]  # bytes
+    paths: tuple[str, ...]  # where the same images are (.png for a png folder)
     attribute_names: tuple[str, ...]
     attributes: np.ndarray
     identities: np.ndarray
@@ -50,15 +52,6 @@ class Folder:
     landmarks: np.ndarray | None
     landmark_source: str
     label_files: tuple[Path, ...]
-
-    def fingerprint(self, crop: Crop) -> str:
-        """sha256 hex over the file list, the file sizes, the content of the label files, the crop rule and its size."""
-        digest = hashlib.sha256(f"celeba {VERSION}\n{crop}\n".encode())
-        for name, size in zip(self.files, self.sizes, strict=True):
-            digest.update(f"{name} {size}\n".encode())
-        for path in self.label_files:
-            digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,39 +66,46 @@ class _Table:
 def read_folder(root: Path) -> Folder:
     """Read and check all label files and the folder's list of images; no image is opened. Raises DataError."""
     if not root.is_dir():
-        fail(root, None, "no such folder", 'Give the path of a folder in CelebA\'s layout, or "synthetic" for the built-in faces')
-    image_dir = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+        if root.is_file():
+            fail(root, None, "this is a file, not a folder", "Unpack it and give the folder")
+        problem = "no such folder" if root.is_absolute() else f"no such folder in {Path.cwd()}"
+        fail(root, None, problem, 'Give the path of a folder in CelebA\'s layout, or "synthetic" for the built-in faces')
+    image_dir = _images(root)
     if image_dir is None:
-        fail(root / "img_align_celeba", None, "no such folder", "Unpack img_align_celeba.zip here")
+        near = next((p for p in (root.parent, *sorted(root.iterdir())) if p.is_dir() and _images(p)), None)
+        fail(root / "img_align_celeba", None, "no such folder", f"Give {near}" if near else "Unpack img_align_celeba.zip here")
     attr = _table(_find(root, "list_attr_celeba", required=True), width=None, counted=True)
     attributes = _attributes(attr)
-    on_disk, sizes = _match_images(attr, image_dir)
+    paths = _match_images(attr, image_dir)
     identity = _joined(_table(_find(root, "identity_CelebA", required=True), width=1), attr)
-    identities = _convert(identity, _integer, "an identity is an integer")
+    identities = _convert(identity, lambda fields: np.int64(int(fields[0])), "an identity is an integer")
     label_files = [attr.path, identity.path]
     partition = landmarks = None
     if path := _find(root, "list_eval_partition"):
-        partition = _convert(_joined(_table(path, width=1), attr), _partition, "a partition is 0 (train), 1 (validation) or 2 (test)")
+        rule = "a partition is 0 (train), 1 (validation) or 2 (test)"
+        partition = _convert(_joined(_table(path, width=1), attr), lambda fields: ("0", "1", "2").index(fields[0]), rule)
         label_files.append(path)
-    source = next((path for name in LANDMARK_FILES if (path := _find(root, name))), None)
+    source = next((path for stem in LANDMARK_FILES if (path := _find(root, stem))), None)
     if source:
         points = _joined(_table(source, width=10, counted=True), attr)
-        landmarks = _convert(points, _coordinates, "landmarks are ten finite numbers").reshape(-1, 5, 2)
+        landmarks = _convert(points, _finite, "landmarks are ten finite numbers").reshape(-1, 5, 2)
         label_files.append(source)
     return Folder(
-        name=root.resolve().name,
-        image_dir=image_dir,
+        root=root,
         files=tuple(attr.rows),
-        on_disk=on_disk,
-        sizes=sizes,
+        paths=paths,
         attribute_names=attr.names,
         attributes=attributes,
         identities=identities,
         partition=partition,
         landmarks=landmarks,
-        landmark_source=source.name if source else "none",
+        landmark_source=LANDMARK_FILES[source.stem] if source else "none",
         label_files=tuple(label_files),
     )
+
+
+def _images(root: Path) -> Path | None:
+    return next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
 
 
 def _find(root: Path, stem: str, required: bool = False) -> Path | None:
@@ -114,7 +114,7 @@ def _find(root: Path, stem: str, required: bool = False) -> Path | None:
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
     if required:
-        fail(root / f"{stem}.txt", None, "no such file", "Copy it from CelebA's Anno folder next to img_align_celeba")
+        fail(root / f"{stem}.txt", None, "no such file", REMEDIES[stem])
     return None
 
 
@@ -175,27 +175,33 @@ def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
 
 
 def _attributes(attr: _Table) -> np.ndarray:
+    values = {field for _, fields in attr.rows.values() for field in fields}
+    absent = "0" if "0" in values and values <= {"0", "1"} else "-1"
+    if absent == "0":
+        warnings.warn(f"{attr.path}: the labels are 0 and 1; 0 is read as CelebA's -1.", stacklevel=2)
     for name, (line, fields) in attr.rows.items():
-        if not set(fields) <= {"1", "-1"}:
-            column = next(i for i, field in enumerate(fields) if field not in ("1", "-1"))
-            fail(attr.path, line, f"{attr.names[column]} of {name} is {fields[column]!r}", "Attribute values are 1 or -1")
+        if not {"1", absent}.issuperset(fields):
+            column = next(i for i, field in enumerate(fields) if field not in ("1", absent))
+            remedy = "Attribute values are 1 or -1 (or 1 or 0 in the whole file)"
+            fail(attr.path, line, f"{attr.names[column]} of {name} is {fields[column]!r}", remedy)
     return np.array([[field == "1" for field in fields] for _, fields in attr.rows.values()], np.uint8)
 
 
-def _match_images(attr: _Table, image_dir: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names on disk and sizes of the listed images; DataError if one is missing or one is there that is not listed."""
+def _match_images(attr: _Table, image_dir: Path) -> tuple[str, ...]:
+    """Paths of the listed images; DataError if one is missing or one is there that is not listed."""
     is_png = image_dir.name == "img_align_celeba_png"  # its files end in .png although the official lists say .jpg
     with os.scandir(image_dir) as entries:
-        present = {e.name: e.stat().st_size for e in entries if e.is_file() and os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES}
-    on_disk = []
-    for name, (line, _) in attr.rows.items():
-        actual = os.path.splitext(name)[0] + ".png" if is_png else name
-        if actual not in present:
-            fail(attr.path, line, f"{actual} is listed but absent from {image_dir}", "Restore the image, or remove its row and lower the count")
-        on_disk.append(actual)
-    if extra := sorted(present.keys() - set(on_disk)):
-        fail(image_dir / extra[0], None, f"the image is not listed in {attr.path.name} ({len(extra)} such files)", "Remove it or add its row")
-    return tuple(on_disk), tuple(present[name] for name in on_disk)
+        present = {e.name for e in entries if os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES and e.is_file()}
+    names = [os.path.splitext(name)[0] + ".png" if is_png else name for name in attr.rows]
+    paths = tuple(os.path.join(image_dir, name) for name in names)
+    for name, path, (line, _) in zip(names, paths, attr.rows.values(), strict=True):
+        if name not in present:
+            what = f"a link to {os.readlink(path)}, where no file is" if os.path.islink(path) else f"listed but absent from {image_dir}"
+            fail(attr.path, line, f"{name} is {what}", "Restore the image, or remove its row and lower the count")
+    if extra := sorted(name for name in present.difference(names) if name[0] != "."):
+        problem = f"the image is not listed in {attr.path.name} ({len(extra)} such files)"
+        fail(image_dir / extra[0], None, problem, "Remove it or add its row")
+    return paths
 
 
 def _joined(table: _Table, attr: _Table) -> _Table:
@@ -210,6 +216,7 @@ def _joined(table: _Table, attr: _Table) -> _Table:
 
 
 def _convert(table: _Table, parse, rule: str) -> np.ndarray:
+    """One value a row, parse(fields); DataError naming the rule where that raises ValueError or OverflowError."""
     out = []
     for name, (line, fields) in table.rows.items():
         try:
@@ -221,16 +228,7 @@ def _convert(table: _Table, parse, rule: str) -> np.ndarray:
     return np.array(out)
 
 
-def _integer(fields: list[str]) -> np.int64:
-    return np.int64(int(fields[0]))
-
-
-def _partition(fields: list[str]) -> int:
-    return ("0", "1", "2").index(fields[0])
-
-
-def _coordinates(fields: list[str]) -> list[float]:
-    values = [float(field) for field in fields]
-    if not all(map(math.isfinite, values)):
+def _finite(fields: list[str]) -> list[float]:
+    if not all(math.isfinite(float(field)) for field in fields):
         raise ValueError
-    return values
+    return [float(field) for field in fields]

@@ -1,11 +1,21 @@
-"""The one crop rule of the study: the centre square of the full width, then a bilinear antialiased resize."""
+"""The one crop rule of the study: upright, the centre square of the full width, then a bilinear antialiased resize."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from lib.data.errors import DataError
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture in RGB, turned as its EXIF orientation says: as every viewer shows it."""
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of `upright(image)`, without decoding it."""
+    return image.size[::-1] if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else image.size
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 import difflib
 import hashlib
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lib.data import cache, celeba
 from lib.data.crop import Crop
-from lib.data.errors import DataError, fail
+from lib.data.errors import DataError, check_seed, fail
 
 SYNTHETIC = ("synthetic", "synthetic-balanced")
 
@@ -20,16 +18,17 @@ SYNTHETIC = ("synthetic", "synthetic-balanced")
 class FaceSet:
     """Faces with labels; row i of every array is the image files[i].
 
-    images (N,3,S,S) uint8, usually a read-only memory map; attributes (N,A) uint8 in {0,1}; identities (N,) int64.
+    images (N,3,S,S) uint8, usually a read-only memory map (None in an `outline`); attributes (N,A) uint8 in {0,1}; identities (N,) int64.
     landmarks (N,5,2) float32 or None: (x,y) in the S x S crop, where the pixel of row i, column j covers [j,j+1] x [i,i+1]; in the order left
-    eye, right eye (the viewer's left and right), nose, left and right mouth corner. landmark_source: file name, "exact" or "none".
+    eye, right eye (the viewer's left and right), nose, left and right mouth corner. landmark_source: "official", "estimated",
+    "exact" or "none".
     fingerprint: sha256 hex of what the set was made from. publishable: whether pictures of these faces may be shown in a committed report.
     partition (N,) int64 or None: the part that the set itself puts an image in, 0 train, 1 validation, 2 test.
-    skipped: files left out by choice. faces: the renderer's parameters of all N faces (synthetic sets only).
+    faces: the renderer's parameters of all N faces (synthetic sets only).
     """
 
     name: str
-    images: np.ndarray
+    images: np.ndarray | None
     attributes: np.ndarray
     attribute_names: tuple[str, ...]
     identities: np.ndarray
@@ -39,7 +38,6 @@ class FaceSet:
     crop: Crop
     fingerprint: str
     publishable: bool
-    skipped: tuple[str, ...] = ()
     faces: "synthetic.Faces | None" = None  # noqa: F821 - imported only when a synthetic set is asked for
     partition: np.ndarray | None = None
 
@@ -55,70 +53,80 @@ class FaceSet:
         if name not in self.attribute_names:
             by_lower = {known.lower(): known for known in self.attribute_names}
             close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-            hint = f"Did you mean {' or '.join(close)}" if close else f"It has {', '.join(self.attribute_names)}"
-            fail(self.name, None, f"the set has no attribute {name!r}", hint + "?" * bool(close))
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {', '.join(self.attribute_names)}"
+            fail(self.name, None, f"the set has no attribute {name!r}", hint)
         return self.attributes[:, self.attribute_names.index(name)]
 
 
-def load(
-    data: str, size: int, *, n: int = 20000, seed: int = 0, on_bad_image: str = "raise", cache_dir: Path | None = None, workers: int = 2
-) -> FaceSet:
+def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path | None = None, workers: int = 2) -> FaceSet:
     """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout.
 
     n (faces) and seed concern synthetic sets only. All label files are checked before the first image is decoded; images are decoded
-    once, by `workers` threads, into a cache under cache_dir (default: $STUDY_CACHE or .cache/ of the project).
-    on_bad_image="skip" leaves out images that cannot be used and lists them in `skipped`. Raises DataError for every kind of bad input.
+    once, by `workers` threads, into a cache under cache_dir (default: $STUDY_CACHE or .cache/ of the project). Raises DataError.
     """
-    crop = Crop(size)
-    if on_bad_image not in ("raise", "skip"):
-        raise DataError(f"load: on_bad_image is {on_bad_image!r}. Give 'raise' or 'skip'.")
     cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
     if str(data) in SYNTHETIC:
-        return _load_synthetic(str(data), crop, n, seed, cache_dir)
-    return _load_folder(Path(data), crop, on_bad_image == "skip", cache_dir, workers)
+        from lib import synthetic
+
+        faces = outline(data, size, n=n, seed=seed)
+
+        def draw(start: int, stop: int) -> np.ndarray:
+            return to_uint8(synthetic.render(faces.faces[start:stop], size))
+
+        entry = f"{faces.name}-{size}-{faces.fingerprint[:16]}"
+        return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, n, size, draw, workers=1))
+    folder = celeba.read_folder(Path(data).expanduser())
+    faces = _labelled(folder, Crop(size))
+    names = *folder.files, *(path.name for path in folder.label_files)
+    fingerprint = cache.fingerprint(f"celeba {cache.VERSION} {faces.crop}", names, folder.paths + folder.label_files, cache_dir)
+    images = cache.decode_all(folder.paths, faces.crop, faces.name, fingerprint, cache_dir, workers)
+    return replace(faces, images=images, fingerprint=fingerprint)
 
 
-def _load_folder(root: Path, crop: Crop, skip: bool, cache_dir: Path, workers: int) -> FaceSet:
-    folder = celeba.read_folder(root)
-    fingerprint = folder.fingerprint(crop)
-    paths = [os.path.join(folder.image_dir, name) for name in folder.on_disk]
-    images, bad = cache.decode_all(paths, crop, folder.name, fingerprint, cache_dir, workers, skip)
-    keep = np.delete(np.arange(len(folder.files)), bad)
-    landmarks = None
-    if folder.landmarks is not None:
-        with Image.open(paths[keep[0]]) as image:  # all have its size
-            width, height = image.size
-        landmarks = crop.points(folder.landmarks[keep] * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
+def outline(data: str, size: int, *, n: int = 20000, seed: int = 0) -> FaceSet:
+    """What `load` gives, without pictures: `images` is None, the `fingerprint` of a folder "". Within seconds: nothing is decoded or drawn,
+    and splits and batches can be tried on it. Raises DataError for all that is wrong with a folder's lists, n or seed."""
+    if str(data) in SYNTHETIC:
+        return _sampled(str(data), Crop(size), n, seed)
+    return _labelled(celeba.read_folder(Path(data).expanduser()), Crop(size))
+
+
+def folder_name(root: Path) -> str:
+    """The name of a set read from a folder: the folder's own, which is never taken for that of a built-in set."""
+    name = root.resolve().name
+    return f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
+
+
+def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
+    landmarks = folder.landmarks
+    width, height = cache.common_size(folder.paths) or (celeba.FRAME_WIDTH, 218)
+    if width > height:
+        fail(folder.root, None, f"its images are {width}x{height}, wider than high", "Give upright or square ones, aligned as CelebA's are")
+    if landmarks is not None:
+        landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(
-        name=folder.name,
-        images=images,
-        attributes=folder.attributes[keep],
+        name=folder_name(folder.root),
+        images=None,
+        attributes=folder.attributes,
         attribute_names=folder.attribute_names,
-        identities=folder.identities[keep],
+        identities=folder.identities,
         landmarks=landmarks,
         landmark_source=folder.landmark_source,
-        files=tuple(folder.files[i] for i in keep),
+        files=folder.files,
         crop=crop,
-        fingerprint=fingerprint,
+        fingerprint="",
         publishable=False,
-        skipped=tuple(folder.files[i] for i in bad),
-        partition=None if folder.partition is None else folder.partition[keep],
+        partition=folder.partition,
     )
 
 
-def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -> FaceSet:
+def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
     from lib import synthetic
 
     faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
-    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
-
-    def draw(start: int, stop: int) -> tuple[np.ndarray, list]:
-        return to_uint8(synthetic.render(faces[start:stop], crop.size)), []
-
-    images, _ = cache.build(cache_dir, f"{name}-{crop.size}-{fingerprint[:16]}", fingerprint, n, crop.size, draw, workers=1)
     return FaceSet(
         name=name,
-        images=images,
+        images=None,
         attributes=synthetic.attributes(faces).numpy(),
         attribute_names=tuple(synthetic.ATTRIBUTES),
         identities=synthetic.identities(faces).numpy(),
@@ -126,7 +134,7 @@ def _load_synthetic(name: str, crop: Crop, n: int, seed: int, cache_dir: Path) -
         landmark_source="exact",
         files=tuple(f"{i + 1:06d}.png" for i in range(n)),
         crop=crop,
-        fingerprint=fingerprint,
+        fingerprint=hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest(),
         publishable=True,
         faces=faces,
     )
@@ -138,6 +146,7 @@ def sample_synthetic(n: int, size: int, seed: int, balanced: bool, label_noise: 
 
     if not isinstance(n, int) or n < 1:
         raise DataError(f"synthetic faces: n is {n!r}. Give the number of faces, an integer of at least 1.")
+    check_seed(seed)
     try:
         faces = synthetic.sample(seed, range(n), balanced=balanced, label_noise=label_noise)
         synthetic.render(faces[:1], size)

@@ -1,6 +1,5 @@
 """Labeled Faces in the Wild, deep-funneled: images brought to CelebA's geometry, and the verification pairs of View 2."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,14 @@ def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None, work
     folder = root / "lfw-deepfunneled"
     if not folder.is_dir():
         fail(folder, None, "no such folder", "Unpack lfw-deepfunneled.tgz here")
-    paths = sorted(folder.glob("*/*.jpg"))
+    paths = sorted(path for path in folder.glob("*/*.jpg") if path.name[0] != ".")
     if not paths:
         fail(folder, None, "it holds no Name/Name_NNNN.jpg", "Unpack lfw-deepfunneled.tgz again")
     files = tuple(path.name for path in paths)
     folds = _read_pairs(root / "pairs.txt", {name: i for i, name in enumerate(files)})
-    listing = "".join(f"{path.name} {path.stat().st_size}\n" for path in paths)
-    fingerprint = hashlib.sha256(f"lfw {cache.VERSION}\n{WINDOW} {crop}\n{listing}".encode() + (root / "pairs.txt").read_bytes()).hexdigest()
     cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
-    images, _ = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, workers, window=WINDOW)
+    fingerprint = cache.fingerprint(f"lfw {cache.VERSION} {WINDOW} {crop}", files, [*paths, root / "pairs.txt"], cache_dir)
+    images = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, workers, WINDOW)
     identities = np.unique([path.parent.name for path in paths], return_inverse=True)[1].astype(np.int64)
     no_attributes = np.zeros((len(files), 0), np.uint8)
     return FaceSet("lfw", images, no_attributes, (), identities, None, "none", files, crop, fingerprint, publishable=False), folds

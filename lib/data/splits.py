@@ -89,7 +89,8 @@ def divided(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.
     parts = {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
     for name, rows in parts.items():
         if not len(rows):
-            fail(faces.name, None, f"the {name} part of the split is empty", "Use more identities")
+            remedy = f"Use more identities or another split rule: {', '.join(RULES)}"
+            fail(faces.name, None, f"the {name} part of the split is empty", remedy)
     for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := np.intersect1d(faces.identities[parts[a]], faces.identities[parts[b]]).tolist():
             fail(faces.name, None, f"{len(shared)} identities are in both {a} and {b}, e.g. {shared[0]}", "Split by identity")
