@@ -9,7 +9,21 @@ import pytest
 from PIL import Image
 from test_data import celeba_folder, face_set
 
-from lib.data import Batches, Crop, DataError, beforehand, cache, load, load_domains, load_lfw, make_split, outline, split_most_images, split_random
+from lib.data import (
+    Batches,
+    Crop,
+    DataError,
+    Examples,
+    beforehand,
+    cache,
+    load,
+    load_domains,
+    load_lfw,
+    make_split,
+    outline,
+    split_most_images,
+    split_random,
+)
 from lib.data.__main__ import main
 
 ATTR, LANDMARKS, IDENTITY, PARTITION = "list_attr_celeba.txt", "list_landmarks_align_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
@@ -282,6 +296,7 @@ def relabelled(file: str, value: int):
     "arguments, change, problem",
     [
         ({"batch": 23}, None, "the split has 21 images, less than a batch of 23"),
+        ({"examples": lambda faces, split, seed: Examples(split.train[:5])}, None, "the split has 5 images, less than a batch of 6"),
         ({"batch": 3, "sampler": "balanced"}, None, "a balanced batch of 3 images"),
         ({"seed": 2**64}, None, "seed is 18446744073709551616. Give an integer"),
         ({"attributes": ["smiling"]}, None, "Did you mean Smiling?"),
@@ -295,13 +310,15 @@ def relabelled(file: str, value: int):
 def test_what_is_known_beforehand_is_said_without_decoding(arguments, change, problem, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "decode", None)
     root = celeba_folder(tmp_path / "set", n=30)
-    given = {"rule": "random", "attributes": ["Smiling"], "batch": 6, "landmarks": True}
+    stage = {"attributes": ["Smiling"], "batch": 6, "sampler": "natural", "examples": None, "updates": (SimpleNamespace(examples=None),)}
+    stage |= {name: arguments.pop(name) for name in stage.keys() & arguments}
+    given = {"rule": "random", "seed": 0, "landmarks": True}
     faces, split = beforehand(str(root), 16, **given)
     assert faces.images is None and len(faces) == 30 and len(split.train) == 21
     if change:
         change(root)
     with pytest.raises(DataError) as caught:
-        beforehand(str(root), 16, **given | arguments)
+        beforehand(str(root), 16, stages=[SimpleNamespace(**stage)], **given | arguments)
     assert problem in str(caught.value)
 
 

@@ -1,6 +1,6 @@
 """What is known of data and settings before a picture is decoded or a network trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from lib.data.batches import Batches
 from lib.data.errors import check_seed, fail
@@ -9,31 +9,25 @@ from lib.data.splits import Split, make_split, require_test_faces
 
 
 def beforehand(
-    data: str,
-    size: int,
-    *,
-    n: int = 20000,
-    rule: str = "official",
-    seed: int = 0,
-    attributes: Sequence[str] = (),
-    batch: int = 1,
-    sampler: str = "natural",
-    landmarks: bool = False,
+    data: str, size: int, *, n: int = 20000, rule: str = "official", seed: int = 0, stages: Iterable = (), landmarks: bool = False
 ) -> tuple[FaceSet, Split]:
     """The `outline` of a set and its split, after all checks that need no picture; within seconds.
 
-    DataError for a folder or list that is missing or wrong, an attribute that the set lacks or that has fewer than two test faces of
-    either label, a seed beyond 64 bits, a batch that is larger than the training part or odd for the balanced sampler, and, where
+    stages: of a training (`lib.training.loop.Stage`); their pools must be made of labels and landmarks alone.
+    DataError for a folder or list that is missing or wrong, a seed beyond 64 bits, an attribute of a stage that the set lacks or that
+    has fewer than two test faces of either label, a batch that is larger than its pool or odd for the balanced sampler, and, where
     `landmarks` are needed, a set without them.
     """
     check_seed(seed)
     faces = outline(data, size, n=n)
     split = make_split(faces, rule)
-    for attribute in attributes:
-        require_test_faces(faces, split, attribute)
-    if attributes:
-        Batches(faces, split.train, attributes, batch, seed, sampler)
     if landmarks and faces.landmarks is None:
         remedy = "Add list_landmarks_align_celeba.txt from the folder Anno of CelebA's official archive"
         fail(faces.name, None, "the set has no landmarks, which this method needs", remedy)
+    for stage in stages:
+        for attribute in stage.attributes:
+            require_test_faces(faces, split, attribute)
+        for examples in {stage.examples} | {update.examples or stage.examples for update in stage.updates}:
+            pool = examples(faces, split, seed) if examples else split.train
+            Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler)
     return faces, split

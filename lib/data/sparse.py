@@ -43,9 +43,7 @@ def pool(split: Split, kept: np.ndarray, repeat: int, mixed: bool = True) -> Exa
     return Examples(split.train[rows], kept[rows])
 
 
-def sparse_examples(
-    faces: FaceSet, split: Split, attributes, per_value: int, repeat: int, seed: int, mixed: bool = True
-) -> Examples:
+def sparse_examples(faces: FaceSet, split: Split, attributes, per_value: int, repeat: int, seed: int, mixed: bool = True) -> Examples:
     """`pool` of `kept_labels` where the labels are the set's own attributes."""
     labels = {name: faces.column(name) for name in attributes}
     return pool(split, kept_labels(faces, split, labels, per_value, seed), repeat, mixed)

@@ -64,7 +64,7 @@ def facts(faces: FaceSet) -> dict[str, object]:
     counts = np.unique(faces.identities, return_counts=True)[1]
     return {
         "name": faces.name,
-        "faces": f"{len(faces)} faces, {len(faces.skipped) or 'none'} left out",
+        "faces": len(faces),
         "people": f"{len(counts)} people; images of each: mean {counts.mean():.1f}, median {np.median(counts):g}, max {counts.max()}",
         "crop": str(faces.crop),
         "attributes": ", ".join(faces.attribute_names),

@@ -92,7 +92,7 @@ def start(plan, with_images: bool = False) -> Run:
     run.update(
         status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION, run_id=folder.name,
         profile=plan.profile, data=plan.faces.name, seed=plan.seed, size=plan.faces.size, images=len(plan.faces),
-        fingerprint=plan.faces.fingerprint, landmarks=plan.faces.landmark_source, skipped_images=len(plan.faces.skipped),
+        fingerprint=plan.faces.fingerprint, landmarks=plan.faces.landmark_source,
         publishable=plan.faces.publishable, scratch=plan.profile == "smoke",
         split={"rule": plan.split.rule, "checksum": plan.split.checksum}
         | {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")},
