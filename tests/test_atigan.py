@@ -46,7 +46,8 @@ def shapes(net, x, kinds) -> list[tuple[int, ...]]:
 
 def bce(logits, labels) -> float:
     """Summed over attributes, mean over the batch."""
-    return float(np.mean([sum(-np.log(1 / (1 + np.exp(-z if c else z))) for z, c in zip(*pair, strict=True)) for pair in zip(logits, labels, strict=True)]))
+    z, c = np.asarray(logits), np.asarray(labels)
+    return float(-np.log(1 / (1 + np.exp(np.where(c > 0, -z, z)))).sum(1).mean())
 
 
 def close(a, b, tolerance=1e-10):
@@ -70,7 +71,8 @@ def test_layer_tables(size):
     nets = atigan.build(cfg)
     with torch.no_grad():
         half, quarter = s // 2, s // 4
-        expected = [(32, s, s)] + [(64, half, half)] * 2 + [(128, quarter, quarter)] * 9 + [(64, half, half)] * 2 + [(32, s, s), (16, s, s), (3, s, s)]
+        expected = [(32, s, s)] + [(64, half, half)] * 2 + [(128, quarter, quarter)] * 9
+        expected += [(64, half, half)] * 2 + [(32, s, s), (16, s, s), (3, s, s)]
         assert shapes(nets.R.net, torch.zeros(1, 5, s, s), nn.Conv2d) == expected
         expected = [(64, s, s), (128, half, half), (256, quarter, quarter)] + [(256, quarter, quarter)] * 6
         expected += [(128, half, half), (64, s, s), (3, s, s)]

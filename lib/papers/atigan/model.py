@@ -111,7 +111,8 @@ DEVIATIONS = (
         why="PyTorch's own shrinks a signal's variance threefold and more in each layer of R and D, none of which is normalised",
     ),  # fmt: skip
     Deviation(
-        "D14", paper="Batches of 16, 200,000 iterations (Sec. 4.2)", ours="so in profile `paper`; shorter profiles print their share, `cpu` takes batches of 8",
+        "D14", paper="Batches of 16, 200,000 iterations (Sec. 4.2)",
+        ours="so in profile `paper`; shorter profiles print their share, `cpu` takes batches of 8",
         why="an iteration on 8 faces costs half as much, and G's updates, a fifth of the iterations, are what a short training lacks",
     ),  # fmt: skip
     Deviation(
@@ -381,13 +382,15 @@ class Discriminator(nn.Module):
 
 @dataclass
 class Nets:
-    R: Reconstructor
-    G: Generator
-    D: Discriminator
+    """An arm that does not train R, or R alone, lacks the others."""
+
+    R: Reconstructor | None
+    G: Generator | None
+    D: Discriminator | None
 
 
 def build(cfg: Config) -> Nets:
-    """All three networks; G with PyTorch's own initialisation, R with Glorot's, D with He's (D13)."""
+    """The networks that are trained; G with PyTorch's own initialisation, R with Glorot's, D with He's (D13)."""
     R, G, D = Reconstructor(cfg), Generator(cfg), Discriminator(cfg)
     for net, init in ((R, nn.init.xavier_uniform_), (D, partial(nn.init.kaiming_normal_, a=cfg.slope))):
         for m in net.modules():
@@ -395,7 +398,7 @@ def build(cfg: Config) -> Nets:
                 init(m.weight)
                 if m.bias is not None:
                     nn.init.zeros_(m.bias)
-    return Nets(R, G, D)
+    return {"all": Nets(R, G, D), "R": Nets(R, None, None), "G": Nets(None, G, D)}[cfg.train]
 
 
 def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
