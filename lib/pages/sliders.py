@@ -28,19 +28,21 @@ SPRITE_BYTES = 150_000
 WEBP_SIDE = 16_383  # the format's own limit
 
 
-def slider(frames, labels: Sequence[str], title: str, alt: str) -> HTML:
+def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[str] = ()) -> HTML:
     """One picture per value of one quantity.
 
     frames: (N,H,W,3) uint8 RGB, N >= 2; or (R,N,H,W,3), a list of R rows (faces) of N frames that move together.
     labels: N texts, one per frame ("0.25", "paper's value"). title: caption. alt: what the pictures show, for those who
-    cannot see them. Raises ValueError for another type, shape or number of labels, or an empty title or alt.
+    cannot see them. names: R texts, one under each row's picture. Raises ValueError for another type, shape or number of
+    labels, or an empty title or alt.
     """
     grid = _frames(frames)
     if grid.ndim == 4:
         grid = grid[None]
     rows, columns = grid.shape[:2]
     labels = _labels(labels, columns, "labels")
-    return HTML(_figure(grid, labels, [""] * rows, "slider", title, alt))
+    names = _labels(names, rows, "names", 1) if names else [""] * rows
+    return HTML(_figure(grid, labels, names, "slider", title, alt))
 
 
 def pad(frames, x_labels: Sequence[str], y_labels: Sequence[str], title: str, alt: str) -> HTML:
@@ -68,10 +70,10 @@ def _frames(frames) -> np.ndarray:
     return grid
 
 
-def _labels(labels: Sequence[str], n: int, name: str) -> list[str]:
+def _labels(labels: Sequence[str], n: int, name: str, least: int = 2) -> list[str]:
     labels = [str(label) for label in labels]
-    if len(labels) != n or n < 2:
-        raise ValueError(f"{name}: {len(labels)} texts for {n} frames; give one for each of at least 2 frames.")
+    if len(labels) != n or n < least:
+        raise ValueError(f"{name}: {len(labels)} texts for {n} frames; give one for each of at least {least} frames.")
     return labels
 
 

@@ -1,11 +1,12 @@
 "use strict";
-// Turns each filmstrip (lib/widgets.py) into a window over its sprite, moved by range inputs or by dragging.
+// Turns each filmstrip (lib/pages/sliders.py) into a window over its sprite, moved by range inputs or by dragging.
 for (const figure of document.querySelectorAll("figure.study-slider")) {
   const { kind, rows, columns, width, height } = figure.dataset;
   const strip = figure.querySelector(".study-strip");
   const sprite = figure.querySelector("img");
   const isPad = kind === "pad";
   const axes = isPad ? { x: JSON.parse(figure.dataset.x), y: JSON.parse(figure.dataset.y) } : { x: JSON.parse(figure.dataset.x) };
+  const names = JSON.parse(figure.dataset.y);
   const inputs = {};
 
   const scale = Math.max(1, Math.ceil(160 / width));
@@ -24,7 +25,12 @@ for (const figure of document.querySelectorAll("figure.study-slider")) {
     picture.style.height = rows * 100 + "%";
     if (row > 0) picture.alt = "";
     pane.append(picture);
-    stage.append(pane);
+    if (!isPad && names[row]) {
+      const part = document.createElement("div");
+      part.style.width = width * scale + "px";
+      part.append(pane, names[row]);
+      stage.append(part);
+    } else stage.append(pane);
     pictures.push(picture);
   }
 
