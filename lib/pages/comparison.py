@@ -1,124 +1,116 @@
-"""What all runs say together, read from results/ alone: leaderboard, claims ledger, ranks. Nothing is trained or measured here.
+"""What all runs say together, read from results/ alone: run.json, metrics.csv and claims.csv of every run. Nothing is trained or measured here.
 
-A `method` is a name in the column `column` of metrics.csv, together with the paper in whose run it was measured: StarGAN in SaGAN's run and
-StarGAN in BridgeGAN's run were trained differently and are two lines.
-
-Seeds are put together only where nothing else differs: configuration, data and source files. Then means over them have an interval between them,
-and a claim is decided over all of them. Which comparisons were trained beside a method may differ: they decide nothing about the method itself.
+What belongs to the study is what study.yaml says; any other run is listed apart and enters no mean. A method is a name in the column `column`
+of metrics.csv, together with the paper in whose run it was measured: the same name in two papers' runs was trained twice and is two lines.
 """
 
-import hashlib
+import dataclasses
+import importlib
 import json
 from pathlib import Path
+from urllib.parse import quote
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import yaml
 from matplotlib.figure import Figure
-from scipy.stats import friedmanchisquare, studentized_range, t
+from scipy.stats import t
 
-from lib.pages import tables
 from lib.claims import VERDICTS
 from lib.evaluation.measures import Value
-from lib.training.runs import RunError
+from lib.pages import tables
+from lib.sources import ROOT
+from lib.training.config import from_params
 
-REFERENCES = ("unedited", "counterfactual")  # floor and ceiling, not methods
-CONTROLS = ("constant G", "identity G", "real faces", "none", "RIL", "SG-GAN(joint)", "StarGAN(joint)")  # SG-GAN's, and Fig. 4's second names
-HIGHER = ("edit_success", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
+REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
+HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
-OWN = {  # a paper's own method, trained at full length
-    "atigan": ("ATI-GAN",), "diat": ("DIAT-A",), "sagan": ("SaGAN",), "sggan": ("SG-GAN(ALL)",),
-    "bridgegan": ("BridgeGAN (label)", "BridgeGAN (reference)"),
-}  # fmt: skip
-BESIDE = ("ablations", "arms")  # fields of a Config that only say which other configurations are trained beside it
+STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made by an earlier version"  # what a run is
+FACTS = "paper run_id title citation question finding data profile seed size share_of_paper hardware status reason started finished models".split()
 
 
-class NothingToCompare(RunError):
+class NothingToCompare(RuntimeError):
     """There is no complete run of the data and profile that were asked for; the message lists those there are."""
 
 
-def runs(results: Path) -> pd.DataFrame:
-    """Every complete run that stands for itself (not those trained beside one): paper, run, data, profile, seed, configuration (a hash of all
-    that decides what is trained but the seed), size, share of the paper's training, seconds, attribute judge's hash, hardware, date, folder."""
-    rows = []
+def study_of(file: Path = ROOT / "study.yaml") -> dict:
+    """study.yaml, with `expected`: per paper the Config and Settings that its runs have, as run.json holds them."""
+    study = yaml.safe_load(file.read_text())
+    expected = {}
+    for paper in study["papers"]:
+        model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+        presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
+        given = study.get("parameters", {}).get(paper, {})
+        expected[paper] = {
+            what: json.loads(json.dumps(dataclasses.asdict(from_params(p, {k: v for k, v in given.items() if k in vars(p)}))))
+            for what, p in presets.items()
+        }
+    return study | {"expected": expected}
+
+
+def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
+    """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and a sentence about each
+    record that cannot be read. A broken record stops nobody."""
+    rows, broken = [], []
     for file in sorted(results.glob("*/*/run.json")):
-        r = json.loads(file.read_text())
-        if r["status"] != "complete" or "beside" in r or "judges" not in r:
-            continue
-        rows.append(
-            {
-                "paper": r["paper"], "run": r["run_id"], "data": r["data"], "profile": r["profile"], "seed": r["seed"],
-                "configuration": _configuration(file.parent / "config.json", r["run_id"]), "size": r["size"],
-                "share": r["share_of_paper"], "seconds": r["seconds"], "judge": r["judges"]["attribute"]["id"],
-                "hardware": r["trained"]["hardware"].get("gpu") or r["trained"]["hardware"]["cpu"],
-                "date": r["finished"][:10], "finished": r["finished"], "folder": file.parent,
-            }
-        )  # fmt: skip
-    columns = "paper run data profile seed configuration size share seconds judge hardware date finished folder".split()
-    return pd.DataFrame(rows, columns=columns)
+        try:
+            record = json.loads(file.read_text())
+            if "beside" in record:  # an earlier version's: trained for another run's page
+                continue
+            row = {name: record.get(name) for name in FACTS} | {"kind": kind_of(record, study), "folder": file.parent}
+            missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if row[name] is None]
+            if missing:
+                raise ValueError(f"it lacks {', '.join(missing)}")
+            rows.append(row)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            broken.append(f"{file}: not a readable run record ({error}). Delete the run's folder or run it again.")
+    frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
+    return frame.sort_values("finished", na_position="first", kind="stable"), broken
 
 
-def _configuration(file: Path, otherwise: str) -> str:
-    """What the runs of several seeds must have in common, as a hash of config.json without the seed and without what is trained beside."""
-    if not file.exists():
-        return otherwise
-    what = {name: value for name, value in json.loads(file.read_text()).items() if name != "seed"}
-    what["config"] = {name: value for name, value in what.get("config", {}).items() if name not in BESIDE}
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+def kind_of(record: dict, study: dict) -> str:
+    """Whether a run belongs to the study, is like it on other faces, is something else, or was made by an earlier version (it has no models)."""
+    if "models" not in record:
+        return EARLIER
+    own = record["paper"] in study["expected"] and record["profile"] == study["profile"]
+    if own and record["data"] != Path(study["data"]).name:
+        return FACES
+    same = own and all(record.get(what) == value for what, value in study["expected"][record["paper"]].items())
+    return STUDY if same and record["seed"] in study["seeds"] else OTHER
 
 
-def newest(found: pd.DataFrame) -> pd.DataFrame:
-    """The seeds of one configuration per (paper, data, profile): of the one that finished last. `set_aside` says which runs that leaves out."""
-    what = ["paper", "data", "profile"]
-    found = found.sort_values(["finished", "run"])
-    last = found.groupby(what)["configuration"].transform("last")
-    return found[found["configuration"] == last].groupby([*what, "seed"], as_index=False).last()
-
-
-def set_aside(results: Path, found: pd.DataFrame) -> str:
-    """A sentence about the complete runs on the data and in the profiles of `found` that it leaves out."""
-    every = runs(results)
-    here = every.set_index(["data", "profile"]).index.isin(found.set_index(["data", "profile"]).index)
-    others = every[here & ~every["folder"].isin(found["folder"])]
-    names = ", ".join(f"{r.paper} {r.run} (seed {r.seed})" for r in others.itertuples())
-    return f"Left out, as runs of another configuration of the same paper finished later: {names}." if names else "No complete run is left out."
-
-
-def measurements(found: pd.DataFrame) -> pd.DataFrame:
-    """All metric rows of those runs, with paper, run, seed and judge beside them, and `name`, the method as tables show it."""
-    frames = []
-    for r in found.itertuples():
-        rows = pd.read_csv(r.folder / "metrics.csv")
-        frames.append(rows.assign(paper=r.paper, run=r.run, seed=r.seed, judge=r.judge))
-    if not frames:
-        return pd.DataFrame()
-    rows = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "metric", "row", "column"])
-    both = rows[rows["metric"] == "edit_success"].groupby("column")["paper"].nunique()
-    shared = set(both[both > 1].index) - set(REFERENCES)  # such names need the paper to be told apart
-    rows["name"] = [f"{c} (in {p}'s run)" if c in shared else c for c, p in zip(rows["column"], rows["paper"], strict=True)]
-    return rows
-
-
-def select(results: Path, data: str = "", profile: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs of one data set (its name, or the folder it was read from) and profile (empty: of all) and their measurements. Raises
-    NothingToCompare."""
-    every, data = runs(results), Path(data).name
-    found = newest(every[every["data"].isin([data] if data else every["data"]) & every["profile"].isin([profile] if profile else every["profile"])])
+def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The newest complete run per paper and seed, of the study or (data: a name or a folder) on other faces, and their measurements.
+    Raises NothingToCompare."""
+    every, _ = runs(results, study)
+    every = every[every["status"] == "complete"]
+    wanted = Path(data or study["data"]).name
+    found = every[every["kind"].isin([STUDY, FACES]) & (every["data"] == wanted)]
     if found.empty:
-        have = "; ".join(sorted({f"{r.data}, {r.profile}" for r in every.itertuples()})) or "none at all"
-        raise NothingToCompare(f"{results}: no complete run of data {data or 'any'}, profile {profile or 'any'}. There are: {have}.")
+        have = "; ".join(sorted({f"{r.paper} on {r.data}, {r.profile} ({r.kind})" for r in every.itertuples()})) or "none at all"
+        raise NothingToCompare(f"{results}: no complete run of the study on {wanted}. There are: {have}.")
+    found = found.groupby(["paper", "seed"], as_index=False).last()
     return found, measurements(found)
 
 
-def elsewhere(results: Path, data: str) -> pd.DataFrame:
-    """The leaderboards of the runs on other faces, one under the other, with data, size and profile in front; empty if there are none."""
-    others = newest(runs(results))
-    others, frames = others[others["data"] != Path(data).name], []
-    for (name, size, profile), found in others.groupby(["data", "size", "profile"]):
-        board = leaderboard(measurements(found))
-        for at, (column, value) in enumerate({"data": name, "size": size, "profile": profile}.items()):
-            board.insert(at, column, value)
+def measurements(found: pd.DataFrame) -> pd.DataFrame:
+    """All metric rows of those runs, with paper, run and seed beside them, and `name`, the method as tables show it."""
+    frames = [pd.read_csv(r.folder / "metrics.csv").assign(paper=r.paper, run=r.run, seed=r.seed) for r in found.itertuples()]
+    rows = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "table", "metric", "row", "column"])
+    papers = edits(rows).groupby("column")["paper"].nunique()
+    shared = set(papers[papers > 1].index)  # such names need the paper to be told apart
+    return rows.assign(name=[f"{c} (in {p}'s run)" if c in shared else c for c, p in zip(rows["column"], rows["paper"], strict=True)])
+
+
+def elsewhere(results: Path, study: dict) -> pd.DataFrame:
+    """The leaderboards of the runs on other faces, one under the other, with data and size in front; empty if there are none."""
+    every, _ = runs(results, study)
+    frames = []
+    for name in every.loc[(every["kind"] == FACES) & (every["status"] == "complete"), "data"].unique():
+        found, rows = select(results, study, name)
+        board = leaderboard(rows)
+        board.insert(0, "faces", f"{name}, {found['size'].iloc[0]} px")
         frames.append(board)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -133,9 +125,9 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, ceiling, control or ablation."""
+    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, no ceiling, no ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
-    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES + CONTROLS) & (rows["table"] != "ablations")]
+    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
     return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
 
 
@@ -148,13 +140,12 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
         found = found[found["row"].str[:-2].isin(attributes)]
     out = []
     for name, group in found.groupby("name", sort=False):
-        line = {"method": name, "directions": group.loc[group["metric"] == "edit_success", "row"].nunique(), "seeds": group["seed"].nunique()}
+        directions = group.loc[group["metric"] == "edit_success", "row"].nunique()
+        line = {"method": name, "directions": directions, "seeds": group["seed"].nunique()}
         for metric in (*HIGHER, *LOWER):
             seeds = group[group["metric"] == metric].pivot_table(index="row", columns="seed", values="value").dropna().mean()
             if seeds.notna().any():
-                v = over_seeds(seeds.to_numpy())
-                text = tables.number(metric, v.value)
-                line[metric] = text if np.isnan(v.ci_low) else f"{text} [{tables.number(metric, v.ci_low)}, {tables.number(metric, v.ci_high)}]"
+                line[metric] = tables.cell({"metric": metric} | over_seeds(seeds.to_numpy())._asdict())
         out.append(line)
     return pd.DataFrame(out).fillna("")
 
@@ -162,107 +153,60 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
 def by_direction(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Methods by attribute directions, the mean over seeds of one metric; empty where a method does not make that edit."""
     found = edits(rows)
-    found = found[found["metric"] == metric]
+    found = found[found["metric"] == metric].assign(row=lambda f: f["row"].map(tables.spoken))
     return found.pivot_table(index="name", columns="row", values="value", aggfunc="mean", sort=False).rename_axis(index=None, columns=None)
 
 
-def training(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """What the training of every method cost: images seen per update, seconds, and the share of the paper's schedule for the paper's own."""
-    cost = rows[(rows["table"] == "training") & rows["metric"].isin(["images_seen", "train_seconds"])]
-    if cost.empty:
-        return pd.DataFrame(columns=["method"])
-    label = np.where(cost["metric"] == "images_seen", "images seen by " + cost["row"], "seconds")
-    wide = cost.assign(what=label).pivot_table(index=["name", "paper"], columns="what", values="value", aggfunc="mean", sort=False).reset_index()
-    wide[wide.columns[2:]] = wide[wide.columns[2:]].map(lambda v: "" if pd.isna(v) else f"{v:,.0f}")
-    share = found.groupby("paper")["share"].mean()
-    own = [name in OWN.get(p, ()) for name, p in zip(wide["name"], wide["paper"], strict=True)]
-    wide.insert(2, "share of that paper's training", [f"{100 * share[p]:.2g} %" if mine else "" for mine, p in zip(own, wide["paper"], strict=True)])
-    return wide.rename(columns={"name": "method", "paper": "in the run of"}).rename_axis(columns=None)
-
-
-def common_block(rows: pd.DataFrame, metric: str = "edit_success", least: int = 3) -> pd.DataFrame:
-    """The largest full block of `by_direction`: at least `least` methods, all measured on the same directions (most cells wins)."""
-    table, best = by_direction(rows, metric), pd.DataFrame()
-    for _, directions in table.notna().iterrows():
-        block = table.loc[:, directions].dropna()
-        if len(block) >= least and block.size > best.size:
-            best = block
-    return best
-
-
-def ranks(block: pd.DataFrame, higher: bool = True) -> tuple[pd.Series, float, float]:
-    """Mean rank per method over the directions (1 is best), Friedman's p, and Nemenyi's critical difference at 5 %: two methods whose mean
-    ranks are closer are not told apart. Directions of one model are not independent, so the test is too sure of itself. Fewer than three
-    methods or two directions have ranks but neither p nor difference (nan)."""
-    k, n = block.shape
-    order = block.rank(ascending=not higher).mean(axis=1).sort_values() if k else pd.Series(dtype=float)
-    if k < 3 or n < 2:
-        return order, float("nan"), float("nan")
-    difference = float(studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
-    return order, float(friedmanchisquare(*block.to_numpy()).pvalue), difference
-
-
-def rank_words(block: pd.DataFrame) -> str:
-    """The rank test in a sentence."""
-    _, p, difference = ranks(block)
-    if np.isnan(difference):
-        return "Fewer than three methods share two attribute directions or more: there is nothing to rank."
-    return f"Friedman p = {p:.2g}, {len(block)} methods over {block.shape[1]} directions; critical difference {difference:.2f} ranks."
+def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
+    """What the training of every model of those runs cost, a line per paper and method, and the share of the paper's own training. A model that
+    several runs use is counted with each of them."""
+    lines = []
+    for r in found.itertuples():
+        records: dict[str, list] = {}
+        for place in r.models.values():
+            file = results / place / "model.json"
+            if file.exists():
+                records.setdefault(place.split("/")[0], []).append(json.loads(file.read_text()))
+        for method, own in records.items():
+            share = f"{100 * r.share:.2g} %" if method == r.paper else ""
+            cost = tables.training_cost({method: own}).iloc[0].to_dict()
+            lines.append({"in the run of": r.paper, "seed": r.seed} | cost | {"share of that paper's training": share})
+    return pd.DataFrame(lines).fillna("")
 
 
 # ---------------------------------------------------------------------------------------------- claims
 
 
-def decided(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of every one of those runs, as its claims.csv has it, with paper, run, seed, configuration and faces; behind what was measured
-    stands the interval that metrics.csv has for it."""
-    there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
-    about = [{"paper": r.paper, "run": r.run, "seed": r.seed, "configuration": r.configuration, "faces": f"{r.data}, {r.size} px"} for r in there]
-    frames = [pd.read_csv(r.folder / "claims.csv").assign(**more) for r, more in zip(there, about, strict=True)]
-    for r, claims in zip(there, frames, strict=True):
-        claims["measured"] = _with_intervals(claims["measured"], pd.read_csv(r.folder / "metrics.csv"))
-    columns = "paper id claim source criterion faces measured n verdict run seed configuration".split()
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-
-
-def _with_intervals(measured: pd.Series, rows: pd.DataFrame) -> list[str]:
-    """'metric, row, column: value holds; ...' with ' [low, high]' behind every value whose row has an interval."""
-    rows = rows.dropna(subset=["value", "ci_low", "ci_high"])
-    known = {(f"{r.metric}, {r.row}, {r.column}", f"{r.value:.3g}"): f" [{r.ci_low:.3g}, {r.ci_high:.3g}]" for r in rows.itertuples()}
-
-    def one(part: str) -> str:
-        what, _, said = part.rpartition(": ")
-        value, _, verdict = said.partition(" ")
-        return f"{what}: {value}{known.get((what, value), '')} {verdict}" if what and verdict else part
-
-    return ["; ".join(map(one, str(text).split("; "))) for text in measured]
-
-
-def pages(found: pd.DataFrame) -> dict[str, str]:
-    """Where the page of each of those runs is, seen from notebooks/ and from reports/."""
-    return {r.run: f"../reports/{r.paper}-{r.run}.html" for r in found.itertuples()}
-
-
 def over_all(verdicts: list[str]) -> str:
-    """One verdict from those of several seeds, of which those that did not test it do not count: reproduced, or not reproduced, if every seed
-    says so, else partly."""
-    tested = {v for v in verdicts if v != "not tested"}
-    return "not tested" if not tested else tested.pop() if len(tested) == 1 else "partly"
+    """One verdict from those of several seeds: reproduced, or not reproduced, if every seed that decided it says so, else partly. Undecided, or
+    not tested, where no seed decided it."""
+    decided = {v for v in verdicts if v not in ("not tested", "undecided")}
+    if not decided:
+        return "undecided" if "undecided" in verdicts else "not tested"
+    return decided.pop() if len(decided) == 1 else "partly"
 
 
 def ledger(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of those runs: paper, id, claim, where the paper makes it, criterion, the faces, seeds, what was measured, n (the least), verdict,
-    run. Runs that differ in nothing but the seed are one line, which says what each of them measured."""
-    columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "n", "verdict", "run"]
+    """Every claim of those runs, a line per paper and faces: what claims.csv has, with paper, faces, seeds and runs. Runs that differ in nothing
+    but the seed are one line, which says what each of them measured."""
+    there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
+    columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "reason", "n", "verdict", "run"]
+    frames = []
+    for r in there:
+        about = {"paper": r.paper, "run": r.run, "seed": r.seed, "faces": f"{r.data}, {r.size} px"}
+        frames.append(pd.read_csv(r.folder / "claims.csv", keep_default_na=False).assign(**about))
+    every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*columns, "seed"])
     out = []
-    for _, one in decided(found).groupby(["paper", "configuration", "id"], sort=False):
+    for _, one in every.groupby(["paper", "faces", "id"], sort=False):
+        one = one.sort_values("seed")
         line = one.iloc[0].to_dict() | {"seeds": len(one)}
         if len(one) > 1:
-            each = one.sort_values("seed")
-            said = [f"seed {r.seed}, {r.verdict}: {r.measured}" for r in each.itertuples()]
-            line |= {"measured": "; ".join(said), "n": each["n"].min(), "verdict": over_all(list(each["verdict"])), "run": ", ".join(each["run"])}
+            said = [f"seed {r.seed}, {r.verdict}: {r.measured}" for r in one.itertuples()]
+            why = "; ".join(f"seed {r.seed}: {r.reason}" for r in one.itertuples() if r.reason)
+            line |= {"measured": "; ".join(said), "reason": why, "n": one["n"].min(), "run": ", ".join(one["run"])}
+            line["verdict"] = over_all(list(one["verdict"]))
         out.append(line)
-    return pd.DataFrame(out, columns=columns)
+    return pd.DataFrame(out).reindex(columns=columns)
 
 
 def counts(claims: pd.DataFrame) -> pd.DataFrame:
@@ -271,19 +215,32 @@ def counts(claims: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().rename_axis(columns=None)
 
 
+def sentence(claims: pd.DataFrame) -> str:
+    """The totals of a `ledger` in words."""
+    total, runs_ = claims["verdict"].value_counts(), set(", ".join(claims["paper"] + "/" + claims["run"]).split(", "))
+    parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
+    several = " A claim that several seeds tested is counted once." if (claims["seeds"] > 1).any() else ""
+    return f"{len(claims)} claims from {len(runs_)} runs: {parts}.{several}"
+
+
+def page_of(paper: str, run: str) -> str:
+    """The file name of a run's page as a link: names of data folders may hold #, ? and %."""
+    return quote(f"{paper}-{run}.html")
+
+
 MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")
 
 
 def findings(found: pd.DataFrame) -> str:
-    """Markdown for the README: one line per run with its verdicts, and the totals. `found`: the frame of `runs`, any data and profiles."""
-    claims, rows = decided(found), []
-    for r in found.itertuples():
-        mine = claims.loc[claims["run"].eq(r.run) & claims["paper"].eq(r.paper), "verdict"].value_counts()
-        page = f"[{r.paper}](reports/{r.paper}-{r.run}.html)"
-        rows.append([page, f"{r.data}, {r.size} px", r.profile, r.seed, f"{100 * r.share:.2g} %", *(int(mine.get(v, 0)) for v in VERDICTS)])
-    head = ["run", "faces", "profile", "seed", "share of the paper's training", *VERDICTS]
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join([sentence(ledger(found)), "", *lines])
+    """Markdown for the README: a row a paper with its question, what we found, its verdicts and its page. found: of `select`."""
+    claims, lines = ledger(found), ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
+    for paper, own in found.groupby("paper", sort=False):
+        first, total = own.iloc[0], claims.loc[claims["paper"] == paper, "verdict"].value_counts()
+        verdicts = ", ".join(f"{total[v]} {v}" for v in VERDICTS if v in total)
+        pages = ", ".join(f"[seed {r.seed}](reports/{page_of(paper, r.run)})" for r in own.itertuples())
+        cells = [first["title"], first["question"] or "", first["finding"] or "", verdicts, pages]
+        lines.append("| " + " | ".join(str(c).replace("|", r"\|").replace("\n", " ") for c in cells) + " |")
+    return "\n".join(lines)
 
 
 def into_readme(text: str, readme: Path) -> None:
@@ -295,55 +252,26 @@ def into_readme(text: str, readme: Path) -> None:
     readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
-METHODS = ("StarGAN", "CycleGAN", "ResGAN", "ResidualGAN", "STGAN", "SMIT", "ELEGANT", "HomoGAN", "CNIA", "semantic inpainting", "baseline")
-METHODS += (" methods",)
-
-
-def about_others(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose text or criterion names another method."""
-    text = claims["claim"] + " " + claims["criterion"]
-    named = text.str.contains("|".join(METHODS), case=False, regex=True)
-    return claims.loc[named, ["paper", "id", "claim", "verdict", "measured"]]
-
-
-def of_paper(claims: pd.DataFrame, paper: str) -> pd.DataFrame:
-    """One paper's claims; one line that says so where no run of it is there."""
-    mine = claims[claims["paper"] == paper].drop(columns="paper")
-    return mine if len(mine) else pd.DataFrame({"claims": ["no complete run of this paper"]})
-
-
-def sentence(claims: pd.DataFrame) -> str:
-    """The totals of a `ledger` in words."""
-    total = claims["verdict"].value_counts()
-    parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
-    trained = claims.drop_duplicates(["paper", "run"])["seeds"].sum()
-    several = " Claims that several seeds tested are counted once." if (claims["seeds"] > 1).any() else ""
-    stated = len(claims.drop_duplicates(["paper", "id"]))
-    what = f"{len(claims)} claims" if stated == len(claims) else f"{len(claims)} verdicts on {stated} claims,"
-    return f"{what} from {trained} runs: {parts}.{several}"
-
-
 # ---------------------------------------------------------------------------------------------- figures
 
 
 def heatmap(table: pd.DataFrame, label: str) -> Figure:
     """A table of shares, methods by directions, printed in the cells; empty where a method does not make that edit."""
-    figure = Figure(figsize=(2.6 + 0.46 * table.shape[1], 1.4 + 0.34 * len(table)), layout="constrained")
-    axis = figure.subplots()
-    text = {"fontsize": 7}
-    sns.heatmap(100 * table, annot=True, fmt=".0f", vmin=0, vmax=100, cmap="crest", ax=axis, annot_kws=text, cbar_kws={"label": f"{label} (%)"})
-    axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns, rotation=60, ha="right", fontsize=7)
+    figure = Figure(figsize=(3.4 + 0.46 * table.shape[1], 1.9 + 0.34 * len(table)), layout="constrained")
+    axis, text = figure.subplots(), {"fontsize": 8}
+    colours = {"vmin": 0, "vmax": 100, "cmap": "crest", "cbar_kws": {"label": f"{label} (%)"}}
+    sns.heatmap(100 * table, annot=True, fmt=".0f", ax=axis, annot_kws=text, **colours)
+    axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns, rotation=60, ha="right", fontsize=8)
     axis.tick_params(axis="y", rotation=0, labelsize=8)
     return figure
 
 
-def pareto(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> Figure:
+def pareto(rows: pd.DataFrame) -> Figure:
     """Edit success against change outside the region, one point per method (mean over its directions); upper left is better. The line joins
     the methods that no other one beats on both."""
     found = edits(rows)
-    if attributes:
-        found = found[found["row"].str[:-2].isin(attributes)]
-    points = found[found["metric"].isin(["edit_success", "change_outside_l1"])].pivot_table(index="name", columns="metric", values="value")
+    found = found[found["metric"].isin(["edit_success", "change_outside_l1"])]
+    points = found.pivot_table(index="name", columns="metric", values="value").reindex(columns=["edit_success", "change_outside_l1"])
     points = points.dropna().sort_values("change_outside_l1")
     front = points[points["edit_success"].cummax() <= points["edit_success"]]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -352,29 +280,9 @@ def pareto(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> Figure:
     palette = sns.color_palette("colorblind", len(points))
     for marker, color, (name, point) in zip("osD^vP*X<>hdp8H" * 3, palette, points.iterrows(), strict=False):
         axis.scatter(point["change_outside_l1"], 100 * point["edit_success"], color=color, marker=marker, s=55, label=name, zorder=2)
-    axis.set_xlabel("change outside the region (mean absolute, [0, 1] scale)")
-    axis.set_ylabel("edit success (%)")
-    axis.set_ylim(0, 103)
+    axis.set(xlabel="change outside the region (mean absolute, [0, 1] scale)", ylabel="edit success (%)", ylim=(0, 103))
     axis.set_xlim(left=0)
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    sns.despine(ax=axis)
-    return figure
-
-
-def rank_plot(block: pd.DataFrame, label: str) -> Figure:
-    """Mean ranks as dots, the critical difference from the best one shaded; an empty picture that says so where nothing is to be ranked."""
-    mean_ranks, _, difference = ranks(block)
-    if np.isnan(difference):
-        figure = Figure(figsize=(5, 0.6))
-        figure.text(0.5, 0.5, "nothing to rank", ha="center", va="center", color="0.4")
-        return figure
-    figure = Figure(figsize=(6.5, 0.9 + 0.34 * len(mean_ranks)), layout="constrained")
-    axis = figure.subplots()
-    best = float(mean_ranks.iloc[0])
-    axis.axvspan(best, best + difference, color=matplotlib.colormaps["crest"](0.1), alpha=0.25, lw=0)
-    axis.scatter(mean_ranks, range(len(mean_ranks)), color="0.2", zorder=2)
-    axis.set_yticks(range(len(mean_ranks)), mean_ranks.index, fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlabel(f"mean rank by {label}; shaded: within the critical difference of the best", fontsize=8)
+    if len(points):
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     sns.despine(ax=axis)
     return figure

@@ -118,14 +118,14 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     return montage(rows)
 
 
-def card(edits: dict[tuple[str, int], Edited], k: int = 2) -> Figure:
-    """The picture of a paper's card on the index: k faces of every direction, input above edit above exact answer, at
-    most eight columns. Keep it as `card`."""
-    shown = list(edits.items())[: 8 // k]
+def card(edits: dict[tuple[str, int], Edited], k: int = 1) -> Figure:
+    """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all, input above edit above exact
+    answer."""
+    shown = list(edits.items())[: 4 // k]
     rows = {"input": "x", "edited": "y", "exact answer": "truth"}
     rows = {name: field for name, field in rows.items() if getattr(shown[0][1], field) is not None}
     lines = [(name, [p for _, e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
-    return montage(lines, [direction(*case) for case, e in shown for _ in e.x[:k]])
+    return montage(lines, [direction(*case) for case, e in shown for _ in e.x[:k]], tile=112)
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:

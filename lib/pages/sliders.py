@@ -1,11 +1,10 @@
-"""Pictures to play with: a slider and a two-dimensional pad over frames computed beforehand; `live` and `renderer` for JupyterLab.
+"""Pictures to play with: a slider and a two-dimensional pad over frames computed beforehand; `live`, which asks the model, for JupyterLab.
 
 `slider` and `pad` return plain HTML around ONE WebP sprite: no script, no style sheet, no event handler. As it stands it is a labelled
 filmstrip (JupyterLab, scripts switched off, print). The report's own script turns every `.study-slider` into range inputs.
 """
 
 import base64
-import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ import torch
 from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
-
-from lib import synthetic
 
 # Best first; the first that stays under SPRITE_BYTES is taken, so that a page holds many strips. Small faces bleed into
 # their background under WebP's halved colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
@@ -100,7 +97,7 @@ def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: st
     picture = (
         f'<td {cell} colspan="{columns}" rowspan="{rows}"><img src="{_sprite(grid)}" alt="{escape(alt)}" '
         f'width="{shown * columns}" height="{shown * height * rows // width}" '
-        f'style="max-width:none;display:block{";image-rendering:pixelated" if width < 128 else ""}"></td>'
+        f'style="max-width:none;display:block"></td>'
     )
     named = any(y_labels)
     lines = []
@@ -136,67 +133,10 @@ def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Wid
         shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
         row = ((torch.cat(shown, dim=3)[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         buffer = io.BytesIO()
-        Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.NEAREST).save(buffer, "png")
+        Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.LANCZOS).save(buffer, "png")
         picture.value = buffer.getvalue()
 
     for control in (face, attribute, strength):
         control.observe(draw, "value")
     draw()
     return ipywidgets.VBox([ipywidgets.HBox([face, attribute, strength]), picture])
-
-
-def renderer(faces: synthetic.Faces, size: int = 192) -> ipywidgets.Widget:
-    """Controls for JupyterLab over the synthetic renderer: choose a face, toggle its attributes, move any of its parameters.
-
-    faces: (N,), the faces to choose from. size: of the picture in pixels, 32 to 512. An attribute is set as `synthetic.counterfactual` sets it, so
-    that another hair colour or a beard's parts follow by logic; changes add up until another face is chosen or "start again" is pressed. The
-    slider goes from a parameter's lowest to its highest value. An error in drawing raises in the cell: nothing is swallowed.
-    """
-    own = synthetic.ranges()
-    person, picture_own = ([(f"{name} ({scope})", name) for name, (scope, *_) in own.items() if scope == kind] for kind in ("identity", "image"))
-    which = ipywidgets.IntSlider(0, 0, len(faces) - 1, description="face")
-    again = ipywidgets.Button(description="start again")
-    narrow = ipywidgets.Layout(width="11.5em")
-    toggles = {a: ipywidgets.ToggleButton(description=a.replace("_", " "), layout=narrow) for a in synthetic.ATTRIBUTES}
-    parameter = ipywidgets.Dropdown(options=person + picture_own, description="parameter")
-    place = ipywidgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.01, description="low to high", readout=False)
-    meaning = ipywidgets.Label()
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="288px", height="288px"))
-    picture.add_class("study-renderer")
-    shown = faces[0]
-
-    def show(changed: synthetic.Faces) -> None:
-        """Draw, then set every control to what the face is now; controls that already say so stay silent."""
-        nonlocal shown
-        shown = changed
-        row = ((synthetic.render(shown, size)[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        buffer = io.BytesIO()
-        Image.fromarray(row).save(buffer, "png")
-        picture.value = buffer.getvalue()
-        for button, value in zip(toggles.values(), shown.state[0].tolist(), strict=True):
-            button.value = bool(value)
-        _, low, high, words = own[parameter.value]
-        value = getattr(shown, parameter.value).item()
-        place.value = (value - low) / (high - low)
-        meaning.value = f"{value:.2f} in [{low}, {high}]: {words}"
-
-    def toggled(attribute: str, value: bool) -> None:
-        if shown.state[0, synthetic.ATTRIBUTES.index(attribute)] != value:
-            show(synthetic.counterfactual(shown, attribute, int(value)))
-
-    def moved(change) -> None:
-        _, low, high, _ = own[parameter.value]
-        value = low + (high - low) * change["new"]
-        if abs(getattr(shown, parameter.value).item() - value) > 1e-6:
-            show(dataclasses.replace(shown, **{parameter.value: torch.tensor([value])}))
-
-    which.observe(lambda change: show(faces[change["new"]]), "value")
-    again.on_click(lambda _: show(faces[which.value]))
-    parameter.observe(lambda _: show(shown), "value")
-    place.observe(moved, "value")
-    for attribute, button in toggles.items():
-        button.observe(lambda change, attribute=attribute: toggled(attribute, change["new"]), "value")
-    show(shown)
-    buttons = ipywidgets.HBox(list(toggles.values()), layout=ipywidgets.Layout(flex_flow="row wrap", max_width="37em"))
-    controls = ipywidgets.VBox([ipywidgets.HBox([which, again]), buttons, ipywidgets.HBox([parameter, place]), meaning])
-    return ipywidgets.HBox([picture, controls], layout=ipywidgets.Layout(flex_flow="row wrap"))

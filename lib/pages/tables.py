@@ -33,7 +33,8 @@ def direction(attribute: str, target: int) -> str:
 
 def spoken(text: object) -> str:
     """A text of metrics.csv for readers: 'Eyeglasses +' -> 'glasses on', wherever it stands."""
-    return re.sub(r"\b([A-Za-z0-9_]+) ([+-])(?=$|[,:;)])", lambda m: direction(m[1], m[2] == "+"), str(text))
+    names = "|".join(name.replace("_", "[_ ]") for name in WORDS)
+    return re.sub(rf"\b({names}|\w+) ([+-])(?=$|[,:;)])", lambda m: direction(m[1].replace(" ", "_"), m[2] == "+"), str(text))
 
 
 def show(frame: pd.DataFrame, links: dict[str, str] | None = None) -> HTML:
@@ -202,8 +203,9 @@ def verdicts(claims: pd.DataFrame) -> HTML:
     claim."""
     lines = []
     for r in claims.itertuples():
-        parts = "" if pd.isna(r.measured) else "".join(f"<li>{escape(spoken(part))}</li>" for part in r.measured.split("; "))
-        fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul><p>n = {r.n}</p>"
+        parts = "" if pd.isna(r.measured) else "".join(f"<li>{escape(spoken(part))}</li>" for part in re.split("; (?!asked )", r.measured))
+        why = "" if pd.isna(r.reason) or not r.reason else f"<p>Undecided: {escape(r.reason)}.</p>"
+        fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul>{why}<p>n = {r.n}</p>"
         claim = f"{escape(r.claim)} <small>({escape(r.source)})</small><details>{fold}</details>"
         lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip(r.verdict)}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'

@@ -1,0 +1,96 @@
+"""reports/index.html: a card a paper, and in a fold every run there is."""
+
+import base64
+import io
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from lib.claims import VERDICTS
+from lib.pages import comparison
+from lib.pages.comparison import FACES, STUDY
+from lib.pages.report import TEMPLATES, frame, save
+from lib.pages.tables import CHIPS
+
+TITLE = "Five face-editing papers, reproduced"
+SUMMARIES = {  # pages that only read results/
+    "comparison": "All methods side by side",
+    "claims": "Every claim with its verdict",
+    "explorer": "Play with the trained methods: faces, sliders, several methods at once",
+    "speed": "How fast it is",
+}
+
+
+def write(results: Path, reports: Path, study: dict | None = None) -> Path:
+    """Write `reports`/index.html and return its path. study: `comparison.study_of()`, read from study.yaml unless given.
+
+    A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from run.json, verdicts over all
+    seeds, links to its pages, those on other faces included. Runs outside the study, earlier versions' and broken records stand in the fold.
+    """
+    results, reports = Path(results), Path(reports)
+    study = study or comparison.study_of()
+    every, broken = comparison.runs(results, study)
+    pages = {p.name for p in reports.glob("*.html")}
+    papers = list(dict.fromkeys([*study["papers"], *every["paper"]]))
+    more = [(f"{name}.html", words) for name, words in SUMMARIES.items() if f"{name}.html" in pages]
+    more += [(quote(p), f"The faces: {p[5:-5]}") for p in sorted(pages) if p.startswith("data-")]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
+    page = frame(TITLE)
+    page["style"] = Markup(page["style"])
+    text = environment.get_template("runs.html.j2").render(
+        page=page, broken=broken, more=more, cards=[_card(paper, every[every["paper"] == paper], pages) for paper in papers],
+        runs=[_line(r, pages) for r in every.iloc[::-1].itertuples()],
+    )  # fmt: skip
+    return save(reports / "index.html", text)
+
+
+def _card(paper: str, own: pd.DataFrame, pages: set[str]) -> dict:
+    complete = own[own["status"] == "complete"]
+    shown = complete[complete["kind"] == STUDY].groupby("seed", as_index=False).last()
+    first = (shown if len(shown) else own.iloc[::-1]).iloc[0] if len(own) else pd.Series(dtype=object)
+    others = complete[complete["kind"] == FACES].groupby(["data", "seed"], as_index=False).last()
+    links: dict[str, list] = {}
+    for r in [*shown.itertuples(), *others.itertuples()]:
+        if (name := f"{r.paper}-{r.run}.html") in pages:
+            links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
+    total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
+    return {
+        "key": paper,
+        "title": first.get("title") or paper,
+        "citation": first.get("citation") or "",
+        "question": first.get("question") if len(shown) else "",
+        "finding": first.get("finding") if len(shown) else "",
+        "picture": _picture(first["folder"] / "figures" / "card.png") if len(shown) else "",
+        "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
+        "links": links,
+    }
+
+
+def _picture(file: Path) -> str:
+    """The picture as a data URI, WebP; empty where there is none."""
+    if not file.exists():
+        return ""
+    data = io.BytesIO()
+    Image.open(file).convert("RGB").save(data, "WEBP", quality=85)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _line(r, pages: set[str]) -> dict:
+    """A run's line in the fold."""
+    hardware = r.hardware or {}
+    name = f"{r.paper}-{r.run}.html"
+    reason = f"failed: {r.reason or 'no reason recorded'}"
+    return {
+        "run": r.run,
+        "link": quote(name) if r.status == "complete" and name in pages else "",
+        "what": r.kind if r.status == "complete" else reason if r.status == "failed" else "not finished",
+        "paper": r.paper,
+        "size": "–" if pd.isna(r.size) else f"{r.size:g} px",
+        "share": "–" if pd.isna(r.share) else f"{100 * r.share:.2g} %",
+        "date": (r.finished or r.started or "–")[:16].replace("T", " "),
+        "hardware": ", ".join(str(hardware[k]) for k in ("gpu", "cpu") if hardware.get(k)) or "–",
+    }
