@@ -82,7 +82,7 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
 
 
 def run_data(values: dict, reports: Path) -> int:
-    """The page about a face set: reports/data-<name>-<fingerprint>.html, figures in results/data/. Returns the exit code."""
+    """The page about a face set: reports/data-<name>-<fingerprint>.html. Returns the exit code."""
     from lib.data import load
     from lib.pages import faces as pages
     from lib.training.models import code, now
@@ -90,7 +90,7 @@ def run_data(values: dict, reports: Path) -> int:
     faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
     name = f"{faces.name}-{faces.fingerprint[:8]}"
     folder = ROOT / "results" / "data" / name
-    failure = execute("data", folder / "notebook.ipynb", values | {"out": values["out"] or str(folder / "figures")})
+    failure = execute("data", folder / "notebook.ipynb", values)
     if failure:
         return failed("data", folder, failure)
     facts = pages.facts(faces) | {"commit": code()["commit"][:12], "date": now()}
@@ -99,15 +99,19 @@ def run_data(values: dict, reports: Path) -> int:
 
 
 def run_summary(name: str, values: dict, reports: Path) -> int:
-    """The page of a notebook that reads results/ alone: reports/<name>.html, its figures in results/<name>/. Returns the exit code."""
+    """The page of a notebook that reads results/ alone: reports/<name>.html. `claims` also writes the README's
+    table of findings. Returns the exit code."""
+    from lib.pages import comparison
     from lib.training.models import code, now
 
     folder = ROOT / "results" / name
-    failure = execute(name, folder / "notebook.ipynb", values | {"out": values.get("out") or str(folder)})
+    failure = execute(name, folder / "notebook.ipynb", values)
     if failure:
         return failed(name, folder, failure)
-    about = {"parameters": ", ".join(f"{k} {v}" for k, v in values.items() if v != "" and k != "out") or "none"}
+    about = {"parameters": ", ".join(f"{k} {v}" for k, v in values.items() if v != "") or "none"}
     print(publish(folder, name, SUMMARIES[name], about | {"commit": code()["commit"][:12], "date": now()}, True, True, reports))
+    if name == "claims" and reports == REPORTS:
+        comparison.into_readme(comparison.findings(comparison.select(ROOT / "results", comparison.study_of())[0]), ROOT / "README.md")
     return 0
 
 
@@ -123,14 +127,14 @@ def failed(name: str, folder: Path, reason: str) -> int:
 def publish(folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None) -> Path:
     """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A page with faces that may
     not be published goes to private/ instead, unless its place is ignored by git already."""
-    from lib.pages import report
+    from lib.pages import index, report
 
     place = place or reports
     if images and not publishable and place == reports:
         place = reports / "private"
     out, home = place / f"{stem}.html", "index.html" if place == reports else "../index.html"
     report.render(folder / "notebook.ipynb", out, title=title, provenance=facts, images=images, home=home)
-    report.index(ROOT / "results", reports)
+    index.write(ROOT / "results", reports)
     return out
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import yaml
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from scipy.stats import t
 
@@ -35,18 +36,21 @@ class NothingToCompare(RuntimeError):
 
 
 def study_of(file: Path = ROOT / "study.yaml") -> dict:
-    """study.yaml, with `expected`: per paper the Config and Settings that its runs have, as run.json holds them."""
-    study = yaml.safe_load(file.read_text())
-    expected = {}
-    for paper in study["papers"]:
+    """study.yaml."""
+    return yaml.safe_load(file.read_text())
+
+
+def expected(paper: str, study: dict) -> dict:
+    """The Config and Settings that the study's runs of a paper have, as run.json holds them; asked once and kept in `study`."""
+    known = study.setdefault("expected", {})
+    if paper not in known:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
         presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
         given = study.get("parameters", {}).get(paper, {})
-        expected[paper] = {
-            what: json.loads(json.dumps(dataclasses.asdict(from_params(p, {k: v for k, v in given.items() if k in vars(p)}))))
-            for what, p in presets.items()
-        }
-    return study | {"expected": expected}
+        fields = {what: {k: v for k, v in given.items() if k in vars(preset)} for what, preset in presets.items()}
+        full = {what: dataclasses.asdict(from_params(preset, fields[what])) for what, preset in presets.items()}
+        known[paper] = json.loads(json.dumps(full))  # tuples as a record has them
+    return known[paper]
 
 
 def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
@@ -73,23 +77,30 @@ def kind_of(record: dict, study: dict) -> str:
     """Whether a run belongs to the study, is like it on other faces, is something else, or was made by an earlier version (it has no models)."""
     if "models" not in record:
         return EARLIER
-    own = record["paper"] in study["expected"] and record["profile"] == study["profile"]
-    if own and record["data"] != Path(study["data"]).name:
+    own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
+    if own and record["data"] != data_of(record["paper"], study):
         return FACES
-    same = own and all(record.get(what) == value for what, value in study["expected"][record["paper"]].items())
-    return STUDY if same and record["seed"] in study["seeds"] else OTHER
+    if not own or record["seed"] not in study["seeds"]:
+        return OTHER
+    return STUDY if all(record.get(what) == value for what, value in expected(record["paper"], study).items()) else OTHER
+
+
+def data_of(paper: str, study: dict) -> str:
+    """The name of the faces on which the study runs a paper."""
+    name = Path(study["data"]).name
+    return "synthetic-balanced" if name == "synthetic" and paper in study.get("balanced", ()) else name
 
 
 def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The newest complete run per paper and seed, of the study or (data: a name or a folder) on other faces, and their measurements.
+    """The newest complete run per paper and seed, of the study or, with `data` (a name or a folder), on those other faces; and their measurements.
     Raises NothingToCompare."""
     every, _ = runs(results, study)
     every = every[every["status"] == "complete"]
-    wanted = Path(data or study["data"]).name
-    found = every[every["kind"].isin([STUDY, FACES]) & (every["data"] == wanted)]
+    found = every[(every["kind"] == FACES) & (every["data"] == Path(data).name)] if data else every[every["kind"] == STUDY]
     if found.empty:
         have = "; ".join(sorted({f"{r.paper} on {r.data}, {r.profile} ({r.kind})" for r in every.itertuples()})) or "none at all"
-        raise NothingToCompare(f"{results}: no complete run of the study on {wanted}. There are: {have}.")
+        asked = f"on {Path(data).name}" if data else "of the study"
+        raise NothingToCompare(f"{results}: no complete run {asked}. There are: {have}.")
     found = found.groupby(["paper", "seed"], as_index=False).last()
     return found, measurements(found)
 
@@ -226,6 +237,22 @@ def sentence(claims: pd.DataFrame) -> str:
 def page_of(paper: str, run: str) -> str:
     """The file name of a run's page as a link: names of data folders may hold #, ? and %."""
     return quote(f"{paper}-{run}.html")
+
+
+def by_paper(found: pd.DataFrame, claims: pd.DataFrame) -> list[tuple[Markdown, pd.DataFrame]]:
+    """Per paper a heading with links to the pages of its runs, and its lines of a `ledger`."""
+    out = []
+    for paper, own in claims.groupby("paper", sort=False):
+        mine = found[found["paper"] == paper]
+        pages = ", ".join(f"[seed {r.seed}](../reports/{page_of(paper, r.run)})" for r in mine.itertuples())
+        out.append((Markdown(f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {pages}."), own))
+    return out
+
+
+def listed(found: pd.DataFrame) -> pd.DataFrame:
+    """Those runs, a line each."""
+    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "finished"]
+    return found[columns].assign(share=[f"{100 * share:.2g} %" for share in found["share"]]).rename(columns={"share": "training share"})
 
 
 MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")

@@ -1,62 +1,32 @@
-"""Pages about a face set: contact sheets, counterfactual strips, rates and correlations beside CelebA's, identities, splits, the crop rule.
+"""The page about a face set: sheets of faces, rates and correlations beside CelebA's, people, the crop rule.
 
-Tables are frames, figures are matplotlib Figures; `Store` and `show` display and keep them. Sheets show pictures of faces, everything else numbers.
+Tables are frames, figures are matplotlib Figures. Sheets show faces, everything else numbers.
 """
 
-import base64
 import dataclasses
-import io
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from lib import synthetic
-from lib.pages import figures
-from lib.evaluation import measures as metrics
-from lib.data import Crop, DataError, FaceSet, eye_box, lower_face, mouth_box, split_most_images, split_random, to_uint8
+from lib.data import Crop, FaceSet, Split, eye_box, lower_face, mouth_box, to_uint8
 from lib.data.celeba import FRAME_WIDTH
 from lib.data.regions import MEAN_LANDMARKS, region_source
-from lib.training.runs import keep_figure
+from lib.evaluation.measures import proportion
+from lib.pages import figures
+from lib.pages.figures import TILE
 from lib.synthetic import animals
 
-TILE = 96  # pixels of a face on a sheet, whatever the size of the set
 FRAME_HEIGHT = 218
-SYNTHETIC_ONLY = "This exists for synthetic sets only: it needs the parameters that the faces were drawn from."
+SYNTHETIC_ONLY = "This exists for drawn faces only: it needs the parameters that they were drawn from."
 LICENCE = {
     True: "Drawn by lib/synthetic, part of this project (MIT licence): the pictures may be shown and passed on.",
-    False: "A folder in CelebA's layout. CelebA is for non-commercial research and its images may not be passed on: only numbers are published.",
+    False: "CelebA is for non-commercial research and its images may not be passed on: only numbers are published.",
 }
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where figures are kept: `folder`, or nowhere if it is empty; faces that may not be published go to its private/, and only on request."""
-
-    folder: str
-    publishable: bool
-    with_images: bool
-
-    def figure(self, figure: Figure, name: str, faces: bool) -> None:
-        """Write <name>.png; the part of `runs.Run` that `figures.show` needs."""
-        if self.folder:
-            folder = Path(self.folder) / "private" if faces and not self.publishable else Path(self.folder)
-            keep_figure(figure, name, faces, self.publishable or self.with_images, folder)
-
-
-def show(store: Store, figure: Figure, name: str, alt: str) -> None:
-    """Display a sheet of faces as WebP, a fifth of the weight of `figures.show`'s PNG, with alternative text; keep it in `store`."""
-    store.figure(figure, name, faces=True)
-    data = io.BytesIO()
-    figure.savefig(data, format="webp", dpi=figure.dpi, pil_kwargs={"quality": 88})
-    display({"image/webp": base64.b64encode(data.getvalue()).decode(), "text/plain": alt}, raw=True, metadata={"image/webp": {"alt": alt}})
 
 
 def facts(faces: FaceSet) -> dict[str, object]:
@@ -79,27 +49,6 @@ def facts(faces: FaceSet) -> dict[str, object]:
 # ---- sheets of faces ----
 
 
-def sheet(rows: list[tuple[str, list]], columns: list[str] | None = None) -> Figure:
-    """Rows of square (S, S, 3) uint8 pictures, each TILE pixels wide, under the label of the row if it has one; None leaves a white place."""
-    step, across = TILE + 2, max(len(pictures) for _, pictures in rows)
-    head, top = 24 if any(label for label, _ in rows) else 0, 22 if columns else 0  # above every row (beside the pictures its words are too small)
-    page = np.full((top + len(rows) * (step + head), across * step, 3), 255, np.uint8)
-    height, width = page.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.axis("off")
-    for j, word in enumerate(columns or []):
-        axis.text(j * step + TILE / 2, 2, word, ha="center", va="top", fontsize=10, color="0.35")
-    for i, (label, pictures) in enumerate(rows):
-        y = top + i * (step + head) + head
-        axis.text(1, y - 4, label, va="bottom", fontsize=11, weight="bold")
-        for j, picture in enumerate(pictures):
-            if picture is not None:
-                page[y : y + TILE, j * step : j * step + TILE] = Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.LANCZOS)
-    axis.imshow(page, aspect="auto", interpolation="none", extent=(0, width, height, 0))
-    return figure
-
-
 def _pictures(faces: FaceSet, index) -> list[np.ndarray]:
     return list(np.asarray(faces.images[np.asarray(index, int)]).transpose(0, 2, 3, 1))
 
@@ -107,7 +56,7 @@ def _pictures(faces: FaceSet, index) -> list[np.ndarray]:
 def contact_sheet(faces: FaceSet, n: int = 64) -> Figure:
     """The first n faces of the set, eight in a row."""
     pictures = _pictures(faces, range(min(n, len(faces))))
-    return sheet([("", pictures[i : i + 8]) for i in range(0, len(pictures), 8)])
+    return figures.montage([("", pictures[i : i + 8]) for i in range(0, len(pictures), 8)])
 
 
 def choose(faces: FaceSet, attribute: str, value: int, k: int, skip: int = 0) -> np.ndarray:
@@ -124,7 +73,7 @@ def attribute_sheet(faces: FaceSet, k: int = 3) -> Figure:
     for place, a in enumerate(faces.attribute_names):
         sides = [_pictures(faces, choose(faces, a, value, k, skip=k * place)) for value in (0, 1)]
         rows.append((a.replace("_", " "), sides[0] + [None] * (k - len(sides[0])) + sides[1]))
-    return sheet(rows, ["without"] * k + ["with"] * k)
+    return figures.montage(rows, ["without"] * k + ["with"] * k)
 
 
 def counterfactual_sheet(faces: FaceSet) -> Figure:
@@ -138,30 +87,23 @@ def counterfactual_sheet(faces: FaceSet) -> Figure:
         triples = [list(t) for t in zip(*drawn, figures.mask_pixels(synthetic.region(face, a, faces.size).float()), strict=True)]
         pictures = [picture for one in found for picture in (triples.pop(0) if len(one) else [None] * 3)]
         rows.append((a.replace("_", " "), pictures))
-    return sheet(rows, ["without", "added", "region", "with", "removed", "region"])
+    return figures.montage(rows, ["without", "added", "region", "with", "removed", "region"])
 
 
 def animal_sheet(size: int, seed: int, k: int = 8) -> Figure:
     """k animals of each domain of the renderer."""
     drawn = ((d, animals.render(animals.sample(seed, range(k), d), size)) for d in animals.DOMAINS)
-    return sheet([(d, list(figures.pixels(x))) for d, x in drawn])
+    return figures.montage([(d, list(figures.pixels(x))) for d, x in drawn])
 
 
-def sweep(faces, *names: str, steps: int = 7) -> tuple[np.ndarray, list[list[str]]]:
-    """Synthetic faces along one parameter or two, each from its lowest to its highest value, at 96 pixels.
-
-    faces: (R,) `synthetic.Faces`. Returns frames and a list of labels per parameter: one name (R, steps, 96, 96, 3) uint8 for `widgets.slider`;
-    two names, of the first face, (steps of the second, steps of the first, 96, 96, 3) for `widgets.pad`.
-    """
-    own = synthetic.ranges()
-    values = [torch.linspace(*own[name][1:3], steps) for name in names]
-    labels = [[f"{name} {v:.2f}" for v in value.tolist()] for name, value in zip(names, values, strict=True)]
-    if len(names) == 1:
-        repeated, columns = faces[torch.arange(len(faces)).repeat_interleave(steps)], [values[0].repeat(len(faces))]
-    else:
-        repeated, columns = faces[torch.zeros(steps**2, dtype=torch.int64)], [values[0].repeat(steps), values[1].repeat_interleave(steps)]
-    moved = dataclasses.replace(repeated, **dict(zip(names, columns, strict=True)))
-    return to_uint8(synthetic.render(moved, TILE)).transpose(0, 2, 3, 1).reshape(-1, steps, TILE, TILE, 3), labels
+def sweep(faces, name: str, steps: int = 7) -> tuple[np.ndarray, list[str]]:
+    """Drawn faces (R,) along one parameter of the renderer from its lowest to its highest value, at 96 pixels: frames (R, steps, 96, 96, 3)
+    uint8 for `sliders.slider`, and their labels."""
+    values = torch.linspace(*synthetic.ranges()[name][1:3], steps)
+    repeated = faces[torch.arange(len(faces)).repeat_interleave(steps)]
+    moved = dataclasses.replace(repeated, **{name: values.repeat(len(faces))})
+    frames = to_uint8(synthetic.render(moved, TILE)).transpose(0, 2, 3, 1).reshape(-1, steps, TILE, TILE, 3)
+    return frames, [f"{v:.2f}" for v in values.tolist()]
 
 
 # ---- numbers ----
@@ -174,10 +116,11 @@ def rates(faces: FaceSet) -> pd.DataFrame:
     people, images = who.max() + 1, np.bincount(who)
     lines = []
     for name, column in zip(faces.attribute_names, faces.attributes.T, strict=True):
-        share = metrics.proportion(column)
+        share = proportion(column)
         rest = np.bincount(who, column) - share.value * images
         half = 1.96 * np.sqrt(people / (people - 1) * (rest**2).sum()) / len(faces) if people > 1 else np.nan
-        lines.append((name, int(column.sum()), share.value, share.ci_low, share.ci_high, half, synthetic.CELEBA_RATES.get(name, np.nan)))
+        celeba = synthetic.CELEBA_RATES.get(name, np.nan)
+        lines.append((name, int(column.sum()), share.value, share.ci_low, share.ci_high, half, celeba))
     return pd.DataFrame(lines, columns=["attribute", "faces", "share", "ci_low", "ci_high", "people", "celeba"])
 
 
@@ -187,17 +130,20 @@ def rates_table(shares: pd.DataFrame) -> pd.DataFrame:
     for r in shares.itertuples():
         known = [f"{100 * r.celeba:.1f} %", f"{100 * (r.share - r.celeba):+.1f}"] if not np.isnan(r.celeba) else ["", ""]
         spread = "" if np.isnan(r.people) else f"±\u00a0{100 * r.people:.1f}"
-        lines.append((r.attribute, r.faces, f"{100 * r.share:.1f} %", f"[{100 * r.ci_low:.1f},\u00a0{100 * r.ci_high:.1f}]", spread, *known))
-    return pd.DataFrame(lines, columns=["attribute", "faces with it", "share", "Wilson 95 %", "by people, 95 %", "CelebA", "difference (points)"])
+        wilson = f"[{100 * r.ci_low:.1f},\u00a0{100 * r.ci_high:.1f}]"
+        lines.append((r.attribute, r.faces, f"{100 * r.share:.1f} %", wilson, spread, *known))
+    columns = ["attribute", "faces with it", "share", "Wilson 95 %", "by people, 95 %", "CelebA", "difference (points)"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def rates_figure(shares: pd.DataFrame) -> Figure:
-    """Dots with both intervals of `rates`, and CelebA's shares."""
-    value, half, one = shares["share"], shares["people"], shares["attribute"]
-    low, high = (value - half).clip(0), (value + half).clip(upper=1)
-    spreads = {"this set, Wilson": (value, shares["ci_low"], shares["ci_high"]), "this set, by people": (value, low, high)}
-    spreads["CelebA"] = (shares["celeba"],) * 3
-    parts = [pd.DataFrame({"row": one, "column": c, "value": v, "ci_low": lo, "ci_high": hi}) for c, (v, lo, hi) in spreads.items()]
+    """Shares with the interval by people, and CelebA's."""
+    value, half, celeba = shares["share"], shares["people"], shares["celeba"]
+    sets = {"this set": (value, (value - half).clip(0), (value + half).clip(upper=1)), "CelebA": (celeba, celeba, celeba)}
+    parts = [
+        pd.DataFrame({"row": shares["attribute"], "column": name, "value": v, "ci_low": low, "ci_high": high})
+        for name, (v, low, high) in sets.items()
+    ]
     return figures.dots(pd.concat(parts), "share of faces that carry the attribute")
 
 
@@ -250,18 +196,11 @@ def identity_figure(faces: FaceSet) -> Figure:
     return figure
 
 
-def splits(faces: FaceSet, seed: int) -> pd.DataFrame:
-    """Both splits: rule, sizes in images and identities, the start of the checksum; or why a set is too small for one."""
-    lines = []
-    for name, make in (("most images", lambda: split_most_images(faces)), ("random", lambda: split_random(faces, seed))):
-        try:
-            s = make()
-        except DataError as error:
-            lines.append((name, str(error), *[""] * 4))
-            continue
-        sides = [f"{len(rows)} of {len(np.unique(faces.identities[rows]))} people" for rows in (s.train, s.test)]
-        lines.append((name, s.rule, *sides, s.tie_rule, s.checksum[:16]))
-    return pd.DataFrame(lines, columns=["split", "rule", "training images", "test images", "ties", "checksum begins"])
+def split_table(faces: FaceSet, split: Split) -> pd.DataFrame:
+    """The parts of a split: images and people of each."""
+    parts = {name: getattr(split, name) for name in ("train", "validation", "test")}
+    lines = [(name, len(rows), len(np.unique(faces.identities[rows]))) for name, rows in parts.items()]
+    return pd.DataFrame(lines, columns=["part", "images", "people"])
 
 
 # ---- the crop rule and landmarks ----
@@ -284,7 +223,8 @@ def crop_figure(faces: FaceSet) -> Figure:
     left, top, right, bottom = Crop(faces.size).box(FRAME_WIDTH, FRAME_HEIGHT)
     figure = Figure(figsize=(6.4, 4.9), layout="constrained")
     axis = figure.subplots()
-    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fc="0.93", ec="k", lw=1.5, label=f"crop ({left}, {top}, {right}, {bottom})"))
+    words = f"crop ({left}, {top}, {right}, {bottom})"
+    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fc="0.93", ec="k", lw=1.5, label=words))
     _draw_boxes(axis, dataclasses.replace(faces, landmarks=None, crop=Crop(FRAME_WIDTH)), 0, top)
     axis.plot(*np.array(MEAN_LANDMARKS).T, "k+", ms=9, label="CelebA's mean landmarks")
     if faces.landmarks is not None:
@@ -297,21 +237,15 @@ def crop_figure(faces: FaceSet) -> Figure:
     return figure
 
 
-def landmark_figure(faces: FaceSet, k: int = 4) -> Figure:
-    """The first k people: five landmarks with the attribute boxes and, on synthetic faces, the 68 landmarks below."""
+def landmark_figure(faces: FaceSet, k: int = 6) -> Figure:
+    """The first k people with their five landmarks and the attribute boxes."""
     index = np.sort(np.unique(faces.identities, return_index=True)[1])[:k]
-    figure = Figure(figsize=(1.9 * len(index), 1.95 * (1 if faces.faces is None else 2)), layout="constrained")
-    grid = figure.subplots(1 if faces.faces is None else 2, len(index), squeeze=False)
-    # the renderer's coordinates hold at any size, so its faces are drawn large enough to see what the points lie on
-    pictures = _pictures(faces, index) if faces.faces is None else figures.pixels(synthetic.render(faces.faces[torch.from_numpy(index)], 192))
-    for column, (i, picture) in enumerate(zip(index, pictures, strict=True)):
-        for axis in grid[:, column]:
-            axis.imshow(picture, extent=(0, faces.size, faces.size, 0), interpolation="bicubic")
-            axis.axis("off")
-        _draw_boxes(grid[0, column], faces, i)
+    figure = Figure(figsize=(1.6 * len(index), 1.65), layout="constrained")
+    axes = figure.subplots(1, len(index), squeeze=False)[0]
+    for axis, i, picture in zip(axes, index, _pictures(faces, index), strict=True):
+        axis.imshow(picture, extent=(0, faces.size, faces.size, 0), interpolation="bicubic")
+        axis.axis("off")
+        _draw_boxes(axis, faces, i)
         if faces.landmarks is not None:
-            grid[0, column].plot(*faces.landmarks[i].T, "w+", ms=7, mew=1.5)
-        if faces.faces is not None:
-            points = synthetic.landmarks68(faces.faces[int(i)], faces.size)[0].numpy()
-            grid[1, column].plot(*points.T, "o", color="w", ms=2.4, mec="k", mew=0.4)
+            axis.plot(*faces.landmarks[i].T, "w+", ms=7, mew=1.5)
     return figure

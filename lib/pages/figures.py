@@ -184,7 +184,8 @@ def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
 
     Faces are shown as WebP, a fifth of PNG's weight; curves and drawings, whose edges WebP would blur, as PNG.
     """
-    run.figure(figure, name, faces)
+    if run:
+        run.figure(figure, name, faces)
     data, kind = io.BytesIO(), "webp" if faces else "png"
     how = {"pil_kwargs": {"quality": 88}} if faces else {"metadata": {"Software": None, "Faces": "no"}}
     figure.savefig(data, format=kind, dpi=figure.dpi, **how)
