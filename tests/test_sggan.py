@@ -10,12 +10,12 @@ from ledger import equation
 from torch import nn
 from torch.nn.functional import conv2d, pad
 
-from lib.training import loop as engine
 from lib.data import Batch, Batches, DataError, FaceSet
 from lib.data.crop import Crop
 from lib.data.sparse import sparse_examples
 from lib.losses import gradient_penalty
 from lib.papers.sggan import model as sggan
+from lib.training import loop as engine
 from lib.training.config import ParameterError
 
 
@@ -402,7 +402,7 @@ def test_one_update_of_g_to_five_of_d_on_the_last_of_their_batches(tmp_path, fac
     models, report = engine.train(sggan, cfg, faces, split, into)
     assert len(seen["G"]) == 2 and len(seen["D"]) == 10 and len(set(seen["D"])) == 10
     assert seen["G"] == [seen["D"][4], seen["D"][9]] and set(models) == {"joint"}
-    assert report["joint"]["images_seen"] == {"D": 10 * cfg.batch, "G": 2 * cfg.batch}
+    assert report["joint, 2"]["images_seen"] == {"D": 10 * cfg.batch, "G": 2 * cfg.batch}
     assert "D/labelled_share" in (tmp_path / "history.csv").read_text()
 
 

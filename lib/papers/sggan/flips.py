@@ -1,0 +1,310 @@
+"""The flip protocol (StarGAN's and SG-GAN's evaluation): every test face is turned to the value that it does not have, and judged.
+
+A *group* is one attribute c_j with two values, told by columns of the face set. An *edit* is (group's name, x, target) -> object
+with `.image`; for several groups at once it takes tuples of names and targets. Besides what every method of the study is measured
+by, here is what this paper alone asks for: three measures of the background's corner, verdicts on unrelated groups, and the
+Inception score's formula on a judge's classes.
+
+Standard MS-SSIM has five scales and an 11x11 window, for which the smaller side must have 161 pixels; of a 10x10 crop not even
+the first scale can be computed. The measures of crops take (B, 3, S, S) in [-1, 1], compare in 0..255 and return (B,) float64.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib import synthetic
+from lib.baselines import resgan, stargan
+from lib.data import DataError
+from lib.evaluation import edits as editing
+from lib.evaluation import measures
+from lib.evaluation.edits import SEED, Case, Edited
+from lib.evaluation.judges import as_images
+from lib.evaluation.measures import row
+from lib.papers.sggan.model import GROUPS, Group, groups_named, groups_of
+
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales: Wang, Simoncelli, Bovik 2003
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+WINDOW, SIGMA = 11, 1.5
+CORNER, PRINTED_AT = 10, 128  # pixels at the side of the background crop (Sec. 4.3), and the size at which that was printed
+Flips = dict[tuple[str, int], Case]  # (group's name, target value) -> the test faces that have the other value
+SAY = {
+    "background_a": "100 x MS-SSIM of the top-left 10x10 pixels, shrunken windows (A)",
+    "background_b": "100 x SSIM of the top-left 10x10 pixels, 7x7 window (B)",
+    "background_c": "mean absolute difference of the top-left 10x10 pixels, 0 to 255 (C)",
+    "background_c_scaled": "C on the part of the picture that 10 pixels cover at 128",
+    "unrelated_accuracy": "both judges see the labelled value of another group",
+    "pale_change": "absolute change of the probability of Pale_Skin, mean of both judges",
+    "skin_shift": "mean change of the skin outside the edit's own region, [0, 1] scale",
+}
+MEASURED = (
+    "edit_success", "edit_success_a", "edit_success_b", "judges_disagree", "success_blurred", "counterfactual_gain",
+    "counterfactual_gain_db", "unrelated_kept", "identity_cosine", "change_inside_l1", "change_outside_l1", "sharpness",
+    *SAY,
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- background
+
+
+def corner(x: Tensor, side: int) -> Tensor:
+    """The top-left side x side pixels."""
+    return x[..., :side, :side]
+
+
+def _bytes(x: Tensor) -> Tensor:
+    """(B, 3, S, S) in [-1, 1] -> (3 B, 1, S, S) float64 in 0..255, not rounded: one picture per colour."""
+    return ((x.double() + 1) * 127.5).flatten(0, 1)[:, None]
+
+
+def _similarity(a: Tensor, b: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean SSIM and mean contrast-structure term of each picture (P, 1, S, S), over the places where the whole window fits."""
+
+    def blur(t):
+        return F.conv2d(t, kernel)
+
+    mean_a, mean_b = blur(a), blur(b)
+    cov = blur(a * b) - mean_a * mean_b
+    spread = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+    cs = (2 * cov + C2) / (spread + C2)
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    return (luminance * cs).mean((1, 2, 3)), cs.mean((1, 2, 3))
+
+
+def _gaussian(side: int) -> Tensor:
+    """The window that fits a picture of that side: at most 11x11, its sigma shrunk in proportion. (1, 1, k, k), sums to 1."""
+    k = min(WINDOW, side)
+    place = torch.arange(k, dtype=torch.float64) - (k - 1) / 2
+    line = torch.exp(-(place**2) / (2 * (SIGMA * k / WINDOW) ** 2))
+    return (line[:, None] * line / line.sum() ** 2)[None, None]
+
+
+def msssim_adapt(a: Tensor, b: Tensor) -> np.ndarray:
+    """(B,) MS-SSIM with windows that shrink with the picture: definition A.
+
+    Five scales; at each the window is min(11, side) wide, with sigma 1.5 times its share of 11, and only whole windows count. Between scales
+    2x2 means, an odd last row or column repeated. Per colour: product of the contrast terms of scales 1-4 (negative ones count as 0) and of the
+    SSIM of scale 5, each to the power of its weight; then the mean of the three colours. On 10x10 the scales have sides 10, 5, 3, 2, 1, so that the
+    last one sees little but the mean colour. Identical crops give 1.
+    """
+    one, two = _bytes(a), _bytes(b)
+    product = one.new_ones(len(one))
+    for scale, weight in enumerate(WEIGHTS):
+        ssim, cs = _similarity(one, two, _gaussian(one.shape[-1]))
+        product = product * (ssim if scale == len(WEIGHTS) - 1 else cs).clamp_min(0) ** weight
+        odd = one.shape[-1] % 2
+        one, two = (F.avg_pool2d(F.pad(t, (0, odd, 0, odd), mode="replicate"), 2) for t in (one, two))
+    return product.view(len(a), 3).mean(1).numpy()
+
+
+def ssim7(a: Tensor, b: Tensor) -> np.ndarray:
+    """(B,) SSIM of one scale with a uniform 7x7 window (population variances), mean over places and colours: definition B.
+
+    Raises ValueError for a crop below 7x7."""
+    if a.shape[-1] < 7:
+        raise ValueError(f"ssim7: a crop of {a.shape[-1]} pixels is smaller than the window. Use msssim_adapt or a larger crop.")
+    ssim, _ = _similarity(_bytes(a), _bytes(b), torch.full((1, 1, 7, 7), 1 / 49, dtype=torch.float64))
+    return ssim.view(len(a), 3).mean(1).numpy()
+
+
+def crop_l1(a: Tensor, b: Tensor) -> np.ndarray:
+    """(B,) mean absolute difference over pixels and colours in 0..255: definition C."""
+    return (_bytes(a) - _bytes(b)).abs().view(len(a), -1).mean(1).numpy()
+
+
+# ---------------------------------------------------------------------------------------------------- edits
+
+
+def columns_of(groups: Iterable[Group]) -> tuple[str, ...]:
+    """The face set's columns that the groups are told by, each once."""
+    return tuple(dict.fromkeys(c for g in groups for c in (g.one, g.zero) if c))
+
+
+def attribute_of(group: Group, value: float) -> tuple[str, int]:
+    """The column, and its label, that a group's value is told by: hair 0 is ("Black_Hair", 1), gender 0 ("Male", 0)."""
+    if group.zero:
+        return (group.one if value > 0.5 else group.zero), 1
+    return group.one, int(value > 0.5)
+
+
+def pairs_of(names, targets) -> list[tuple[str, float]]:
+    return [(names, targets)] if isinstance(names, str) else list(zip(names, targets, strict=True))
+
+
+def by_labels(study, name: str) -> Callable:
+    """StarGAN's edit: judge a's verdicts on the face, in which the edited groups are set, all at once."""
+    columns, nets = stargan.attributes_of(study.jobs[name].cfg), study.nets(name)
+    places = [study.judges.column(c) for c in columns]
+
+    def apply(names, x: Tensor, targets):
+        c = torch.from_numpy(study.judges.a.probabilities(x)[:, places] > 0.5).to(x)
+        for group, value in pairs_of(names, targets):
+            column, label = attribute_of(GROUPS[group], value)
+            c = stargan.changed_labels(c, columns, column, float(label))
+        return stargan.edit(nets, x, c)
+
+    return apply
+
+
+def by_models(nets: dict[str, resgan.Nets]) -> Callable:
+    """ResidualGAN's edit: a model for every group, several groups one after the other."""
+
+    def apply(names, x: Tensor, targets):
+        for group, value in pairs_of(names, targets):
+            out = resgan.edit(nets[group], x, value)
+            x = out.image
+        return out
+
+    return apply
+
+
+def exact(study, i: int) -> Callable:
+    """The edit that knows the answer: drawn face i, drawn again with other values."""
+
+    def apply(names, x: Tensor, targets) -> Edited:
+        face = study.faces.faces[torch.tensor([i])]
+        for group, value in pairs_of(names, targets):
+            face = synthetic.counterfactual(face, *attribute_of(GROUPS[group], value))
+        return stargan.Edit(synthetic.render(face, study.faces.size).to(x))
+
+    return apply
+
+
+def cases_of(study, groups: Iterable[Group]) -> Flips:
+    """The test faces of both directions of every group, equally many, the same seeded choice for every method. Raises
+    DataError if a value has fewer than two test faces."""
+    faces, test, out = study.faces, study.split.test, {}
+    for group in groups:
+        labels = group.labels(faces)[test]
+        have = [np.random.default_rng([SEED, v]).permutation(test[labels == v]) for v in (0, 1)]
+        k = min(study.settings.test_images, *map(len, have))
+        if k < 2:
+            protocol = f"{len(have[0])} test faces have value 0 of {group.name} and {len(have[1])} have value 1"
+            raise DataError(f"{faces.name}: {protocol}, at least 2 of each are needed. Give more images.")
+        for value in (1, 0):
+            index, (column, label) = np.sort(have[1 - value][:k]), attribute_of(group, value)
+            region, source = editing.region_of(faces, index, column)
+            truth = editing.counterfactuals(faces, index, column, label)
+            x, real = as_images(faces, index), as_images(faces, np.sort(have[value][:k]))
+            out[group.name, value] = Case(column, label, index, faces.identities[index], x, region, source, truth, real)
+    return out
+
+
+def flipped(edit: Callable, name: str, value: int, case: Case, device: str) -> Edited:
+    """A case, edited."""
+    return editing.apply(lambda _, x, __: edit(name, x, float(value)), case, device)
+
+
+# ---------------------------------------------------------------------------------------------------- the per-face table
+
+
+def measured(study, edits: dict[str, Callable], cases: Flips, skin: bool = False) -> pd.DataFrame:
+    """The per-face table of all methods and of the rows beside them: `floors`, and `real faces`, the unedited faces
+    judged by the values that they have. skin: also what an edit does to the rest of the skin (`extras`; drawn faces
+    only)."""
+    parts, drawn = [], study.faces.faces is not None
+    for (name, value), case in cases.items():
+        around = editing.region_of(study.faces, case.index, "Pale_Skin")[0] & ~case.region if skin and drawn else None
+        column, label = attribute_of(GROUPS[name], 1 - value)
+        versions = {"real faces": Edited(replace(case, attribute=column, target=label, truth=None), case.x)}
+        versions |= editing.floors(case, study.faces, study.split, study.judges)
+        versions |= {method: flipped(edit, name, value, case, study.device) for method, edit in edits.items()}
+        for method, e in versions.items():
+            part = measures.per_face(method, e, study.judges).assign(group=name)
+            part["attribute"], part["target"] = case.attribute, case.target
+            parts.append(part.assign(**extras(study, GROUPS[name], e, around)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def extras(study, group: Group, e: Edited, around: Tensor | None) -> dict[str, np.ndarray]:
+    """Further columns: `unrelated_accuracy <group>` (1 where both judges still see the labelled value of another
+    group), background of the corner (A, B, C of py), `pale_change` (absolute change of the judges'
+    probability of Pale_Skin), `skin_shift` (mean change of the skin `around` the edit's own region: tints count, noise
+    cancels), judge b's probabilities."""
+    judges, out = study.judges, {}
+    p, before = judges.probabilities(e.y), e.case.seen("x", judges)
+    for other in groups_named("gender, smile, hair"):
+        if other.name != group.name:
+            out[f"unrelated_accuracy {other.name}"] = _kept(study, other, e.index, p)
+    i = judges.column("Pale_Skin")
+    out["pale_change"] = (np.abs(p[0] - before.a)[:, i] + np.abs(p[1] - before.b)[:, i]) / 2
+    for end, side in (("", CORNER), ("_scaled", max(2, round(CORNER * study.faces.size / PRINTED_AT)))):
+        a, b = corner(e.x, side), corner(e.y, side)
+        out[f"background_c{end}"] = crop_l1(b, a)
+        if not end:
+            out |= {"background_a": 100 * msssim_adapt(b, a), "background_b": 100 * ssim7(b, a)}
+    if around is not None:
+        shift = ((e.y - e.x) * around).flatten(2).sum(2) / around.flatten(2).sum(2).clamp_min(1)
+        out["skin_shift"] = (shift.abs().mean(1) / 2).numpy()
+    return out | {f"p {c}": p[1][:, judges.column(c)] for c in columns_of(groups_of(study.cfg))}
+
+
+def _kept(study, other: Group, index: np.ndarray, p: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(n,) whether both judges see the labelled value of a group; NaN without a label, and beyond equal numbers of two
+    colours."""
+    labels, sees = other.labels(study.faces)[index], []
+    for value in (0, 1):
+        column, label = attribute_of(other, value)
+        i = study.judges.column(column)
+        sees.append(((p[0][:, i] > 0.5) == bool(label)) & ((p[1][:, i] > 0.5) == bool(label)))
+    right = np.where(labels < 0, np.nan, np.where(labels == 1, sees[1], sees[0]).astype(float))
+    if other.zero:
+        k = min((labels == v).sum() for v in (0, 1))
+        for v in (0, 1):
+            right[np.flatnonzero(labels == v)[k:]] = np.nan
+    return right
+
+
+def group_rows(frame: pd.DataFrame, table: str, names: Iterable[str] = MEASURED) -> list[dict]:
+    """Metric rows, both directions together: one per group, method and measure; `unrelated_accuracy` has rows 'hair
+    edit, smile'."""
+    known, out = measures.PROTOCOLS | SAY, []
+    unrelated = [c for c in frame if c.startswith("unrelated_accuracy ") and "unrelated_accuracy" in names]
+    for (group, method), part in frame.groupby(["group", "method"], sort=False):
+        for name in (*(n for n in names if n in part), *unrelated):
+            metric, _, other = name.partition(" ")
+            kept = part.dropna(subset=[name]).infer_objects()
+            if len(kept):
+                place, value = f"{group} edit, {other}" if other else group, measures.value_of(kept, name)
+                out.append(row(table, place, method, metric, value, f"{known[metric]}; both directions"))
+    return out
+
+
+def compared(frame: pd.DataFrame, table: str, group: str, a: str, b: str, names: Iterable[str], how: str = "difference") -> list[dict]:
+    """`<measure> difference` (method a minus method b) or `ratio` of one group, or of all together, paired by face. What one of
+    the two methods lacks is left out."""
+    part, out = frame if group == "all" else frame[frame["group"] == group], []
+    for name in names:
+        metric, _, other = name.partition(" ")
+        if name in part and {a, b} <= set(part.dropna(subset=[name])["method"]):
+            value = measures.difference(part, a, b, name) if how == "difference" else measures.ratio(part, a, [b], name)
+            place, sign = f"{group} edit, {other}" if other else group, "-" if how == "difference" else "/"
+            out.append(row(table, place, f"{a} {sign} {b}", f"{metric} {how}", value, "paired by face, both directions"))
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------- Inception's formula
+
+
+def inception_score(p: np.ndarray, splits: int = 10) -> tuple[float, float]:
+    """exp(mean_x KL(p(y|x) || p(y))) of class probabilities p (n, K): mean and standard deviation over `splits` parts
+    of a seeded order. 1 where all rows agree, K where every row is certain and all classes are equally frequent."""
+    order, scores = np.random.default_rng(SEED).permutation(len(p)), []
+    for part in np.array_split(p[order], min(splits, len(p))):
+        log = np.log(np.clip(part, 1e-300, None)) - np.log(np.clip(part.mean(0), 1e-300, None))
+        scores.append(float(np.exp((part * log).sum(1).mean())))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def joint_classes(p: np.ndarray) -> np.ndarray:
+    """Probabilities (n, A) of A columns -> (n, 2^A) of all their combinations, taken for independent given the
+    image."""
+    out = np.ones((len(p), 1))
+    for q in p.T:
+        out = np.concatenate([out * (1 - q[:, None]), out * q[:, None]], axis=1)
+    return out
