@@ -1,14 +1,15 @@
-"""What several test files share: a small set of synthetic faces, a run folder, the real faces where they are at hand."""
+"""What several test files share: a small set of drawn faces, tiny models to train, the real faces where they are at hand."""
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lib.training import runs
 from lib.data import load, make_split
 from lib.papers.sagan import model as sagan
+from lib.training.models import Job
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,19 +33,35 @@ def split(faces):
 
 
 @pytest.fixture
-def open_run(faces, split):
-    """(folder, **fields of Config) -> a Run of the smoke profile in that folder, and its Config. Its lock is released at the end."""
-    opened = []
+def job(faces, split, tmp_path):
+    """(**fields of SaGAN's Config) -> a tiny Job whose model goes to tmp_path, or to `results`."""
 
-    def start(folder: Path, seed: int = 0, force: bool = False, **fields):
-        cfg = sagan.Config(**vars(sagan.smoke()) | {"attribute": "Eyeglasses"} | fields)
-        run = runs.start(sagan, cfg, faces, split, profile="smoke", seed=seed, run_dir=str(folder), force=force)
-        opened.append(run.folder)
-        return run, cfg
+    def make(seed: int = 0, results: Path | None = None, **fields) -> Job:
+        cfg = replace(sagan.smoke(), **{"attribute": "Eyeglasses"} | fields)
+        return Job(sagan, cfg, faces, split, seed, results=results or tmp_path)
 
-    yield start
-    for folder in opened:
-        runs.release(folder)
+    return make
+
+
+@dataclass
+class Into:
+    """Where a bare `loop.train` writes."""
+
+    folder: Path
+    device: str = "cpu"
+    precision: str = "float32"
+    seed: int = 0
+
+
+@pytest.fixture
+def into(tmp_path):
+    """(name, seed) -> a fresh folder to train into."""
+
+    def make(name: str = "model", seed: int = 0) -> Into:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Into(tmp_path / name, seed=seed)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -11,24 +11,24 @@ import pytest
 import torch
 from ledger import TESTED, equation
 
-from lib.papers.sagan.model import model as sagan
-from lib.training.runs import ROOT
+from lib.papers.sagan import model as sagan
+from lib.sources import ROOT
 
 
 def docstring_equations(paper: str) -> set[int]:
-    tree = ast.parse((ROOT / "lib" / "papers" / f"{paper}.py").read_text())
+    tree = ast.parse((ROOT / "lib" / "papers" / paper / "model.py").read_text())
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
     return {int(n) for node in nodes for n in re.findall(r"Eq\. \((\d+)\)", ast.get_docstring(node) or "")}
 
 
 def test_every_equation_in_a_docstring_has_a_test():
-    for path in (ROOT / "lib" / "papers").glob("[a-z]*.py"):
-        if (Path(__file__).parent / f"test_{path.stem}.py").exists():
-            importlib.import_module(f"test_{path.stem}")  # a paper's own tests may hold its equations
-        named = docstring_equations(path.stem)
-        assert named, f"{path.name} names no equation"
-        tested = TESTED.get(path.stem, set())
-        assert named == tested, f"{path.name}: named in docstrings {sorted(named)}, tested {sorted(tested)}"
+    for paper in sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")):
+        if (Path(__file__).parent / f"test_{paper}.py").exists():
+            importlib.import_module(f"test_{paper}")  # a paper's own tests may hold its equations
+        named = docstring_equations(paper)
+        assert named, f"{paper} names no equation"
+        tested = TESTED.get(paper, set())
+        assert named == tested, f"{paper}: named in docstrings {sorted(named)}, tested {sorted(tested)}"
 
 
 # ---------------------------------------------------------------------------------------------------------------- SaGAN

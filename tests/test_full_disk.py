@@ -19,7 +19,7 @@ from lib.training import loop as engine
 from lib.pages import report
 from lib.training import runs
 from lib.claims import Claim, Test
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 REMEDY = "kept whole. Free space there or make it writable, or choose another run_dir; the same command goes on"

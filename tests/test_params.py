@@ -5,7 +5,7 @@ import pytest
 
 from lib import run
 from lib.data import load
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 from lib.training.config import ParameterError, configure, declared, from_text, listed, selected
 
 

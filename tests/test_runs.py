@@ -13,7 +13,7 @@ from lib.training import runs
 from lib.claims import Claim, Test, verdicts
 from lib.data import Split
 from lib.data.cache import default_dir
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 
 
 def test_the_id_is_stable_and_changes_with_config_seed_and_source(faces, split, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from lib.layers import LeakyReLU
 from lib.data import FaceSet, split_most_images
 from lib.data.crop import Crop
 from lib.losses import gradient_penalty, interpolate
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 from lib.training.config import ParameterError
 
 

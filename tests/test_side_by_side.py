@@ -13,7 +13,7 @@ from lib.evaluation import measures as metrics
 from lib.papers.sagan.model import side_by_side
 from lib.pages import tables
 from lib.claims import verdicts
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 
 METHODS = ("CycleGAN", "StarGAN", "ResGAN", "SaGAN")
 ATTRIBUTES = ("Eyeglasses", "No_Beard")

@@ -13,7 +13,7 @@ from lib.pages import figures
 from lib.evaluation import judges
 from lib.papers.sagan.model import verification
 from lib.data import Batches, DataError, load_lfw
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 from lib.evaluation.resnet import ResNet18
 from lib.papers.sagan.verification import Arm, Comparisons, Result, Sample
 

@@ -12,7 +12,7 @@ from lib.pages import tables
 from lib.claims import measures
 from lib.data import DataError
 from lib.evaluation.judges import as_images
-from lib.papers.sagan.model import model as sagan
+from lib.papers.sagan import model as sagan
 
 
 class Oracle:
