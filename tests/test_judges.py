@@ -1,108 +1,95 @@
-"""Judges: shapes, learning, caching by what made them, and their refusal when too weak."""
+"""Judges: their networks, what they learn from, how bad pictures are made, and when their verdicts do not count."""
 
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from lib.evaluation import judges
 from lib.data import Crop, load, make_split
+from lib.evaluation import judges
+from lib.training import models
 
 
-def test_the_networks_take_every_size():
-    for size in (32, 48, 64, 128):
-        body = judges.FaceNet(4, size).eval()
-        assert body(torch.zeros(2, 3, size, size)).shape == (2, 128) == (2, body.features)
-        body = judges.PlaceNet(4, size).eval()
-        h = body(torch.zeros(2, 3, size, size))
-        assert h.shape == (2, 16 * 32) == (2, body.features) and body.pooled(h).shape == (2, 32)
+@pytest.fixture(scope="module")
+def trained(faces, split, tmp_path_factory):
+    """Small judges of the drawn faces, trained for some seconds."""
+    found = judges.jobs(faces, split, "smoke", results=tmp_path_factory.mktemp("results"))
+    found = {name: replace(job, cfg=replace(job.cfg, width=4, steps=60, batch=32, lr=0.05)) for name, job in found.items()}
+    for job in found.values():
+        models.train(job, precision="float32")
+    return judges.judges_of(found, faces, split)
 
 
-def test_the_attribute_network_knows_where_things_are():
-    torch.manual_seed(0)
-    x = torch.full((1, 3, 32, 32), -1.0)
-    x[..., 4:10, 4:10] = 1
-    net = judges.PlaceNet(4, 32).eval()
-    with torch.no_grad():
-        here, there = net(x), net(x.roll(16, -1))  # two cells of the grid to the right
-        assert torch.allclose(net.pooled(here), net.body[:-2](x).mean((2, 3)), atol=1e-6)
-        moved, kept = (here - there).abs().max() / here.abs().max(), (net.pooled(here) - net.pooled(there)).abs().max() / net.pooled(here).abs().max()
-        assert moved > 4 * kept  # the mean hardly changes, but for the borders
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_the_networks_take_every_size(size):
+    x = torch.zeros(2, 3, size, size)
+    places, people, resnet = judges.PlaceNet(4, size).eval(), judges.FaceNet(4, size).eval(), judges.ResNet18(4, size).eval()
+    assert people(x).shape == (2, 128) and resnet(x).shape == (2, 32)
+    h = places(x)
+    assert h.shape == (2, 16 * 32) == (2, places.features) and places.pooled(h).shape == (2, 32)
 
 
-def test_the_judge_of_natural_synthetic_faces_learns_from_their_twins(monkeypatch, tmp_path):
-    """The same people in the same pictures, attributes drawn independently, training side only; other sets have no twins."""
+def test_the_three_jobs_differ_in_build_and_the_attribute_judges_learn_from_twins(faces, split):
     natural = load("synthetic", 32, n=300)
-    split, seen = make_split(natural, "random"), []
-    monkeypatch.setattr(judges, "_train", lambda body, head, loss, batches, *rest: seen.append(batches(0)))
-    judges.attribute_judge(natural, split, 2, 1, cache=tmp_path)
-    twins = load("synthetic-balanced", 32, n=300)
-    assert (twins.identities == natural.identities).all()
-    x, rows = seen[0].x, torch.from_numpy(split.train)
-
-    def found(pool):  # per image of the batch: is it one of the training rows of the pool, as it is or mirrored?
-        known = {tuple(v) for v in judges.as_images(pool, rows).flatten(1)[:, :300].tolist()}
-        as_is, mirrored = ([tuple(v) for v in images.flatten(1)[:, :300].tolist()] for images in (x, x.flip(3)))
-        return [v in known or w in known for v, w in zip(as_is, mirrored, strict=True)]
-
-    assert len(x) == 64 and all(found(twins)) and sum(found(natural)) < 16
-    folder = type(natural)(**vars(natural) | {"faces": None, "name": "folder"})
-    judges.attribute_judge(folder, split, 2, 1, seed=1, cache=tmp_path)
-    x = seen[1].x
-    assert all(found(natural))
+    found = judges.jobs(natural, make_split(natural), "smoke")
+    assert list(found) == list(judges.NAMES) and [job.cfg.kind for job in found.values()] == ["places", "resnet18", "identity"]
+    twins = found["judge a"].faces
+    assert twins.name == "synthetic-balanced" and (twins.identities == natural.identities).all() and found["identity network"].faces is natural
+    assert (found["judge a"].split.train == make_split(natural).train).all()
+    assert judges.jobs(faces, split, "smoke")["judge a"].faces is faces  # no twins of other sets
+    assert len({job.id for job in found.values()}) == 3 and found["judge a"].key == "judges"
 
 
-def test_a_judge_learns_is_scored_on_the_test_split_and_cached(faces, split, tmp_path, monkeypatch):
-    judge = judges.attribute_judge(faces, split, 4, 60, cache=tmp_path)
-    scores = judge.scores.set_index("attribute")
-    assert list(scores.index) == list(judge.names) and (scores["n"] == len(split.test)).all()
-    assert scores.loc["Wearing_Hat", "balanced_accuracy"] > 0.7  # easy to see; a coin has 0.5
+def test_they_learn_and_are_scored_on_the_test_part(trained, faces, split):
+    scores = trained.scores.set_index(["judge", "attribute"])
+    assert set(scores.index.get_level_values(0)) == {"a", "b"} and (scores["n"] == len(split.test)).all()
+    for judge in "ab":
+        assert scores.loc[(judge, "Wearing_Hat"), "balanced_accuracy"] > 0.6  # easy to see; a coin has 0.5
     x = judges.as_images(faces, split.test[:8])
-    assert judge.probabilities(x).shape == (8, len(judge.names)) and judge.features(x).shape == (8, 32)
-    monkeypatch.setattr(judges, "_train", None)  # would fail if it trained again
-    again = judges.attribute_judge(faces, split, 4, 60, cache=tmp_path)
-    assert again.id == judge.id and (again.probabilities(x) == judge.probabilities(x)).all()
-    pd.testing.assert_frame_equal(again.scores, judge.scores, check_exact=False)
-    with pytest.raises(TypeError):
-        judges.attribute_judge(faces, split, 4, 61, cache=tmp_path)  # another budget is another judge
+    for judge in (trained.a, trained.b):
+        assert judge.probabilities(x).shape == (8, len(judge.names)) and judge.features(x).shape == (8, 32 if judge is trained.a else 64)
+    assert trained.verification["auc"] > 0.55 and abs(np.linalg.norm(trained.identity.embed(x), axis=1) - 1).max() < 1e-5
+    seen = trained.sees(x, "Smiling", 1)
+    assert all(v.dtype == bool and v.shape == (8,) for v in seen)
+    assert [(a == ~b).all() for a, b in zip(seen, trained.sees(x, "Smiling", 0), strict=True)] == [True, True]
 
 
-def test_the_identity_judge_is_scored_on_people_it_never_saw(faces, split, tmp_path):
-    judge = judges.identity_judge(faces, split, 4, 60, cache=tmp_path)
-    row = judge.scores.iloc[0]
-    assert row["auc"] > 0.6 and row["genuine"] + row["impostor"] == len(split.test) * (len(split.test) - 1) // 2
-    vectors = judge.embed(judges.as_images(faces, split.test[:4]))
-    assert (abs((vectors**2).sum(1) - 1) < 1e-5).all()
+def test_augmented_faces_are_the_same_faces_a_little_worse(faces):
+    x = judges.as_images(faces, np.arange(64))
+    y = judges.augmented(x, torch.Generator().manual_seed(0))
+    assert y.shape == x.shape and y.min() >= -1 and y.max() <= 1
+    away = (y - x).abs().mean((1, 2, 3))
+    assert 0.02 < away.mean() < 0.3 and (away > 0).all()
+    assert torch.equal(y, judges.augmented(x, torch.Generator().manual_seed(0)))
+    assert not torch.equal(y, judges.augmented(x, torch.Generator().manual_seed(1)))
+    flat = torch.full((1, 3, 32, 32), 0.25)
+    assert torch.allclose(judges.blurred(flat, 1.3), flat, atol=1e-6)  # a blur keeps what is even
+    dot = torch.zeros(1, 3, 33, 33)
+    dot[..., 16, 16] = 1
+    soft = judges.blurred(dot, 1.0)
+    assert float(soft.sum()) == pytest.approx(3, rel=1e-5) and float(soft[0, 0, 16, 16]) == pytest.approx(1 / (2 * np.pi), rel=0.03)
 
 
-def test_a_second_process_waits_for_the_judge_that_the_first_trains(faces, split, tmp_path, monkeypatch):
-    """Two at once: one training, and both have the same judge."""
-    trained, train = [], judges._train
-    monkeypatch.setattr(judges, "_train", lambda *args: (trained.append(1), train(*args)))
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: judges.identity_judge(faces, split, 2, 3, cache=tmp_path), range(2)))
-    assert len(trained) == 1 and both[0].id == both[1].id
-    assert not list(tmp_path.glob(".*"))  # no half-written file
+def test_an_attribute_that_a_judge_does_not_know_is_doubted(faces, split):
+    def pair(accuracy, balanced, n=1000, of=faces):
+        table = [("a", "Smiling", 0.95, 0.9, 0.5, n), ("b", "Smiling", accuracy, balanced, 0.5, n)]
+        made = judges.Judges(judges.Judge(None, ("Smiling",), "a"), judges.Judge(None, ("Smiling",), "b"), None, of, split)
+        made.__dict__["scores"] = pd.DataFrame(table, columns=["judge", "attribute", "accuracy", "balanced_accuracy", "majority_rate", "n"])
+        return made
+
+    assert pair(0.9, 0.9).trusted == ("Smiling",) and pair(0.9, 0.9).doubts("Smiling") == ""
+    assert "judge b's balanced accuracy on Smiling is 0.600, below 0.75" in pair(0.9, 0.6).doubts("Smiling")
+    assert pair(0.9, float("nan")).trusted == ()
+    real = replace(faces, faces=None, name="folder", crop=Crop(64))
+    assert "judge b's accuracy on Smiling is 0.800 (n = 1000), below the reference 0.876" in pair(0.8, 0.9, of=real).doubts("Smiling")
+    assert pair(0.8, 0.9, n=10, of=real).trusted == ("Smiling",)  # ten faces cannot show it
 
 
-def test_a_weak_judge_is_refused(faces):
-    def judge(accuracy, balanced, n=1000):
-        names = ("Eyeglasses", "Smiling")
-        scores = pd.DataFrame({"attribute": names, "accuracy": accuracy, "balanced_accuracy": balanced, "majority_rate": 0.9, "n": n})
-        return judges.Judge("attribute", None, None, names, scores, "x", torch.device("cpu"))
-
-    good = judge((0.97, 0.90), (0.9, 0.9))
-    judges.require_strength(good, faces, ("Eyeglasses",))
-    assert good.trusted() == ("Eyeglasses", "Smiling")
-    with pytest.raises(judges.JudgeTooWeak, match="balanced accuracy 0.600 on Eyeglasses is below 0.75.*Raise judge_steps"):
-        judges.require_strength(judge((0.97, 0.9), (0.6, 0.9)), faces, ("Eyeglasses",))
-    real = type(faces)(**vars(faces) | {"faces": None, "name": "folder"})
-    judges.require_strength(good, real, ("Eyeglasses",))
-    with pytest.raises(judges.JudgeTooWeak, match=r"accuracy 0.800 \(n = 1000\) on Smiling is below the reference 0.856"):
-        judges.require_strength(judge((0.97, 0.80), (0.9, 0.9)), real, ("Eyeglasses",))
-    nearly = judge((0.97, 0.843), (0.9, 0.9))  # enough for small faces, not for the size of the reference
-    judges.require_strength(nearly, real, ("Eyeglasses",))
-    with pytest.raises(judges.JudgeTooWeak, match="below the reference 0.876"):
-        judges.require_strength(nearly, type(real)(**vars(real) | {"crop": Crop(64)}), ("Eyeglasses",))
-    judges.require_strength(judge((0.97, 0.80), (0.9, 0.9), n=10), real, ("Eyeglasses",))  # ten faces cannot show it
+def test_a_configuration_is_an_attribute_judge_or_an_identity_network():
+    for wrong in ({}, {"attributes": "Smiling", "people": 3}, {"kind": "vgg", "attributes": "Smiling"}):
+        with pytest.raises(ValueError):
+            judges.Config(**wrong)
+    rate = judges.schedule(judges.Config(attributes="Smiling", steps=100))
+    assert rate(0) == pytest.approx(0.1) and rate(9) == pytest.approx(1) and rate(99) < 0.01

@@ -40,7 +40,8 @@ print(job.record["weights_sha256"], flush=True)
 
 
 def child(results, save_every="0"):
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(results), save_every], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", CHILD, str(results), save_every]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_three_times_it_ends_as_if_never_stopped(tmp_path):

@@ -83,7 +83,8 @@ def test_a_diverged_training_says_so_in_its_record(job, monkeypatch):
 
 def test_two_processes_cannot_train_one_model(job):
     made = job()
-    code = "import sys, time; from pathlib import Path; from lib.training.models import hold; hold(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
+    lines = ("import sys, time", "from pathlib import Path", "from lib.training.models import hold", "hold(Path(sys.argv[1]))")
+    code = "\n".join((*lines, "print(1, flush=True)", "time.sleep(60)"))
     other = subprocess.Popen([sys.executable, "-c", code, str(made.folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert other.stdout.readline().strip() == "1"
