@@ -478,7 +478,8 @@ def test_missing_weights_are_refused_with_the_remedy(tmp_path, monkeypatch):
 def test_maps_over_the_scale_of_the_input():
     torch.manual_seed(0)
     net = phi.Phi(4)
-    u, v = phi.over_scale(net.maps(batch(6, seed=1).x), net.maps(batch(6).x))
+    at_x = net.maps(batch(6).x)
+    u, v = phi.over_scale(net.maps(batch(6, seed=1).x), at_x), phi.over_scale(at_x, at_x)
     assert all(abs(m.square().mean().sqrt() - 1) < 1e-4 for m in v) and len(u) == 6
     ratio = u[5] / net.maps(batch(6, seed=1).x)[5].clamp_min(1e-9)
     assert torch.allclose(ratio[u[5] > 0], ratio[u[5] > 0].mean(), rtol=1e-3)
@@ -510,14 +511,14 @@ def test_yaw():
 
 
 def test_turned_faces_are_left_out(faces, split):
-    kept = landmarks.frontal(faces, split, 20, 5, 0)
+    kept = landmarks.frontal(faces, split, 20, 5)
     turned = landmarks.yaw(np.asarray(faces.landmarks))
     assert 0.5 < kept.mean() < 0.99 and turned[~kept].mean() > 1.5 * turned[kept].mean()
-    assert landmarks.frontal(faces, split, 20, 0, 0).all()
+    assert landmarks.frontal(faces, split, 20, 0).all()
     with pytest.raises(DataError, match="no landmarks"):
-        landmarks.frontal(dataclasses.replace(faces, landmarks=None), split, 20, 5, 0)
+        landmarks.frontal(dataclasses.replace(faces, landmarks=None), split, 20, 5)
     with pytest.raises(DataError, match="training faces for 600 clusters"):
-        landmarks.frontal(faces, split, 600, 5, 0)
+        landmarks.frontal(faces, split, 600, 5)
 
 
 def test_hull_masks():
@@ -634,5 +635,5 @@ def test_the_rule_for_turned_faces_on_real_ones(real_faces):
     class Whole:
         train = np.arange(len(folder.files))
 
-    kept = landmarks.frontal(Known(), Whole(), 62, 14, 0)
+    kept = landmarks.frontal(Known(), Whole(), 62, 14)
     assert 0.08 < 1 - kept.mean() < 0.19

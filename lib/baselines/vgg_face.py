@@ -7,6 +7,7 @@ phi_l is the map after the l-th convolution and its ReLU, l = 1 .. 5 (conv1_1, c
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
+from lib.training import models
 from lib.training.config import pick, require
 from lib.training.loop import Stage, Update
 
@@ -104,10 +106,9 @@ class Phi(nn.Module):
         return self.requires_grad_(False).eval()
 
 
-def over_scale(maps: list[Tensor], at_x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Feature maps and those of x, both over the root mean square of x's in the batch, layer by layer: content losses of the order of 1."""
-    scale = [m.detach().square().mean().sqrt().clamp_min(1e-6) for m in at_x]
-    return [m / s for m, s in zip(maps, scale, strict=True)], [m / s for m, s in zip(at_x, scale, strict=True)]
+def over_scale(maps: list[Tensor], at_x: list[Tensor]) -> list[Tensor]:
+    """Feature maps over the root mean square of x's in the batch, layer by layer: content losses of the order of 1."""
+    return [m / v.detach().square().mean().sqrt().clamp_min(1e-6) for m, v in zip(maps, at_x, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------ training the proxy
@@ -154,6 +155,13 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 # ------------------------------------------------------------------------------------------------ VGG-Face
+
+
+def features(start: str, width: int = 8, order: str = "RGB") -> Phi:
+    """phi of a Config: the trained stand-in in a folder, VGG-Face from its file, or, for an empty name, an untrained stand-in."""
+    if start == VGG_FACE:
+        return vgg_face(weights_file(), order)
+    return (models.opened(sys.modules[__name__], start)[PROXY].phi if start else Phi(width)).frozen()
 
 
 def weights_file() -> Path:

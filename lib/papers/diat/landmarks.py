@@ -26,20 +26,25 @@ def yaw(points: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def frontal(faces: FaceSet, split: Split, clusters: int, dropped: int, seed: int) -> np.ndarray:
-    """(N,) bool: faces outside the `dropped` of `clusters` k-means clusters whose centres are turned most (`yaw`).
+def clusters(faces: FaceSet, split: Split, number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """k-means on the ten coordinates of the five landmarks, over S, fitted to the training split: the cluster of every face (N,), and how far each
+    cluster's centre is turned (number,).
 
-    k-means on the ten coordinates of the five landmarks, over S, fitted to the training split; every face belongs to its nearest centre.
     Raises DataError if the set has no landmarks, or fewer training faces than clusters.
     """
     if faces.landmarks is None:
         raise DataError(f"{faces.name}: it has no landmarks to sort turned faces out by. Add list_landmarks_align_celeba.txt, or set clusters = 0.")
-    if len(split.train) < clusters:
-        raise DataError(f"{faces.name}: {len(split.train)} training faces for {clusters} clusters. Give more images or fewer clusters.")
+    if len(split.train) < number:
+        raise DataError(f"{faces.name}: {len(split.train)} training faces for {number} clusters. Give more images or fewer clusters.")
     points = np.asarray(faces.landmarks, np.float64).reshape(len(faces), 10) / faces.size
-    fitted = KMeans(clusters, n_init=1, random_state=seed).fit(points[split.train])
-    turned = np.argsort(yaw(fitted.cluster_centers_.reshape(-1, 5, 2)), kind="stable")[len(fitted.cluster_centers_) - dropped :]
-    return ~np.isin(fitted.predict(points), turned)
+    fitted = KMeans(number, n_init=1, random_state=seed).fit(points[split.train])
+    return fitted.predict(points), yaw(fitted.cluster_centers_.reshape(-1, 5, 2))
+
+
+def frontal(faces: FaceSet, split: Split, number: int, dropped: int) -> np.ndarray:
+    """(N,) bool: faces outside the `dropped` of `number` clusters whose centres are turned most. Raises DataError as `clusters`."""
+    of_face, turned = clusters(faces, split, number)
+    return ~np.isin(of_face, np.argsort(turned, kind="stable")[number - dropped :])
 
 
 # ------------------------------------------------------------------------------------------------ 68 points

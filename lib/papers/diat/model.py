@@ -247,6 +247,13 @@ def task_of(cfg: Config) -> Task:
     return pick(TASKS, cfg.task, "task of one model")
 
 
+def shared_of(cfg: Config, start: str = "") -> Config:
+    """The Config of what all models of a study share: what it does not read stands at its default, so that it decides nothing."""
+    read = ("size", "width", "blocks", "deconv1_k", "w_4", "w_5", "sigma", "phi", "phi_order", "scale", "clusters", "dropped", "batch",
+            "lr_E", "lr_pre", "pre_cycles", "g_cycles", "f_cycles", "e_cycles")  # fmt: skip
+    return Config(task=SHARED, start=start, **{name: getattr(cfg, name) for name in read})
+
+
 def share_of_paper(cfg: Config) -> float:
     """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates (D7)."""
     return cfg.cycles * cfg.t_step * cfg.batch / (PAPER_CYCLES * 30)
@@ -391,18 +398,12 @@ class Nets:
     phi: Phi | None = None
 
 
-def features(cfg: Config) -> Phi:
-    """phi: VGG-Face from its file, or the stand-in that cfg.start names; untrained if it names none."""
-    if cfg.phi == VGG_FACE:
-        return vgg_face.vgg_face(vgg_face.weights_file(), cfg.phi_order)
-    return (models.opened(vgg_face, cfg.start)[PROXY].phi if cfg.start else Phi(cfg.width)).frozen()
-
-
 def build(cfg: Config) -> Nets:
     """The networks of one model, with PyTorch's own initial weights (not stated), or those of the model that cfg.start names. E_global has "the
     same architecture of the transform network" (Sec. 3.2). Raises ModelError if that model, DataError if the weights of VGG-Face are not there."""
     if cfg.task == SHARED:
-        return Nets(transform_network(cfg), E_global=transform_network(cfg), g=transform_network(cfg), f=denoiser(cfg), phi=features(cfg))
+        phi = vgg_face.features(VGG_FACE if cfg.phi == VGG_FACE else cfg.start, cfg.width, cfg.phi_order)
+        return Nets(transform_network(cfg), E_global=transform_network(cfg), g=transform_network(cfg), f=denoiser(cfg), phi=phi)
     shared = models.opened(sys.modules[__name__], cfg.start)[SHARED] if cfg.start else build(replace(cfg, task=SHARED))
     variant, local = VARIANTS[cfg.variant], bool(task_of(cfg).hull)
     nets = Nets(transform_network(cfg), Discriminator(cfg), f=shared.f, phi=shared.phi)
@@ -434,17 +435,22 @@ def content(u: Tensor, v: Tensor) -> Tensor:
     return (u - v).square().mean() / 2
 
 
-def scaled(at_y: list[Tensor], at_x: list[Tensor], cfg: Config) -> tuple[list[Tensor], list[Tensor]]:
-    """The maps of y and of x as losses compare them (D6): as they are, or both over the root mean square of x's."""
-    return over_scale(at_y, at_x) if cfg.scale == "unit" else (at_y, at_x)
+def scaled(maps: list[Tensor], at_x: list[Tensor], cfg: Config) -> list[Tensor]:
+    """Feature maps as losses compare them (D6): as they are, or over the root mean square of x's."""
+    return over_scale(maps, at_x) if cfg.scale == "unit" else maps
+
+
+def identity(at_y: list[Tensor], at_x: list[Tensor], loss: Callable, cfg: Config) -> Tensor:
+    """Sum over l = 4, 5 of w_l times a loss between the maps of y and of x, both as `scaled`."""
+    u, v = scaled(at_y, at_x, cfg), scaled(at_x, at_x, cfg)
+    return cfg.w_4 * loss(u[4], v[4]) + cfg.w_5 * loss(u[5], v[5])
 
 
 def id_phi(phi: Phi, y: Tensor, x: Tensor, cfg: Config) -> Tensor:
     """Eq. (2): sum over l = 4, 5 of w_l times the content loss on phi_l between y and x. phi_l(x) is a constant."""
     with torch.no_grad():
         at_x = phi.maps(x)
-    at_y, at_x = scaled(phi.maps(y), at_x, cfg)
-    return cfg.w_4 * content(at_y[4], at_x[4]) + cfg.w_5 * content(at_y[5], at_x[5])
+    return identity(phi.maps(y), at_x, content, cfg)
 
 
 def adv_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -485,8 +491,7 @@ def dynamic(u: Tensor, v: Tensor) -> Tensor:
 
 def id_dynamic(at_y: list[Tensor], at_x: list[Tensor], cfg: Config) -> Tensor:
     """Eq. (13): sum over l = 4, 5 of w_l times the loss on D_l, from the maps of T(x) and of x."""
-    at_y, at_x = scaled(at_y, at_x, cfg)
-    return cfg.w_4 * dynamic(at_y[4], at_x[4]) + cfg.w_5 * dynamic(at_y[5], at_x[5])
+    return identity(at_y, at_x, dynamic, cfg)
 
 
 def inputs_and_guided(batch) -> tuple[Tensor, Tensor]:
@@ -504,8 +509,8 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     adv = adv_d(real, fake)
     total, parts = adv, {"adv": adv, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
     if cfg.dyn_to_D != "none" and VARIANTS[cfg.variant].identity == "D":
-        identity = cfg.lambda_D * id_dynamic(nets.D.maps(Tx), nets.D.maps(x), cfg)
-        total, parts["id"] = adv + (identity if cfg.dyn_to_D == "min" else -identity), identity
+        l_id = cfg.lambda_D * id_dynamic(nets.D.maps(Tx), nets.D.maps(x), cfg)
+        total, parts["id"] = adv + (l_id if cfg.dyn_to_D == "min" else -l_id), l_id
     return total, {k: v.detach() for k, v in parts.items()}
 
 
@@ -517,16 +522,16 @@ def t_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     Tx = nets.T(x)
     maps = nets.D.maps(Tx)
     adv = adv_t(nets.D.fc(maps[-1].flatten(1)))
-    identity = regular = adv.new_zeros(())
+    l_id = l_smooth = adv.new_zeros(())
     if variant.identity == "phi":
-        identity = cfg.lambda_phi * id_phi(nets.phi, Tx, x, cfg)
+        l_id = cfg.lambda_phi * id_phi(nets.phi, Tx, x, cfg)
     if variant.identity == "D":
         with torch.no_grad():
             at_x = nets.D.maps(x)
-        identity = cfg.lambda_D * id_dynamic(maps, at_x, cfg)
+        l_id = cfg.lambda_D * id_dynamic(maps, at_x, cfg)
     if variant.smooth:
-        regular = cfg.gamma * sums(cfg) * smooth(nets.f, Tx)
-    return adv + identity + regular, {"adv": adv.detach(), "id": identity.detach(), "smooth": regular.detach()}
+        l_smooth = cfg.gamma * sums(cfg) * smooth(nets.f, Tx)
+    return adv + l_id + l_smooth, {"adv": adv.detach(), "id": l_id.detach(), "smooth": l_smooth.detach()}
 
 
 g_loss = t_loss  # the name that every method has
@@ -559,8 +564,8 @@ def e_local_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tens
     y = nets.E_local(torch.cat([x, Tx], 1))
     at_y = nets.phi.maps(m * y, 2)
     outside = norm2((1 - m) * (y - x)) * (sums(cfg) if cfg.scale == "raw" else 1 / x[0].numel())
-    at_y, target = scaled(at_y, at_x, cfg)[0], scaled(target, at_x, cfg)[0]
-    inside = sum(b * content(u, v) for b, u, v in zip((cfg.beta_0, cfg.beta_1, cfg.beta_2), at_y, target, strict=True))
+    pairs = zip((cfg.beta_0, cfg.beta_1, cfg.beta_2), scaled(at_y, at_x, cfg), scaled(target, at_x, cfg), strict=True)
+    inside = sum(b * content(u, v) for b, u, v in pairs)
     return outside + inside, {"outside": outside.detach(), "inside": inside.detach()}
 
 
@@ -584,7 +589,7 @@ def blur(x: Tensor, cfg: Config) -> Tensor:
 
 def chosen(faces: FaceSet, split: Split, cfg: Config) -> np.ndarray:
     """(N,) bool: the "subset of the aligned CelebA" without its most turned clusters (D8)."""
-    return landmarks.frontal(faces, split, cfg.clusters, cfg.dropped, 0) if cfg.clusters else np.ones(len(faces), bool)
+    return landmarks.frontal(faces, split, cfg.clusters, cfg.dropped) if cfg.clusters else np.ones(len(faces), bool)
 
 
 def whole_set(task: Task, cfg: Config, faces: FaceSet, split: Split, seed: int) -> Examples:
