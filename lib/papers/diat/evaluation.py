@@ -1,16 +1,15 @@
-"""One-way attribute transfer, judged: success, identity, colour, noise, each face by face, so that two methods can be compared on the same faces.
+"""DIAT's evaluation: what is trained for it, its figures, tables, comparisons and claims. Sec. 5, Figs 1 to 13, Tables 1
+and 2.
 
-A *task* is any record with attribute, target (the value it gives), row (its name) and hull (landmarks that bound a local change, if any). An
-*editor* is (attribute, x, target) -> object with .image, x (B, 3, S, S) in [-1, 1]. results/README.md defines every metric.
+A task is one attribute given one value. All methods edit the same test faces of a task. `Edits` is
+{task: {method: Edited}}; per-face tables are those of `measures.per_face` with three columns more: colour_change,
+side_change and noise. results/README.md defines every metric.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,80 +17,207 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from scipy.stats import t as student
+from torch import Tensor
 
-from lib import replay
-from lib.pages import figures
-from lib.papers.diat.model import landmarks
-from lib.evaluation import measures as metrics
-from lib.baselines import vgg_face as phi
-from lib.training import runs
-from lib.baselines import cnia, semantic_inpainting
-from lib.data import DataError, FaceSet, Split, load_lfw
-from lib.evaluation.judges import Judge, as_images
-from lib.evaluation.measures import Edited, Value
+from lib.baselines import cnia, semantic_inpainting, vgg_face
+from lib.claims import Claim, Precondition, Test
+from lib.data import Batches, DataError, FaceSet, Split, load_lfw
+from lib.data.splits import divided
+from lib.evaluation import measures
+from lib.evaluation.edits import SEED, Case, Edited, apply, floors, test_case
+from lib.evaluation.judges import as_images
+from lib.evaluation.measures import Value, difference, row, value_of
+from lib.pages import tables
+from lib.pages.figures import montage, pixels
+from lib.pages.schematics import layer_table
+from lib.papers.diat import landmarks
+from lib.papers.diat import model as diat
+from lib.papers.diat.model import PROXY, TASKS, tasks_of
+from lib.training.config import require, selected
+from lib.training.models import Job
 
+Edits = dict[str, dict[str, Edited]]
+BASE = "DIAT, shared"  # the job of what all models start from
+VARIANTS = {  # method -> (job, with E?): DIAT3 is DIAT, and DIAT-A0 is DIAT-A, without the last step
+    "DIAT1": ("DIAT1", True), "DIAT2": ("DIAT2", True), "DIAT3": ("DIAT", False), "DIAT": ("DIAT", True),
+    "DIAT-A0": ("DIAT-A", False), "DIAT-A": ("DIAT-A", True),
+}  # fmt: skip
+IN_D, PRINTED = "DIAT-A0, l_id in D too", "DIAT-A0, lambda 0.1"
+ARMS = {IN_D: {"dyn_to_D": "max"}, PRINTED: {"lambda_D": 0.1, "scale": "raw"}}  # as printed: D2, D12
+CURVES = {"DIAT3": {"variant": "DIAT3"}, "DIAT-A0": {"variant": "DIAT-A0"}, IN_D: {"variant": "DIAT-A0", **ARMS[IN_D]}}
+PAIRS = (("DIAT-A", "DIAT-A0"), ("DIAT-A0", "DIAT3"), ("DIAT3", "DIAT1"), ("DIAT3", "DIAT2"), (IN_D, "DIAT-A0"), (PRINTED, "DIAT-A0"))
+PAIRED = ("edit_success", "identity_kept", "identity_cosine", "colour_change", "side_change", "noise")
+SHOWN = ["edit_success", "judges_disagree", "success_blurred", "identity_kept", "counterfactual_gain", "unrelated_kept", "change_outside_l1",
+         "colour_change", "noise", "sharpness", "frechet_judge"]  # fmt: skip
 FRAME = 16 / 128  # of the side: the border in which a global edit's colours are compared
-PEOPLE = "same person: cosine above that of 99 % of the judge's impostor pairs"
+PROTOCOLS = {
+    "colour_change": "mean CIE Lab distance to the input, outside the landmark hull with its margin (local task) or in a "
+    "border frame an eighth of the side wide (global task)",
+    "side_change": "mean absolute change, outer quarters of the columns, lower half, [0, 1] scale",
+    "noise": "Immerkaer's estimate on the grey picture, over the input's",
+}
 
 
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """What every comparison stands on. split: its test side holds the faces that may be edited; training: the split that methods are trained
-    on; points: (N, 68, 2) of the set; masks: (task, points (n, 68, 2), size) -> (n, 1, S, S) bool, the region of a local task; n: test
-    faces per task."""
+@dataclass(frozen=True)
+class Settings:
+    """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""
 
-    faces: FaceSet
-    split: Split
-    training: Split
-    judge: Judge
-    identity: Judge
-    points: np.ndarray
-    masks: Callable
-    n: int
-    device: str = "cpu"
+    faces: int = 200_000  # drawn faces to render (a folder of faces is read whole)
+    split: str = "official"
+    test_images: int = 1_000  # test faces per task, at most
+    lfw: str = ""  # folder of LFW for Figs 8, 9; empty: they are left out
+    compared: str = "eyeglasses_removal,male_to_female"  # Figs 10 to 13: tasks on which the variants are trained too
+    arms: bool = True  # train ARMS, on the first compared task
+    curve_seeds: int = 3  # of the comparison of training times, on the first compared task; 0: none
+    curve_lengths: int = 4  # lengths tried, of half the cycles and each half of the one before
+    cnia_faces: int = 100
+    cnia_steps: int = 500
+    cnia_pool: int = 1_000  # faces with the reference attribute among which five similar ones are looked for
+    inpainting_faces: int = 100
+    inpainting_steps: int = 1_000
+    inpainting_starts: int = 64
+    timed_calls: int = 20  # per measurement of speed
 
-    @property
-    def same_person(self) -> float:
-        """The identity cosine from which two pictures count as the same person: 1 % of impostor pairs reach it."""
-        return float(self.identity.scores.iloc[0]["impostor_99"])
-
-
-def only(split: Split, keep: np.ndarray, why: str) -> Split:
-    """The split without the test faces that `keep` (N,) leaves out; its rule says so."""
-    return replace(split, test=split.test[keep[split.test]], rule=f"{split.rule}; {why}")
-
-
-def feature_network(cfg, proxy: phi.Config, faces: FaceSet, split: Split, run: runs.Run) -> phi.Phi:
-    """phi as a Config asks for it (fields phi, phi_order, phi_norm, phi_size): VGG-Face from its weights file, or phi-proxy, trained on the
-    training split in a folder of its own. Which one it was goes into run.json. Raises DataError where VGG-Face's weights are missing."""
-    if cfg.phi == phi.VGG_FACE:
-        net, about = phi.vgg_face(phi.weights_file(), cfg.phi_order), {"name": phi.VGG_FACE, "file_sha256": _digest(phi.weights_file())}
-    else:
-        trained, models = runs.trained(phi, proxy, faces, split, run)
-        net, about = models[phi.PROXY].phi, {"name": phi.PROXY, "run": trained.id, "seconds": trained.record["seconds"]}
-    net.size = cfg.phi_size
-    net = net.given().to(run.device)
-    if cfg.phi_norm == "unit":
-        net.normalise(as_images(faces, split.train[:1000]).to(run.device))
-    run.update(phi=about | {"norm": cfg.phi_norm, "unit": [round(float(u), 5) for u in net.unit]})
-    return net
+    def __post_init__(self):
+        selected(self.compared, TASKS, "compared")
+        for name in ("faces", "test_images", "curve_lengths", "cnia_faces", "cnia_steps", "cnia_pool", "inpainting_faces",
+                     "inpainting_steps", "inpainting_starts", "timed_calls"):  # fmt: skip
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.curve_seeds >= 0, "curve_seeds", self.curve_seeds, "at least 0")
 
 
-def shared_networks(module: ModuleType, net: phi.Phi, cfg, faces: FaceSet, split: Split, run: runs.Run) -> tuple[runs.Run, object]:
-    """What all models of a study share (the task `module.SHARED`), trained in a folder of its own: its run and its networks."""
-    own = replace(cfg, task=module.SHARED)
-    trained, models = runs.trained(module.using(net), own, faces, split, run)
-    run.add(metrics.cost_rows(trained.record, "DIAT, shared"))
-    return trained, models[module.SHARED]
+SETTINGS = {
+    "smoke": Settings(
+        faces=600, test_images=8, curve_seeds=1, curve_lengths=2, cnia_faces=4, cnia_steps=3, cnia_pool=20,
+        inpainting_faces=4, inpainting_steps=3, inpainting_starts=2, timed_calls=1,
+    ),
+    "cpu": Settings(faces=40_000, test_images=200, inpainting_steps=300, inpainting_starts=2),
+    "gpu": Settings(faces=60_000, test_images=500, inpainting_steps=500, inpainting_starts=32),
+    "paper": Settings(),
+}  # fmt: skip
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+# ---------------------------------------------------------------------------------------- what is trained
 
 
-# ---------------------------------------------------------------------------------------------- one face, one number
+def compared(plan) -> tuple[str, ...]:
+    """The tasks on which the variants are trained too: those of settings.compared that this study has, or else its first."""
+    own = tasks_of(plan.cfg)
+    return tuple(name for name in selected(plan.settings.compared, TASKS, "compared") if name in own) or own[:1]
+
+
+def lengths(plan) -> list[int]:
+    """The numbers of cycles that the comparison of training times tries."""
+    return sorted({max(1, plan.cfg.cycles >> k) for k in range(1, plan.settings.curve_lengths + 1)})
+
+
+def first_task(plan) -> str:
+    """The task whose initial state is looked at: mouth_open where there is one."""
+    return next((name for name in tasks_of(plan.cfg) if name == "mouth_open"), tasks_of(plan.cfg)[0])
+
+
+def tested(plan) -> Split:
+    """The split whose test faces pass the filter of Sec. 5.1 as the training faces do."""
+    keep, split = diat.chosen(plan.faces, plan.split, plan.cfg), plan.split
+    rule = f"{split.rule}; test faces of the chosen clusters"
+    return divided(plan.faces, split.train, split.validation, split.test[keep[split.test]], rule)
+
+
+def jobs(plan) -> dict[str, Job]:
+    """Every model of the notebook: phi's stand-in, what all models start from, a model per task, the variants, arms and
+    lengths that are compared, CNIA-style pictures, a DCGAN. Raises DataError for faces without landmarks."""
+    cfg, settings, own = plan.cfg, plan.settings, tasks_of(plan.cfg)
+    if plan.faces.landmarks is None:
+        raise DataError(f"{plan.faces.name}: it has no landmarks to choose faces and to make masks by. Add list_landmarks_align_celeba.txt.")
+    out, phi, before = {}, vgg_face.VGG_FACE, ()
+    if cfg.phi == PROXY:
+        out[PROXY] = plan.job(vgg_face, replace(vgg_face.PROFILES[plan.profile](), size=cfg.size))
+        phi, before = out[PROXY].path, (PROXY,)
+    out[BASE] = plan.job(diat, diat.shared_of(cfg, "" if phi == vgg_face.VGG_FACE else phi), after=before)
+
+    def job(task: str, seed: int = plan.seed, **fields) -> Job:
+        return plan.job(diat, replace(cfg, task=task, start=out[BASE].path, **fields), after=(*before, BASE), seed=seed)
+
+    out |= {f"{cfg.variant} {task}": job(task) for task in own}
+    out |= {f"{v} {task}": job(task, variant=v) for task in compared(plan) for v in ("DIAT1", "DIAT2", "DIAT", "DIAT-A")}
+    task = compared(plan)[0]
+    if settings.arms:
+        out |= {f"{name} {task}": job(task, variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
+    out[f"pre-trained {first_task(plan)}"] = job(first_task(plan), variant="DIAT-A0", cycles=0)
+    for seed in range(plan.seed, plan.seed + settings.curve_seeds):
+        for name, fields in CURVES.items():
+            out |= {f"{name} {task}, {n} cycles, seed {seed}": job(task, seed, cycles=n, **fields) for n in lengths(plan)}
+    split = tested(plan)
+    for name in own:
+        at = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
+        style = cnia.Config(**at, faces=settings.cnia_faces, steps=settings.cnia_steps, pool=settings.cnia_pool)
+        out[f"CNIA-style {name}"] = plan.job(cnia, style, split=split, after=before)
+    return out | {"DCGAN": plan.job(semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]())}
+
+
+def edit_with(study, name: str, enhance: bool = True) -> Callable:
+    """(attribute, x, target) -> Edit by the model of a job; enhance: with its last step, E."""
+    return diat.editor(study.models(name), study.jobs[name].cfg, enhance)
+
+
+def first_batch(study, task: str):
+    """The first batch of the adversarial training of a task: inputs, then guided faces."""
+    cfg, at = study.cfg, TASKS[task]
+    pool = diat.both_sets(at, cfg, study.faces, study.split, study.seed)
+    return Batches(study.faces, pool, (at.attribute,), 2 * cfg.batch, study.seed, "balanced", device=study.device)(0)
+
+
+# ---------------------------------------------------------------------------------------- data, networks: Sec. 5.1, Tables 1, 2
+
+
+def selection(study) -> pd.DataFrame:
+    """What the filter of Sec. 5.1 leaves: faces, hats (of which the paper counts 8,500 afterwards), inputs and guided faces per task."""
+    keep, faces = diat.chosen(study.faces, study.split, study.cfg), study.faces
+    lines = [("faces", len(faces), int(keep.sum()))]
+    if "Wearing_Hat" in faces.attribute_names:
+        hats = faces.column("Wearing_Hat").astype(bool)
+        lines.append(("faces with a hat (8,500 of CelebA's 9,818 in the paper)", int(hats.sum()), int((hats & keep).sum())))
+    for name in tasks_of(study.cfg):
+        labels = diat.both_sets(TASKS[name], study.cfg, faces, study.split, study.seed).labels
+        lines.append((f"{name}: inputs; guided faces", int((labels == 0).sum()), int((labels == 1).sum())))
+    return pd.DataFrame(lines, columns=["", "all (or inputs)", "kept (or guided)"])
+
+
+def figure_clusters(study) -> None:
+    """The clusters of Sec. 5.1, the least turned first: of each the first training face; the last ones are left out."""
+    cfg, train = study.cfg, study.split.train
+    of_face, turned = landmarks.clusters(study.faces, study.split, cfg.clusters)
+    first = [train[of_face[train] == k][0] for k in np.argsort(turned, kind="stable")]
+    pictures, kept = list(pixels(as_images(study.faces, np.array(first)))), cfg.clusters - cfg.dropped
+    lines = [(word, part[i : i + 12]) for word, part in (("kept", pictures[:kept]), ("left out", pictures[kept:]))
+             for i in range(0, len(part), 12)]  # fmt: skip
+    study.figure(montage(lines), "clusters", "One face of every landmark cluster, kept ones above those that are left out")
+
+
+def architecture(study) -> pd.DataFrame:
+    """Tables 1 and 2: every layer as built at the paper's size, with the printed activation size, beside this study's."""
+    one = tasks_of(study.cfg)[0]
+    parts = []
+    for cfg in (diat.Config(task=one, phi=PROXY), replace(study.cfg, task=one, phi=PROXY, start="")):
+        nets, x = diat.build(cfg), torch.zeros(1, 3, cfg.size, cfg.size)
+        built = {name: layer_table(partial(net.eval(), x), net, (diat.Residual,)) for name, net in (("T", nets.T), ("D", nets.D))}
+        parts.append(pd.concat([frame.assign(network=name) for name, frame in built.items()], ignore_index=True))
+    full, ours = parts
+    full["printed output"] = [*TABLE_1, *TABLE_2]
+    columns = ["network", "kind", "kernel", "stride", "printed output", "output"]
+    blocks = ours["kind"] == "Residual"
+    while len(ours) < len(full):  # fewer residual blocks than printed
+        ours = pd.concat([ours[: blocks.argmax()], ours[blocks.argmax() : blocks.argmax() + 1], ours[blocks.argmax() :]], ignore_index=True)
+        blocks = ours["kind"] == "Residual"
+    return full[columns].rename(columns={"output": "as built, 128x128"}).assign(**{"here": ours["output"]})
+
+
+TABLE_1 = ["32 x 128 x 128", "64 x 64 x 64", *["128 x 32 x 32"] * 6, "64 x 64 x 64", "32 x 127 x 127", "3 x 128 x 128"]
+TABLE_2 = ["32 x 64 x 64", "32 x 64 x 64", "64 x 32 x 32", "64 x 32 x 32", "128 x 16 x 16", "128 x 8 x 8", "1000", "1"]
+
+
+# ---------------------------------------------------------------------------------------- edits, face by face
 
 
 def lab(x: Tensor) -> np.ndarray:
@@ -107,8 +233,8 @@ def colour_change(y: Tensor, x: Tensor, where: Tensor) -> np.ndarray:
 
 
 def noise(x: Tensor) -> np.ndarray:
-    """(B,) standard deviation of the noise after Immerkaer (1996): the mean absolute answer of a mask that planes and straight edges leave
-    silent, on the grey picture, [0, 1] scale."""
+    """(B,) standard deviation of the noise after Immerkaer (1996): the mean absolute answer of a mask that planes and
+    straight edges leave silent, on the grey picture, [0, 1] scale."""
     mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
     answer = F.conv2d((x.mean(1, keepdim=True) + 1) / 2, mask)
     return (np.sqrt(np.pi / 2) / 6 * answer.abs().flatten(1).mean(1)).numpy()
@@ -130,394 +256,238 @@ def side_bands(size: int, n: int) -> Tensor:
     return out
 
 
-def outside(bench: Bench, task, index: np.ndarray) -> tuple[Tensor, str]:
-    """The pixels that a task has no business with, and how they are called: all outside the mask, or the frame of a global one."""
-    if task.hull:
-        return ~bench.masks(task, bench.points[index], bench.faces.size), "outside the landmark hull with its margin"
-    return frame(bench.faces.size, len(index)), "border frame an eighth of the side wide"
+def mask_of(study, name: str, index: np.ndarray) -> Tensor:
+    """(n, 1, S, S) bool: m of faces, the hull of a local task's landmarks with its margin."""
+    points = landmarks.points68(study.faces)[0]
+    return diat.masks(TASKS[name], study.cfg, points[index], study.faces.size)
 
 
-def per_face(bench: Bench, task, e: Edited, y: Tensor) -> dict[str, np.ndarray]:
-    """Every measure of the pictures y made from e.x, face by face: metric name -> (n,)."""
-    column, where = bench.judge.names.index(task.attribute), outside(bench, task, e.index)[0]
-    cosine = (bench.identity.embed(y) * bench.identity.embed(e.x)).sum(1)
-    return {
-        "edit_success": (bench.judge.probabilities(y) > 0.5)[:, column] == bool(task.target),
-        "identity_kept": cosine > bench.same_person,
-        "identity_cosine": cosine,
-        "colour_change": colour_change(y, e.x, where),
-        "side_change": metrics.l1(y, e.x, side_bands(bench.faces.size, len(y))),
-        "noise": noise(y),
-    }
+def elsewhere(study, name: str, e: Edited) -> Tensor:
+    """(n, 1, S, S) bool: the pixels that a task has no business with."""
+    return ~mask_of(study, name, e.index) if TASKS[name].hull else frame(e.x.shape[-1], len(e.x))
 
 
-# ---------------------------------------------------------------------------------------------- rows
+def cases(study) -> dict[str, Case]:
+    """Task -> the test faces without its reference attribute, the same seeded choice for every method."""
+    split, n = tested(study.plan), study.settings.test_images
+    return {name: test_case(study.faces, split, TASKS[name].attribute, TASKS[name].target, n) for name in tasks_of(study.cfg)}
 
 
-def _say(bench: Bench, metric: str, task) -> str:
-    words = {
-        "edit_success": f"judge sees the target, judge {bench.judge.id}",
-        "identity_kept": f"{PEOPLE} ({bench.same_person:.3f}), judge {bench.identity.id}",
-        "identity_cosine": f"to the input, judge {bench.identity.id}",
-        "colour_change": f"mean CIE Lab distance to the input, {outside(bench, task, np.arange(1))[1]}",
-        "side_change": "mean absolute change, outer quarters of the columns, lower half, [0, 1] scale",
-        "noise": "Immerkaer's estimate on the grey picture, [0, 1] scale",
-    }
-    return words[metric]
+def transfers(study, of: dict[str, Case]) -> Edits:
+    """The study's own variant on all tasks."""
+    v = study.cfg.variant
+    return {name: {v: apply(edit_with(study, f"{v} {name}"), case, study.device)} for name, case in of.items()}
 
 
-EXTRA = ("identity_kept", "colour_change", "noise", "side_change")
-
-
-def evaluate(bench: Bench, edit: Callable, tasks: dict, table: str, method: str) -> tuple[list[dict], dict[str, Edited]]:
-    """All metric rows of an editor on the tasks, with floor (unedited) and, on synthetic faces, ceiling (counterfactual); and the edits by task."""
-    out, edits = [], {}
-    for name, task in tasks.items():
-        e = metrics.apply(edit, bench.faces, bench.split, task.attribute, task.target, bench.n, bench.device)
-        out += metrics.rows(e, bench.faces, bench.judge, bench.identity, table, method, bench.device)
-        versions = {"unedited": e.x, method: e.y} | ({"counterfactual": e.truth} if e.truth is not None else {})
-        for column, y in versions.items():
-            found = per_face(bench, task, e, y)
-            out += [metrics.row(table, e.row, column, m, summary(found[m]), _say(bench, m, task)) for m in EXTRA]
-        edits[name] = e
-    return out, edits
-
-
-def pictures(bench: Bench, task, e: Edited, y: Tensor, table: str, method: str) -> list[dict]:
-    """Metric rows of pictures y made from the faces e.x: every per-face measure, and the Frechet distance to real faces that have the target."""
-    found = per_face(bench, task, e, y)
-    out = [metrics.row(table, e.row, method, m, summary(v), _say(bench, m, task)) for m, v in found.items()]
-    near = metrics.frechet(bench.judge.features(y), bench.judge.features(e.real))
-    return [*out, metrics.row(table, e.row, method, "frechet_judge", near, f"to {len(e.real)} real test faces that have the target")]
-
-
-def summary(v: np.ndarray) -> Value:
-    """A share for verdicts, a mean for the rest."""
-    return metrics.proportion(v) if v.dtype == bool else metrics.mean(v)
-
-
-def against(bench: Bench, task, e: Edited, a: Tensor, b: Tensor, names: tuple[str, str], table: str, wanted: tuple[str, ...]) -> list[dict]:
-    """First minus second, and first over second, of each wanted measure, on the same faces, paired; intervals by bootstrap over faces."""
-    one, two = per_face(bench, task, e, a), per_face(bench, task, e, b)
-    out = []
-    for m in wanted:
-        u, v = one[m].astype(float), two[m].astype(float)
-        said = f"paired by face: {_say(bench, m, task)}"
-        out.append(metrics.row(table, e.row, f"{names[0]} - {names[1]}", f"{m} difference", metrics.mean(u - v), said))
-        out.append(metrics.row(table, e.row, f"{names[0]} / {names[1]}", f"{m} ratio", ratio(u, v), f"of the means, {said}"))
-    near = [metrics.frechet(bench.judge.features(y), bench.judge.features(e.real)).value for y in (a, b)]
-    said = f"of the distances to {len(e.real)} real test faces that have the target"
-    return [*out, metrics.row(table, e.row, f"{names[0]} / {names[1]}", "frechet_judge ratio", near[0] / max(near[1], 1e-12), said, len(a))]
-
-
-def ratio(u: np.ndarray, v: np.ndarray) -> Value | str:
-    """mean(u) / mean(v) of paired samples (n,), percentile bootstrap over pairs; 'unavailable: why' where the second mean is 0."""
-    if not v.mean() > 0:
-        return "unavailable: the second mean is 0"
-    return metrics.ratio(u, v)
-
-
-def over_the_floor(bench: Bench, tasks: dict, edits: dict[str, Edited], table: str, method: str) -> list[dict]:
-    """edit_success minus that of the unedited faces, per task: what the edit itself did."""
-    return [r for name, e in edits.items() for r in against(bench, tasks[name], e, e.y, e.x, (method, "unedited"), table, ("edit_success",))]
-
-
-# ---------------------------------------------------------------------------------------------- the variants
-
-PAIRS = (("DIAT-A", "DIAT-A0"), ("DIAT-A0", "DIAT3"), ("DIAT3", "DIAT1"), ("DIAT3", "DIAT2"))
-PAIRED = ("edit_success", "identity_kept", "identity_cosine", "colour_change", "side_change", "noise")
-
-
-@dataclass
-class Studied:
-    """Editors of all variants by name, and the runs that trained the separate ones."""
-
-    editors: dict[str, Callable]
-    runs: dict[str, runs.Run]
-
-
-def train_variants(method, module: ModuleType, cfg, models: dict, faces: FaceSet, split: Split, run: runs.Run) -> Studied:
-    """DIAT1, DIAT2 and DIAT on the compared tasks, beside `run`, which trained cfg.variant; DIAT3 is DIAT, and DIAT-A0 is DIAT-A, without the last
-    step (the same T). method: the paper's module with phi and landmarks put in. What each cost goes into the metrics of `run`."""
-    editors, others = {cfg.variant: module.editor(models, cfg)}, {}
-    for name in ("DIAT1", "DIAT2", "DIAT"):
-        own = replace(cfg, variant=name, task=",".join(module.compared(cfg)))
-        others[name], trained = runs.trained(method, own, faces, split, run)
-        run.add(metrics.cost_rows(others[name].record, name))
-        editors[name] = module.editor(trained, own)
-        if name == "DIAT":
-            editors["DIAT3"] = module.editor(trained, own, enhance=False)
-    if cfg.variant == "DIAT-A":
-        editors["DIAT-A0"] = module.editor(models, cfg, enhance=False)
-    return Studied(editors, others)
-
-
-def compare_variants(bench: Bench, studied: Studied, tasks: dict, table: str) -> tuple[list[dict], dict[tuple[str, str], Edited]]:
-    """Metric rows of every variant on the tasks, and the edits by (task, variant)."""
-    out, made = [], {}
-    for (name, task), (who, edit) in ((t, v) for t in tasks.items() for v in sorted(studied.editors.items())):
-        e = metrics.apply(edit, bench.faces, bench.split, task.attribute, task.target, bench.n, bench.device)
-        out += pictures(bench, task, e, e.y, table, who)
-        made[name, who] = e
-    return out, made
-
-
-def paired(bench: Bench, tasks: dict, made: dict[tuple[str, str], Edited], table: str) -> list[dict]:
-    """The comparisons of PAIRS, on every measure of PAIRED, for the variants that were made."""
-    wanted = [(name, a, b) for name in tasks for a, b in PAIRS if (name, a) in made and (name, b) in made]
-    return [r for name, a, b in wanted for r in against(bench, tasks[name], made[name, a], made[name, a].y, made[name, b].y, (a, b), table, PAIRED)]
-
-
-def variant_grid(made: dict[tuple[str, str], Edited], k: int = 4) -> Figure:
-    """Per task a block of rows: k inputs, then what every variant made of them, then, where it is known, the truth."""
-    lines = []
-    for task in dict.fromkeys(name for name, _ in made):
-        of = {who: e for (name, who), e in made.items() if name == task}
-        first = next(iter(of.values()))
-        block = {"input": first.x} | {who: e.y for who, e in of.items()} | ({"truth": first.truth} if first.truth is not None else {})
-        lines += [(f"{task.replace('_', ' ')}\n{label}" if label == "input" else label, list(figures.pixels(x[:k]))) for label, x in block.items()]
-    return figures.montage(lines, [])
-
-
-def initial_state(bench: Bench, method, cfg, name: str, task, run: runs.Run) -> list[dict]:
-    """T and D after pre-training alone (0 adversarial cycles): how well T returns its input, how well D knows the attribute, what D says of T(x)."""
-    own = replace(cfg, variant="DIAT-A0", task=name, cycles=0)
-    _, models = runs.trained(method, own, bench.faces, bench.training, run)
-    nets = models[name]
-    e = metrics.apply(lambda a, x, t: method.edit(nets, x, name, own), bench.faces, bench.split, task.attribute, task.target, bench.n, bench.device)
-    with torch.no_grad():
-        with_it, without, made = (nets.D(t.to(bench.device)).sigmoid().cpu().numpy().ravel() for t in (e.real, e.x, e.y))
-    accuracy = metrics.proportion(np.concatenate([with_it > 0.5, without < 0.5]))
-    found = {
-        "psnr": (metrics.mean(metrics.psnr(e.y, e.x)), "T(x) against x, peak 2"),
-        "d_accuracy": (accuracy, f"D on {len(with_it)} test faces with the reference attribute and {len(without)} without"),
-        "d_says_reference": (metrics.mean(made), "mean of D(T(x))"),
-    }
-    return [metrics.row("initial state", e.row, "pre-trained", m, v, said) for m, (v, said) in found.items()]
-
-
-def convergence(bench: Bench, method, cfg, name: str, task, run: runs.Run, studied: Studied, shared: runs.Run, shares=(0.25, 0.5)):
-    """How soon DIAT-A and DIAT reach their success on one task: T and D trained anew for shares of cfg.cycles (a shorter run is the beginning of a
-    longer one: the same seed draws the same batches), beside the full length of `run` and `studied`. shared: the run that trained g and f.
-
-    Returns (rows, points of the curve). Rows: seconds per cycle, as a ratio; the first length from which success stays within 2 points of the
-    last one's, as a ratio; their product, the ratio of training times, in which DIAT's g and f do not count (their seconds are a row of their own).
-    """
-    if not {"DIAT-A0", "DIAT3"} <= studied.editors.keys():
-        why = "unavailable: this run's own variant is not DIAT-A"
-        return [metrics.row("training time", task.row, "DIAT-A / DIAT", "training time ratio", why, "")], pd.DataFrame(columns=["variant"])
-    points, found = [], {}
-    for v, last in (("DIAT-A0", run), ("DIAT3", studied.runs["DIAT"])):
-        mine = []
-        for share in (*shares, 1.0):
-            own, trained, edit = replace(cfg, variant=v, task=name, cycles=max(1, round(share * cfg.cycles))), last, studied.editors[v]
-            if share < 1:
-                trained, models = runs.trained(method, own, bench.faces, bench.training, run)
-                edit = method.editor(models, own)
-            e = metrics.apply(edit, bench.faces, bench.split, task.attribute, task.target, bench.n, bench.device)
-            s = metrics.proportion(per_face(bench, task, e, e.y)["edit_success"])
-            seconds = trained.record["stages"][f"{name}: transform"]["seconds"]
-            mine.append({"variant": v, "cycles": own.cycles, "seconds": seconds, "edit success": s.value, "low": s.ci_low, "high": s.ci_high})
-        near = [abs(p["edit success"] - mine[-1]["edit success"]) <= 0.02 for p in mine]
-        first = next(i for i in range(len(mine)) if all(near[i:]))
-        found[v] = mine[-1]["seconds"] / mine[-1]["cycles"], mine[first]["cycles"]
-        points += mine
-    extra = sum(p["seconds"] for k, p in shared.record["stages"].items() if k.endswith((": artefacts", ": denoising")))
-    (step_a, cycles_a), (step_b, cycles_b) = found.values()
-    lengths = ", ".join(str(p["cycles"]) for p in points[: len(points) // 2])
-    said = f"{name}, wall clock on {run.device}, {torch.get_num_threads()} threads, lengths tried: {lengths} cycles, seed {run.seed}"
-    values = (
-        ("seconds per cycle ratio", "DIAT-A / DIAT", step_a / step_b),
-        (f"cycles to success ratio, seed {run.seed}", "DIAT-A / DIAT", cycles_a / cycles_b),
-        ("training time ratio", "DIAT-A / DIAT", step_a / step_b * cycles_a / cycles_b),
-        ("seconds for g and f", "DIAT", extra),
-    )
-    return [metrics.row("training time", task.row, c, m, float(v), said, 1) for m, c, v in values], pd.DataFrame(points)
-
-
-def timed(module: ModuleType, models: dict, cfg) -> dict[str, Callable]:
-    """What `speed` times: T alone and the whole edit of the first model."""
-    name, nets = next(iter(models.items()))
-    return {label: partial(module.edit, nets, task=name, cfg=cfg, enhance=whole) for label, whole in (("T", False), ("T and E", True))}
-
-
-def speed(edits: dict[str, Callable], size: int, device: str, batches=(1, 50)) -> list[dict]:
-    """Milliseconds per image of functions of x (B, 3, S, S), float32: the median of many calls after a warm-up (500 after 100 on a GPU, 20 after 3 on
-    a CPU), the device synchronised before each clock reading. On a GPU each also as one CUDA graph, if it can be recorded."""
-    out, (warm_up, repeats) = [], (100, 500) if torch.device(device).type == "cuda" else (3, 20)
-    inputs = {b: torch.zeros(b, 3, size, size, device=device) for b in batches}
-    all_ways = [(name, b, way, work) for name, edit in edits.items() for b in batches for way, work in replay.ways(edit, inputs[b])[0].items()]
-    for name, b, way, edit in all_ways:
-        x, times = inputs[b], []
-        for i in range(warm_up + repeats):
-            began = time.perf_counter()
-            edit(x)
-            if torch.device(device).type == "cuda":
-                torch.cuda.synchronize(device)
-            if i >= warm_up:
-                times.append(time.perf_counter() - began)
-        said = f"median of {repeats} calls after {warm_up}, {size}x{size}, batch {b}, {device}, {torch.get_num_threads()} threads"
-        column = f"{name} on {torch.device(device).type}{way and f', {way}'}"
-        out.append(metrics.row("speed", f"batch {b}", column, "ms_per_image", 1000 * float(np.median(times)) / b, said, repeats))
+def variants(study, of: dict[str, Case]) -> Edits:
+    """Every variant and arm on the compared tasks."""
+    out = {}
+    for name in compared(study.plan):
+        ways = VARIANTS | {arm: (arm, True) for arm in ARMS if f"{arm} {name}" in study.jobs}
+        out[name] = {m: apply(edit_with(study, f"{job} {name}", e), of[name], study.device) for m, (job, e) in ways.items()}
     return out
 
 
-# ---------------------------------------------------------------------------------------------- the two comparators
+def per_face(study, edits: Edits, references: bool = False) -> pd.DataFrame:
+    """The per-face table of edits and, with `references`, of the floors and the ceiling."""
+    parts = []
+    for name, versions in edits.items():
+        case = next(iter(versions.values())).case
+        extra = floors(case, study.faces, study.split, study.judges) if references else {}
+        where = elsewhere(study, name, next(iter(versions.values())))
+        for method, e in (versions | extra).items():
+            part = measures.per_face(method, e, study.judges)
+            part["colour_change"] = colour_change(e.y, e.x, where)
+            part["side_change"] = measures.l1(e.y, e.x, side_bands(e.x.shape[-1], len(e.x)))
+            parts.append(part.assign(noise=noise(e.y) / np.maximum(noise(e.x), 1e-6)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def rows_of(study, edits: Edits, table: str, references: bool = False) -> pd.DataFrame:
+    """Edits into metrics.csv: every measure of every method, and their realism. Returns the per-face table."""
+    found = per_face(study, edits, references)
+    out = measures.summary(found, table, protocols=PROTOCOLS)
+    for versions in edits.values():
+        for method, e in versions.items():
+            out += measures.distribution_rows(e, study.judges, table, method)
+    study.add(out)
+    return found
+
+
+def compare_table(study, table: str, name: str, wanted: list[str]):
+    """The rows of one of metrics.csv's tables, a line per task and method, kept as tables/<name>.csv."""
+    return study.table(tables.compare(study.run.frame(), wanted, table), name)
+
+
+def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The lines of one task."""
+    return found[(found["attribute"] == TASKS[name].attribute) & (found["target"] == TASKS[name].target)]
+
+
+def local_and_global(study, edits: Edits):
+    """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces,
+    identity over `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
+    table, out = "Figs 4, 5", []
+    found = rows_of(study, edits, table, references=True)
+    for name, versions in edits.items():
+        (method, e), = versions.items()
+        lines = at(found, name)
+        for other, measure in (("unedited", "edit_success"), ("constant G", "identity_cosine")):
+            value = difference(lines, method, other, measure)
+            out.append(row(table, e.row, f"{method} - {other}", f"{measure} difference", value, "paired by face"))
+        if e.truth is not None:
+            value, words = difference(lines, method, "counterfactual", "identity_kept"), "reference: the exact counterfactual, paired by face"
+        else:
+            bound = 0.60 if name == "male_to_female" else 0.95
+            value = Value(*(v - bound for v in value_of(lines[lines["method"] == method], "identity_kept")[:3]), len(e.x))
+            words = f"reference: {bound:g}"
+        out.append(row(table, e.row, f"{method} - reference", "identity_kept difference", value, words))
+    out.append(row(table, "training", study.cfg.variant, "share_of_paper", diat.share_of_paper(study.cfg), "input faces shown to T", 1))
+    study.add(out)
+    return compare_table(study, table, "figs_4_5", SHOWN)
+
+
+def ablations(study, edits: Edits):
+    """Figs 10 to 13 in numbers: every variant, and PAIRS face by face (first minus second, first over second)."""
+    table, out = "Figs 10-13", []
+    found = rows_of(study, edits, table)
+    for name, versions in edits.items():
+        lines, task = at(found, name), TASKS[name].row
+        for a, b in ((a, b) for a, b in PAIRS if a in versions and b in versions):
+            for m in PAIRED:
+                out.append(row(table, task, f"{a} - {b}", f"{m} difference", difference(lines, a, b, m), "paired by face"))
+                out.append(row(table, task, f"{a} / {b}", f"{m} ratio", measures.ratio(lines, a, [b], m), "of the means, paired by face"))
+            near = [measures.frechet_value(study.judges.b.features(versions[v].y), versions[v].case.seen("real", study.judges).features)
+                    for v in (a, b)]  # fmt: skip
+            out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", near[0] / max(near[1], 1e-12), "features of judge b", len(lines)))
+    study.add(out)
+    return compare_table(study, table, "figs_10_13", SHOWN)
+
+
+# ---------------------------------------------------------------------------------------- Figs 1 to 5
+
+
+def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] = (), tasks: tuple[str, ...] = (), k: int = 6) -> None:
+    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test
+    faces of the seeded choice, not picked by eye."""
+    tasks = [t for t in tasks or edits if t in edits]
+    if not tasks:
+        return
+    methods = methods or tuple(edits[tasks[0]])
+    lines = {"input": [e.x for e in (next(iter(edits[t].values())) for t in tasks)]} | {m: [edits[t][m].y for t in tasks] for m in methods}
+    if all(next(iter(edits[t].values())).truth is not None for t in tasks):
+        lines["exact answer"] = [next(iter(edits[t].values())).truth for t in tasks]
+    heads = [tables.direction(TASKS[t].attribute, TASKS[t].target) for t in tasks for _ in lines["input"][0][:k]]
+    rows = [(label, [p for part in parts for p in pixels(part[:k])]) for label, parts in lines.items()]
+    study.figure(montage(rows, heads), name, alt)
+
+
+def figure_1(study, edits: Edits) -> None:
+    """Fig. 1: one face per task."""
+    pictures(study, edits, "fig_1", "One face per task: input, result and, where it is known, the exact answer", k=2)
+
+
+def figure_4(study, edits: Edits) -> None:
+    """Fig. 4: local transfer."""
+    for name in (t for t in edits if TASKS[t].hull):
+        pictures(study, edits, f"fig_4_{name}", f"{name}: six inputs above their results", tasks=(name,), k=8)
+
+
+def figure_5(study, edits: Edits) -> None:
+    """Fig. 5: global transfer."""
+    for name in (t for t in edits if not TASKS[t].hull):
+        pictures(study, edits, f"fig_5_{name}", f"{name}: inputs above their results", tasks=(name,), k=8)
+
+
+def figure_2(study, edits: Edits, k: int = 6) -> None:
+    """Fig. 2, the two stages, as pictures: x, T(x), for a local task the mask that trained E, the result. Glasses, where there are any."""
+    name = "eyeglasses_removal" if "eyeglasses_removal" in edits else next(iter(edits))
+    e = edits[name][study.cfg.variant]
+    first = edit_with(study, f"{study.cfg.variant} {name}", False)(e.attribute, e.x[:k].to(study.device), e.target)
+    lines = {"x": e.x[:k], "T(x)": first.image.cpu()}
+    if TASKS[name].hull:
+        lines["m (training only)"] = (2 * mask_of(study, name, e.index[:k]).float() - 1).expand(-1, 3, -1, -1)
+    lines["E(x, T(x))" if TASKS[name].hull else "E(B(T(x)))"] = e.y[:k]
+    study.figure(montage([(label, list(pixels(x))) for label, x in lines.items()]), "fig_2",
+                 "Input, output of the transform network, mask where the task is local, result of the enhancement network")  # fmt: skip
+
+
+@torch.no_grad()
+def figure_3(study, edits: Edits, k: int = 6) -> None:
+    """Fig. 3, what the adaptive identity loss compares, as pictures: mean absolute difference of D_4 and of D_5 between T(x) and x, bright: large."""
+    name = next(iter(edits))
+    nets, x = study.nets(f"{study.cfg.variant} {name}"), edits[name][study.cfg.variant].x[:k].to(study.device)
+    Tx = nets.T(x)
+    of_x, of_Tx = nets.D.maps(x), nets.D.maps(Tx)
+    lines = {"x": x, "T(x)": Tx}
+    for layer in (4, 5):
+        d = (of_Tx[layer] - of_x[layer]).abs().mean(1, keepdim=True)
+        lines[f"$D_{layer}$"] = 2 * F.interpolate(d / d.amax().clamp_min(1e-9), size=x.shape[-1], mode="nearest").expand(-1, 3, -1, -1) - 1
+    study.figure(montage([(label, list(pixels(p.cpu()))) for label, p in lines.items()]), "fig_3",
+                 "Input, output of the transform network, and where the discriminator's fourth and fifth maps differ between them")  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- Figs 6, 7: the two comparators
 
 
 def few(e: Edited, n: int) -> Edited:
-    """The first n test faces of the seeded choice."""
-    return replace(e, index=e.index[:n], x=e.x[:n], y=e.y[:n], region=e.region[:n], truth=None if e.truth is None else e.truth[:n])
+    """The first n of the edited faces."""
+    parts = {name: value[:n] for name, value in vars(e.case).items() if name in ("index", "people", "x", "region", "truth") and value is not None}
+    return Edited(replace(e.case, **parts, _seen={}), e.y[:n], None, e.ms)
 
 
-def turned_right(points: np.ndarray) -> Tensor:
-    """(n,) bool: the nose is right of the middle between the eyes. points: (n, 68, 2)."""
-    return torch.from_numpy(points[:, 30, 0] > (points[:, 36:48, 0].mean(1)))
+def figure_6(study, edits: Edits):
+    """Fig. 6: CNIA-style transfer of the first faces of each task beside the study's own. Returns the table."""
+    table, v, out, won, slower, beside = "Fig. 6", study.cfg.variant, [], 0, [], {}
+    for name, versions in edits.items():
+        job, own = f"CNIA-style {name}", few(versions[v], study.settings.cnia_faces)
+        z = study.nets(job).pictures.z.cpu()[: len(own.x)]
+        ms = 1000 * study.record(job)["processor_seconds"] / len(z)
+        beside[name] = {"CNIA-style": Edited(own.case, z, None, ms), v: own}
+        real = own.case.seen("real", study.judges).features
+        mine, theirs = (measures.frechet_value(study.judges.b.features(y), real) for y in (own.y, z))
+        won += mine < theirs
+        slower.append(ms / own.ms)
+    rows_of(study, beside, table)
+    n, steps = min(len(b[v].x) for b in beside.values()), study.settings.cnia_steps
+    words = f"of {len(edits)} tasks those with a smaller Frechet distance, {n} faces each; CNIA-style is a reconstruction"
+    out.append(row(table, "all tasks", f"{v} against CNIA-style", "wins", float(won), words, len(edits)))
+    out.append(row(table, "all tasks", f"CNIA-style / {v}", "ms_per_image ratio", float(np.mean(slower)), f"{steps} steps; {v} in batches of 64", n))
+    out += [row(table, "all tasks", "CNIA-style", "steps", float(steps), "", n), row(table, "all tasks", "CNIA-style", "faces", float(n), "", n)]
+    study.add(out)
+    pictures(study, beside, "fig_6", f"Per task two faces: input, CNIA-style result, {v}", k=2)
+    return compare_table(study, table, "fig_6", ["edit_success", "identity_kept", "frechet_judge", "ms_per_image", "wins", "ms_per_image ratio"])
 
 
-def against_cnia(bench: Bench, net: phi.Phi, cfg: cnia.Config, tasks: dict, edits: dict[str, Edited], table: str, method: str, speeds: pd.DataFrame):
-    """CNIA-style transfer of the first cfg.test_images test faces of each task beside `method` on the same faces. speeds: rows of `speed`, whose last
-    one at batch 1 is the whole method's. Returns (rows, {task: (input, CNIA's picture, the method's)})."""
-    ms = float(speeds.loc[speeds["row"] == "batch 1", "value"].iloc[-1])
-    out, shown, won, took = [], {}, 0, []
-    for name, e in edits.items():
-        task, e = tasks[name], few(e, cfg.test_images)
-        pool = bench.split.train[bench.faces.column(task.attribute)[bench.split.train] == task.target][: cfg.pool]
-        m = bench.masks(task, bench.points[e.index], bench.faces.size) if task.hull else torch.ones(len(e.x), 1, *e.x.shape[2:])
-        sides = turned_right(bench.points[e.index]), turned_right(bench.points[pool])
-        began = time.perf_counter()
-        x, guided, m, *sides = (t.to(bench.device) for t in (e.x, as_images(bench.faces, pool), m.float(), *sides))
-        z = cnia.edit(net, x, guided, m, cfg, *sides).image.cpu()
-        took.append(1000 * (time.perf_counter() - began) / len(z))
-        mine, theirs = pictures(bench, task, e, e.y, table, method), pictures(bench, task, e, z, table, "CNIA-style")
-        said = f"{cfg.steps} steps, batch {len(z)}, {bench.device}"
-        theirs.append(metrics.row(table, e.row, "CNIA-style", "ms_per_image", took[-1], said, len(z)))
-        out += mine + theirs
-        won += _closer(mine, theirs)
-        shown[name] = (e.x, z, e.y)
-    said = f"of {len(edits)} tasks, those with a smaller Frechet distance; at most {cfg.test_images} faces each; CNIA-style is a reconstruction"
-    out.append(metrics.row(table, "all tasks", f"{method} against CNIA-style", "wins", float(won), said, len(edits)))
-    slower = float(np.mean(took)) / ms
-    said = f"{cfg.steps} steps; {method} at batch 1"
-    out.append(metrics.row(table, "all tasks", f"CNIA-style / {method}", "ms_per_image ratio", slower, said, len(took)))
-    return out, shown
-
-
-def _closer(mine: list[dict], theirs: list[dict]) -> int:
-    a, b = (next(r["value"] for r in rows if r["metric"] == "frechet_judge") for rows in (mine, theirs))
-    return int(a < b)
-
-
-def against_inpainting(bench: Bench, cfg: semantic_inpainting.Config, tasks: dict, edits: dict[str, Edited], table: str, method: str, run: runs.Run):
-    """Semantic inpainting of a local task's region (glasses, if among the tasks) beside `method` on the same faces; its DCGAN is trained beside the
-    run on square face crops. Returns (rows, figure: input with the crop framed in green, the hole, what filled it, the method)."""
-    name = "eyeglasses_removal" if "eyeglasses_removal" in tasks else next((k for k, t in tasks.items() if t.hull), None)
+def figure_7(study, edits: Edits):
+    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own. Returns the table."""
+    table, v = "Fig. 7", study.cfg.variant
+    name = next((t for t in ("eyeglasses_removal", *edits) if t in edits and TASKS[t].hull), None)
     if name is None:
-        return [metrics.row(table, "all tasks", "semantic inpainting", "wins", "unavailable: no local task in this run", "")], panel({})
-    task, e, boxes = tasks[name], few(edits[name], cfg.test_images), landmarks.face_boxes(bench.points)
-    trained, models = runs.trained(semantic_inpainting.using(boxes), cfg, bench.faces, bench.training, run)
-    m = bench.masks(task, bench.points[e.index], bench.faces.size)
-    began = time.perf_counter()
-    x, hull, squares = (t.to(bench.device) for t in (e.x, m, torch.from_numpy(boxes[e.index])))
-    filled = semantic_inpainting.edit(models["DCGAN"], x, hull, squares, cfg)
-    ms = 1000 * (time.perf_counter() - began) / len(e.x)
-    y, plain = filled.image.cpu(), filled.plain.cpu()
-    mine, theirs = pictures(bench, task, e, e.y, table, method), pictures(bench, task, e, y, table, "semantic inpainting")
-    of = [{r["metric"]: r["value"] for r in rows} for rows in (mine, theirs)]
-    won = sum(of[0][k] > of[1][k] for k in ("edit_success", "identity_kept")) + _closer(mine, theirs)
-    share = f"{trained.record['images_seen']['D']} faces shown to its D, {100 * trained.record['share_of_paper']:.2g} % of 25 epochs of CelebA"
-    out = [*mine, *theirs, *pictures(bench, task, e, plain, table, "semantic inpainting, not blended")]
-    said = f"of edit success, identity kept and Frechet distance, the number in which it is strictly better; DCGAN: {share}"
-    out.append(metrics.row(table, e.row, f"{method} against semantic inpainting", "wins", float(won), said, len(e.x)))
-    said = f"{cfg.starts} starts, {cfg.steps} steps, {bench.device}"
-    out.append(metrics.row(table, e.row, "semantic inpainting", "ms_per_image", ms, said, len(e.x)))
-    out += metrics.cost_rows(trained.record, "semantic inpainting")
-    hole = torch.where(m, torch.tensor(0.0), e.x)
-    return out, panel({"input": framed(e.x, boxes[e.index])[:8], "hole": hole[:8], "inpainting": y[:8], method: e.y[:8]})
-
-
-# ---------------------------------------------------------------------------------------------- LFW
-
-
-def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
-    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose networks have never seen a photograph."""
-    if not folder:
-        return None
-    if faces.faces is not None:
-        raise DataError(f"{folder}: networks trained on {faces.name} faces have never seen a photograph. Give real faces as data, or lfw = ''.")
-    return load_lfw(folder, faces.size)[0]
-
-
-def evaluate_lfw(bench: Bench, edit: Callable, tasks: dict, edits: dict[str, Edited], lfw: FaceSet | None, table: str, method: str):
-    """Success on LFW, whose faces have no labels: those in which the judge does not see the target. Beside it the drop from the study's own test
-    faces. Returns (rows, {task: (x, y)}); without LFW one row per task that says so."""
-    out, shown = [], {}
-    for name, task in tasks.items():
-        if lfw is None:
-            out.append(metrics.row(table, f"{task.row} (LFW)", method, "edit_success", "unavailable: no LFW folder was given", ""))
-            continue
-        index = np.sort(np.random.default_rng([metrics.SEED, 3]).permutation(len(lfw))[: 6 * bench.n])
-        column, x = bench.judge.names.index(task.attribute), as_images(lfw, index)
-        x = x[((bench.judge.probabilities(x) > 0.5)[:, column] != bool(task.target))][: bench.n]
-        y = torch.cat([edit(task.attribute, p.to(bench.device), task.target).image.cpu() for p in x.split(64)])
-        hit = metrics.proportion((bench.judge.probabilities(y) > 0.5)[:, column] == bool(task.target))
-        kept = metrics.proportion((bench.identity.embed(y) * bench.identity.embed(x)).sum(1) > bench.same_person)
-        said = f"LFW faces in which judge {bench.judge.id} does not see the target"
-        own = metrics.proportion(per_face(bench, task, edits[name], edits[name].y)["edit_success"]).value
-        out.append(metrics.row(table, f"{task.row} (LFW)", method, "edit_success", hit, said))
-        out.append(metrics.row(table, f"{task.row} (LFW)", method, "identity_kept", kept, said))
-        drop = own - hit.value
-        out.append(metrics.row(table, f"{task.row} (LFW)", method, "edit_success drop", drop, "from the study's own test faces to LFW", hit.n))
-        shown[name] = (x, y)
-    return out, shown
-
-
-# ---------------------------------------------------------------------------------------------- tables and figures
-
-
-def layer_table(net: nn.Module, size: int, printed: list[tuple[str, str]], blocks: tuple[type, ...] = ()) -> pd.DataFrame:
-    """A network's convolutions, blocks and linear layers in the order they run, with the shape each one gave, beside the printed rows
-    (layer, shape)."""
-    found, inner = [], {id(c) for m in net.modules() if isinstance(m, blocks) for c in m.modules() if c is not m}
-
-    def note(m, _, out):
-        shape = " x ".join(str(s) for s in out.shape[1:])
-        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
-            kind = "deconv" if isinstance(m, nn.ConvTranspose2d) else "conv"
-            k, extra = m.kernel_size[0], f", output padding {m.output_padding[0]}" if any(m.output_padding) else ""
-            found.append((f"{kind} {k}x{k}x{m.out_channels}, pad {m.padding[0]}, stride {m.stride[0]}{extra}", shape))
-        else:
-            kind = f"fully connected, {m.out_features} units" if isinstance(m, nn.Linear) else f"residual block, {out.shape[1]} filters"
-            found.append((kind, shape))
-
-    wanted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, *blocks)
-    hooks = [m.register_forward_hook(note) for m in net.modules() if isinstance(m, wanted) and id(m) not in inner]
-    with torch.no_grad():
-        net.eval()(torch.zeros(1, 3, size, size))
-    for hook in hooks:
-        hook.remove()
-    lines = [(*p, *h, "" if p[1] == h[1] else "differs") for p, h in zip(printed, found, strict=True)]
-    return pd.DataFrame(lines, columns=["printed", "printed size", "here", "size here", "sizes"])
-
-
-def pairs(edits: dict[str, Edited], k: int = 6) -> Figure:
-    """Per task two columns, input and result, k rows: the first test faces of the seeded choice."""
-    lines = [[p for e in edits.values() for p in (*figures.pixels(e.x[i : i + 1]), *figures.pixels(e.y[i : i + 1]))] for i in range(k)]
-    names = [word for name in edits for word in (name.replace("_", "\n"), "")]
-    return figures.montage([("", line) for line in lines], names)
-
-
-def panel(lines: dict[str, Tensor], heads: list[str] | None = None) -> Figure:
-    """Rows of pictures (n, 3, S, S) with a label each; heads: texts above the columns. An empty figure if there are no rows."""
-    if not lines:
-        return Figure(figsize=(2, 0.5))
-    return figures.montage([(label, list(figures.pixels(x))) for label, x in lines.items()], heads or [])
-
-
-def side_by_side(shown: dict[str, tuple[Tensor, ...]], labels: tuple[str, ...], k: int = 2) -> Figure:
-    """Per task k columns; one row per label, the i-th pictures of every task's tuple."""
-    lines = {label: torch.cat([made[i][:k] for made in shown.values()]) for i, label in enumerate(labels)}
-    return panel(lines, [name.replace("_", "\n") if i == 0 else "" for name in shown for i in range(k)])
+        return study.add([row(table, "all tasks", "semantic inpainting", "wins", "unavailable: no local task in this study", "")])
+    settings, own = study.settings, few(edits[name][v], study.settings.inpainting_faces)
+    boxes, m = semantic_inpainting.face_boxes(np.asarray(study.faces.landmarks)[own.index]), mask_of(study, name, own.index)
+    how = semantic_inpainting.Search(steps=settings.inpainting_steps, starts=settings.inpainting_starts)
+    began, size = time.perf_counter(), study.jobs["DCGAN"].cfg.size
+    x, hull, squares = (t.to(study.device) for t in (own.x, m, torch.from_numpy(boxes)))
+    filled = semantic_inpainting.edit(study.nets("DCGAN"), x, hull, squares, size, how)
+    ms = 1000 * (time.perf_counter() - began) / len(x)
+    beside = {v: own, "semantic inpainting": Edited(own.case, filled.image.cpu(), None, ms), "not blended": Edited(own.case, filled.plain.cpu())}
+    found, real = rows_of(study, {name: beside}, table), own.case.seen("real", study.judges).features
+    mine, theirs = ([value_of(found[found["method"] == k], s).value for s in ("edit_success", "identity_kept")]
+                    + [-measures.frechet_value(study.judges.b.features(beside[k].y), real)] for k in (v, "semantic inpainting"))  # fmt: skip
+    shown = study.record("DCGAN")["images_seen"]
+    updates = shown["G"] / study.jobs["DCGAN"].cfg.batch
+    words = f"of edit success, identity kept and Frechet distance, the number in which it is better; {how.starts} starts, {how.steps} steps"
+    study.add([
+        row(table, own.row, f"{v} against semantic inpainting", "wins", float(sum(a > b for a, b in zip(mine, theirs, strict=True))), words, len(x)),
+        row(table, own.row, "semantic inpainting", "updates of G", updates, f"{shown['D']} faces shown to its D", len(x)),
+        row(table, own.row, "semantic inpainting", "faces", float(len(x)), "", len(x)),
+    ])  # fmt: skip
+    lines = {"input": framed(own.x, boxes), "hole": torch.where(m, torch.tensor(0.0), own.x)} | {k: e.y for k, e in beside.items()}
+    study.figure(montage([(label, list(pixels(p[:8]))) for label, p in lines.items()]), "fig_7",
+                 "Input with the face crop framed in green, the hole, then the results")  # fmt: skip
+    return compare_table(study, table, "fig_7", ["edit_success", "identity_kept", "frechet_judge", "ms_per_image", "updates of G", "wins"])
 
 
 def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
@@ -531,60 +501,290 @@ def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
     return out
 
 
-def two_stages(bench: Bench, module: ModuleType, models: dict, cfg, tasks: dict, edits: dict[str, Edited], k: int = 4) -> Figure:
-    """The way of a transfer, first task: input, T(x), the mask that trained E where the task is local, the result."""
-    name, task = next(iter(tasks.items()))
-    e = few(edits[name], k)
-    lines = {"input x": e.x, "stage one: T(x)": module.edit(models[name], e.x.to(bench.device), name, cfg, enhance=False).image.cpu()}
-    if task.hull:
-        lines["mask m (training only)"] = (2 * bench.masks(task, bench.points[e.index], bench.faces.size).float() - 1).expand(-1, 3, -1, -1)
-    return panel(lines | {"stage two: E": e.y})
+# ---------------------------------------------------------------------------------------- Figs 8, 9: LFW
 
 
-def compared_features(bench: Bench, models: dict, edits: dict[str, Edited], k: int = 4) -> Figure:
-    """What an adaptive identity loss compares, first task: mean absolute difference of D_4 and of D_5 between T(x) and x, over its largest."""
-    name, e = next(iter(edits.items()))
-    nets, x = models[name], e.x[:k].to(bench.device)
+def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
+    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose networks have never seen a photograph."""
+    if not folder:
+        return None
+    if faces.faces is not None:
+        raise DataError(f"{folder}: networks trained on {faces.name} faces have never seen a photograph. Give real faces as data, or lfw = ''.")
+    return load_lfw(folder, faces.size)[0]
+
+
+def figures_8_9(study, edits: Edits):
+    """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success beside that on
+    the study's own test faces. Returns the table."""
+    table, v, lfw, out, shown = "Figs 8, 9", study.cfg.variant, lfw_faces(study.settings.lfw, study.faces), [], {}
+    for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
+        e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
+        if lfw is None:
+            out.append(row(table, place, v, "edit_success", "unavailable: no LFW folder was given", ""))
+            continue
+        n = study.settings.test_images
+        index = np.sort(np.random.default_rng([SEED, 3]).permutation(len(lfw))[: 6 * n])
+        seen = np.logical_or(*study.judges.sees(as_images(lfw, index), e.attribute, e.target))
+        index = index[~seen][:n]
+        x = as_images(lfw, index)
+        case = Case(e.attribute, e.target, index, lfw.identities[index], x, torch.ones_like(x[:, :1], dtype=torch.bool), "whole", None, e.real)
+        shown[name] = {v: apply(edit_with(study, f"{v} {name}"), case, study.device)}
+        lines = measures.per_face(v, shown[name][v], study.judges)
+        own = measures.proportion(np.logical_and(*study.judges.sees(e.y, e.attribute, e.target)))
+        hit, words = value_of(lines, "edit_success"), "LFW faces in which neither judge sees the target"
+        half = np.hypot((hit.ci_high - hit.ci_low) / 2, (own.ci_high - own.ci_low) / 2)
+        drop = Value(own.value - hit.value, own.value - hit.value - half, own.value - hit.value + half, hit.n)
+        out += [row(table, place, v, m, value_of(lines, m), words) for m in ("edit_success", "identity_kept")]
+        out.append(row(table, place, v, "edit_success drop", drop, "from the study's own test faces to LFW"))
+    study.add(out)
+    pictures(study, shown, "fig_8_9", "LFW faces above their results")
+    return compare_table(study, table, "figs_8_9", ["edit_success", "identity_kept", "edit_success drop"])
+
+
+# ---------------------------------------------------------------------------------------- Figs 10 to 13
+
+
+def figure_10(study, edits: Edits) -> None:
+    """Fig. 10: what enhancement does."""
+    pictures(study, edits, "fig_10", "Input, DIAT-A0 and DIAT-A on the compared tasks", ("DIAT-A0", "DIAT-A"), k=4)
+
+
+def figure_11(study, edits: Edits) -> None:
+    """Fig. 11: the two identity losses, in the paper on gender transfer."""
+    pictures(study, edits, "fig_11", "Input, DIAT and DIAT-A", ("DIAT", "DIAT-A"), ("male_to_female",) if "male_to_female" in edits else (), 8)
+
+
+def figure_12(study, edits: Edits) -> None:
+    """Fig. 12: no identity loss."""
+    pictures(study, edits, "fig_12", "Input, DIAT1 (attribute loss only) and DIAT3 on the compared tasks", ("DIAT1", "DIAT3"), k=4)
+
+
+def figure_13(study, edits: Edits) -> None:
+    """Fig. 13: perceptual regularisation."""
+    pictures(study, edits, "fig_13", "Input, DIAT2 (no perceptual regularisation) and DIAT3 on the compared tasks", ("DIAT2", "DIAT3"), k=4)
+
+
+# ---------------------------------------------------------------------------------------- time, and the start of the game
+
+
+def initial_state(study, of: dict[str, Case]):
+    """T and D before adversarial training: how well T returns its input, how well D knows the attribute, what D says of T(x). Returns the table."""
+    name = first_task(study.plan)
+    case, nets, table = of[name], study.nets(f"pre-trained {name}"), "initial state"
+    Tx = apply(edit_with(study, f"pre-trained {name}"), case, study.device).y
     with torch.no_grad():
-        Tx = nets.T(x)
-        of_x, of_Tx = nets.D.maps(x), nets.D.maps(Tx)
-    lines = {"x": x.cpu(), "T(x)": Tx.cpu()}
-    for l in (4, 5):
-        d = (of_Tx[l] - of_x[l]).abs().mean(1, keepdim=True)
-        grown = F.interpolate(d / d.amax().clamp_min(1e-9), size=x.shape[-1], mode="nearest")
-        lines[f"difference of $D_{l}$"] = (2 * grown - 1).expand(-1, 3, -1, -1).cpu()
-    return panel(lines)
+        guided, inputs, transformed = (nets.D(p.to(study.device)).sigmoid().cpu().numpy().ravel() for p in (case.real, case.x, Tx))
+    right = measures.proportion(np.concatenate([guided > 0.5, inputs < 0.5]))
+    rows = [
+        row(table, case.row, "pre-trained", "psnr", measures.mean(measures.psnr(Tx, case.x), case.people), "T(x) against x, peak 2"),
+        row(table, case.row, "pre-trained", "d_accuracy", right, f"D on {len(guided)} test faces with it, {len(inputs)} without"),
+        row(table, case.row, "pre-trained", "d_of_transformed", measures.mean(transformed, case.people), "mean of D(T(x))"),
+    ]
+    return study.table(tables.compare(study.add(rows), ["psnr", "d_accuracy", "d_of_transformed"]), "initial_state")
 
 
-def first_faces(edits: dict[str, Edited], k: int = 3) -> Tensor:
-    """The first k test faces of every task."""
-    return torch.cat([e.x[:k] for e in edits.values()])
+def speed(study):
+    """Milliseconds per face of the printed 128 pixel networks, float32, on this device, beside the printed 4.5: T alone,
+    and T with E. Returns the table."""
+    cfg = diat.Config(task="mouth_open", phi=PROXY)
+    nets, calls, rows = diat.build(cfg), study.settings.timed_calls, []
+    for net in (nets.T, nets.E_local):
+        net.to(study.device).eval()
+    for batch in (1, 50):
+        x = torch.zeros(batch, 3, cfg.size, cfg.size, device=study.device)
+        for label, whole in (("T", False), ("T and E", True)):
+            took = []
+            for _ in range(calls + 1):
+                began = time.perf_counter()
+                diat.edit(nets, x, cfg, whole)
+                if x.is_cuda:
+                    torch.cuda.synchronize()
+                took.append(1000 * (time.perf_counter() - began) / batch)
+            words = f"median of {calls} calls, {torch.get_num_threads()} threads"
+            rows.append(row("speed", f"batch {batch}", f"{label} on {x.device.type}", "ms_per_image", float(np.median(took[1:])), words, calls))
+    shown = tables.compare(study.add(rows), ["ms_per_image"])
+    return study.table(shown.assign(printed=["4.5 ms" if "E" in method else "" for method in shown["method"]]), "speed")
 
 
-def by_task(history: pd.DataFrame) -> pd.DataFrame:
-    """The adversarial stages of history.csv, each under its task's name."""
-    parts = history["stage"].str.split(": ", expand=True)
-    return history.assign(stage=parts[0])[parts[1] == "transform"]
+def over_seeds(values: list[float]) -> Value:
+    """Mean over seeds with the 95 % t interval; none for a single seed."""
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return Value(float(np.mean(values)), float(np.mean(values) - half), float(np.mean(values) + half), len(values))
 
 
-def by_name(edit: Callable, tasks: dict) -> Callable:
-    """(task name, x, strength) -> object with .image, the edit of that task mixed with its input (1 is the edit), and .mask, None."""
+def settled(success: list[float]) -> int | None:
+    """The first place from which every value stays within two points of the best; None if there is none."""
+    near = [s >= max(success) - 0.02 for s in success]
+    return next((i for i in range(len(near)) if all(near[i:])), None)
 
-    def mixed(name: str, x: Tensor, strength: float) -> SimpleNamespace:
-        y = edit(tasks[name].attribute, x, tasks[name].target).image
-        return SimpleNamespace(image=x.lerp(y, strength), mask=None)
 
-    return mixed
+def training_time(study, of: dict[str, Case]):
+    """How soon DIAT-A and DIAT reach their success on one task, T alone: models of several lengths, seeds and readings of eq. (14). Seconds a step,
+    steps until success stays within two points of the best, their product. Returns the table."""
+    table, seeds = "training time", range(study.seed, study.seed + study.settings.curve_seeds)
+    if not seeds or not lengths(study.plan):
+        return study.add([row(table, "all", "DIAT-A0 / DIAT3", "training time ratio", "unavailable: curve_seeds is 0", "")])
+    name = compared(study.plan)[0]
+    case, points = of[name], []
+    for seed, method, n in ((s, m, n) for s in seeds for m in CURVES for n in lengths(study.plan)):
+        job = f"{method} {name}, {n} cycles, seed {seed}"
+        y = apply(edit_with(study, job), case, study.device).y
+        stage = study.record(job)["stages"]["transform"]
+        success = float(np.logical_and(*study.judges.sees(y, case.attribute, case.target)).mean())
+        points.append({"method": method, "seed": seed, "cycles": n, "success": success, "seconds": stage["processor_seconds"] / stage["cycles"]})
+    points, out = pd.DataFrame(points), []
+    for method, part in points.groupby("method", sort=False):
+        best = over_seeds([p["success"].max() for _, p in part.groupby("seed")])
+        out.append(row(table, case.row, method, "edit_success best", best, "best of the lengths tried, mean over seeds"))
+        out.append(row(table, case.row, method, "seeds", float(len(seeds)), "", len(seeds)))
+        out.append(row(table, case.row, method, "seconds a step", float(part["seconds"].median()), "processor time, D and T", len(part)))
+    for method in list(CURVES)[1:]:
+        steps, times = [], []
+        for seed in seeds:
+            own, other = (points[(points["method"] == m) & (points["seed"] == seed)] for m in (method, "DIAT3"))
+            i, k = settled(own["success"].tolist()), settled(other["success"].tolist())
+            if i is not None and k is not None:
+                steps.append(own["cycles"].iloc[i] / other["cycles"].iloc[k])
+                times.append(steps[-1] * own["seconds"].median() / other["seconds"].median())
+        words = f"lengths {', '.join(map(str, lengths(study.plan)))}; without the cost of g and f; {len(steps)} of {len(seeds)} seeds settle"
+        for metric, values in (("steps ratio", steps), ("training time ratio", times)):
+            out.append(row(table, case.row, f"{method} / DIAT3", metric, over_seeds(values) if values else "unavailable: no seed settles", words))
+    shown = study.add(out)
+    study.figure(learning_curve(points), "training_time", "Edit success against the number of cycles, a line per method and seed", faces=False)
+    return study.table(tables.compare(shown, ["edit_success best", "seconds a step", "steps ratio", "training time ratio"]), "training_time")
 
 
 def learning_curve(points: pd.DataFrame) -> Figure:
-    """Success against cycles, one line per variant, with 95 % intervals."""
+    """Success against cycles, a colour per method, a line per seed."""
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    for name, part in points.groupby("variant", sort=False):
-        spread = np.abs(part[["low", "high"]].to_numpy().T - part["edit success"].to_numpy())
-        axis.errorbar(part["cycles"], part["edit success"], yerr=spread, marker="o", ms=4, lw=1.2, capsize=2, label=name)
-    axis.set(xlabel="adversarial cycles", ylabel="edit success", ylim=(-0.03, 1.03))
-    axis.legend(frameon=False)
+    for colour, (method, part) in zip(("C0", "C1", "C2"), points.groupby("method", sort=False), strict=False):
+        for seed, own in part.groupby("seed"):
+            axis.plot(own["cycles"], own["success"], "o-", ms=3, lw=1, color=colour, label=method if seed == points["seed"].min() else None)
+    axis.set(xlabel="adversarial cycles", ylabel="edit success", ylim=(-0.03, 1.03), xscale="log")
+    axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def frames(study, edits: Edits, k: int = 4) -> tuple[np.ndarray, list[str], str]:
+    """For the slider: k faces from the input to the result in nine steps, the labels, the task. A model has no strength: the two are mixed."""
+    name = next(iter(edits))
+    e = edits[name][study.cfg.variant]
+    marks = np.linspace(0, 1, 9)
+    pictures = np.stack([pixels(e.x[:k].lerp(e.y[:k], float(s))) for s in marks], axis=1)
+    return pictures, [f"{s:.2f}" for s in marks], name
+
+
+# ---------------------------------------------------------------------------------------- claims (criteria fixed before any run)
+
+LOCAL = tuple(t.row for t in TASKS.values() if t.hull)
+GLOBAL = tuple(t.row for t in TASKS.values() if not t.hull)
+GLASSES, GENDER, OPEN = "Eyeglasses -", "Male -", "Mouth_Slightly_Open +"
+MAIN, ARMED = "Figs 4, 5", "Figs 10-13"
+
+
+def works(*methods: str, rows: tuple[str, ...] = (GLASSES,), table: str = ARMED) -> Precondition:
+    tests = tuple(Test(f"edit_success | {r} | {m}", ">=", 0.6, table=table) for r in rows for m in methods)
+    return Precondition(f"edits of {', '.join(methods)} succeed by both judges at least 60 %", tests)
+
+
+def enough(what: str, place: str, table: str, **least: float) -> Precondition:
+    tests = tuple(Test(f"{metric.replace('_', ' ')} | {place}", ">=", bound, table=table) for metric, bound in least.items())
+    return Precondition(what, tests)
+
+
+TRAINED = Precondition("at least 5 % of the paper's training", (Test("share_of_paper | training | DIAT-A", ">=", 0.05, table=MAIN),))
+SETTLED = Precondition("both reach 60 % success by both judges, three seeds",
+                       tuple(Test(f"{m} | {GLASSES} | {v}", ">=", b) for v in ("DIAT3", "DIAT-A0")
+                             for m, b in (("edit_success best", 0.6), ("seeds", 3))))  # fmt: skip
+
+CLAIMS = (
+    Claim(  # the floor: one and the same picture pleases every judge, but is no one
+        "H1", "The attribute is transferred, in all five tasks", "Secs 5.2, 5.3, Figs 4, 5",
+        "both judges see the reference attribute in at least 80 % (local) and 70 % (global) of edits, which keep the identity better than one "
+        "and the same picture",
+        (*(Test(f"edit_success | {r} | DIAT-A", ">=", 0.8 if r in LOCAL else 0.7, table=MAIN) for r in LOCAL + GLOBAL),
+         *(Test(f"identity_cosine difference | {r} | DIAT-A - constant G", ">", 0.0, "ci_low", MAIN) for r in LOCAL + GLOBAL)),
+        (TRAINED,),
+    ),
+    Claim(  # the exact answer itself loses the identity in some faces: its own rate is the reference
+        "H2", "Identity is kept in local edits, mostly kept in gender transfer", "Secs 5.2, 5.3",
+        "the same person at most 5 points less often than in the exact answer (real faces: than 95 %, gender 60 %)",
+        tuple(Test(f"identity_kept difference | {r} | DIAT-A - reference", ">=", -0.05, table=MAIN) for r in (*LOCAL, GENDER)),
+        (works("DIAT-A", rows=(*LOCAL, GENDER), table=MAIN),),
+    ),
+    Claim(  # the last length need not be the best; wall clock is not training time; both readings of eq. (14)
+        "H3", "DIAT-A trains in about a third of DIAT's time", "Sec. 5.5",
+        "seconds a step times steps until success stays within 2 points of its best, over DIAT's: at most 0.42, in both readings of eq. (14)",
+        tuple(Test(f"training time ratio | {GLASSES} | {m} / DIAT3", "<=", 0.42) for m in ("DIAT-A0", IN_D)), (SETTLED,),
+    ),
+    Claim(
+        "H4", "DIAT-A converges faster", "Secs 4.2, 5.5", "the ratio of steps alone, mean of three seeds, below 1 in both readings of eq. (14)",
+        tuple(Test(f"steps ratio | {GLASSES} | {m} / DIAT3", "<", 1.0) for m in ("DIAT-A0", IN_D)), (SETTLED,),
+    ),
+    Claim(
+        "H5", "DIAT-A keeps the colours better than DIAT", "Sec. 5.5, Fig. 11",
+        "gender: Lab change in the border frame at least 20 % lower than DIAT3's, and the 95 % interval of the paired difference below 0",
+        (Test(f"colour_change ratio | {GENDER} | DIAT-A0 / DIAT3", "<=", 0.8),
+         Test(f"colour_change difference | {GENDER} | DIAT-A0 - DIAT3", "<", 0.0, "ci_high")),
+        (works("DIAT-A0", "DIAT3", rows=(GENDER,)),),
+    ),
+    Claim(
+        "H6", "DIAT-A adapts the length of the hair", "Sec. 5.5, Fig. 11",
+        "gender: change beside the neck larger than DIAT3's, the 95 % interval of the paired difference above 0",
+        (Test(f"side_change difference | {GENDER} | DIAT-A0 - DIAT3", ">", 0.0, "ci_low"),), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),),
+    ),
+    Claim(  # noise below the input's would be blur
+        "H7", "Enhancement suppresses noise and improves quality", "Sec. 5.5, Fig. 10",
+        "glasses and gender: noise over the input's at most 0.8 of DIAT-A0's, Frechet distance at most 1.1 of it, sharpness at least 0.7 of "
+        "the input's",
+        tuple(t for r in (GLASSES, GENDER) for t in (
+            Test(f"noise ratio | {r} | DIAT-A / DIAT-A0", "<=", 0.8), Test(f"frechet_judge ratio | {r} | DIAT-A / DIAT-A0", "<=", 1.1),
+            Test(f"sharpness | {r} | DIAT-A", ">=", 0.7, table=ARMED))),
+        (Precondition("DIAT-A0 is noisier than its input",
+                      tuple(Test(f"noise | {r} | DIAT-A0", ">", 1.0, table=ARMED) for r in (GLASSES, GENDER))),),
+    ),
+    Claim(  # a mosaic keeps no identity either: DIAT1 must give faces
+        "H8", "The identity loss is indispensable", "Sec. 5.5, Fig. 12",
+        "glasses: DIAT3 keeps the identity in at least 30 points more of the faces than DIAT1",
+        (Test(f"identity_kept difference | {GLASSES} | DIAT3 - DIAT1", ">=", 0.3),),
+        (works("DIAT1", "DIAT3"), Precondition("DIAT1 gives faces: its Frechet distance is at most twice DIAT3's",
+                                               (Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT1", ">=", 0.5),))),
+    ),
+    Claim(
+        "H9", "Without perceptual regularisation the results are much poorer", "Sec. 5.5, Fig. 13",
+        "glasses: noise over the input's at most 0.8 of DIAT2's, and a smaller Frechet distance",
+        (Test(f"noise ratio | {GLASSES} | DIAT3 / DIAT2", "<=", 0.8), Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT2", "<", 1.0)),
+        (works("DIAT2", "DIAT3"),),
+    ),
+    Claim(
+        "H10", "4.5 ms a face, more than 100 faces in a second", "Secs 1, 5.2",
+        "the printed 128 pixel T and E on a GPU: median at most 4.5 ms at batch 1, at most 10 ms a face at batch 50",
+        tuple(Test(f"ms_per_image | batch {n} | T and E on cuda", "<=", b) for n, b in ((1, 4.5), (50, 10.0))),
+    ),
+    Claim(
+        "H11", "CNIA takes 30 s a face and looks worse", "Sec. 5.2, Fig. 6",
+        "a CNIA-style reconstruction takes at least 1,000 times as long, and DIAT-A's Frechet distance is smaller in at least 4 of 5 tasks",
+        (Test("ms_per_image ratio | all tasks | CNIA-style / DIAT-A", ">=", 1000.0), Test("wins | all tasks | DIAT-A against CNIA-style", ">=", 4.0)),
+        (enough("500 steps, 100 faces a task", "all tasks | CNIA-style", "Fig. 6", steps=500, faces=100),),
+    ),
+    Claim(
+        "H12", "Better than semantic inpainting at removing glasses", "Sec. 5.2, Fig. 7",
+        "better in at least 2 of success by both judges, identity kept and Frechet distance, on the same faces",
+        (Test(f"wins | {GLASSES} | DIAT-A against semantic inpainting", ">=", 2.0),),
+        (enough("a generator of 10,000 updates, 100 faces", f"{GLASSES} | semantic inpainting", "Fig. 7", updates_of_G=10_000, faces=100),),
+    ),
+    Claim(
+        "H13", "The models generalise to LFW", "Sec. 5.4, Figs 8, 9",
+        "open mouth and gender: success falls by at most 15 points from the study's own test faces to LFW",
+        tuple(Test(f"edit_success drop | {r} (LFW) | DIAT-A", "<=", 0.15) for r in (OPEN, GENDER)),
+        (works("DIAT-A", rows=(OPEN, GENDER), table=MAIN),),
+    ),
+    Claim(
+        "H14", "Pre-training synchronises T and D", "Sec. 3.1.2",
+        "open mouth, before adversarial training: PSNR(T(x), x) at least 28 dB, D right in at least 85 %, mean D(T(x)) below 0.3",
+        (Test(f"psnr | {OPEN} | pre-trained", ">=", 28.0, table="initial state"), Test(f"d_accuracy | {OPEN} | pre-trained", ">=", 0.85),
+         Test(f"d_of_transformed | {OPEN} | pre-trained", "<", 0.3)),
+    ),
+)  # fmt: skip
