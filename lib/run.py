@@ -22,13 +22,14 @@ SUMMARIES = {"comparison": "All methods side by side", "claims": "Every claim wi
 NAMES = (*PAPERS, "data", *SUMMARIES)
 INTERRUPTED = "KeyboardInterrupt"
 PLAN = ("data", "profile", "seed", "device", "precision", "results")  # parameters that `make_plan` takes; the others are fields
+BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
 
 def plan_of(paper: str, values: dict):
     """The Plan of a paper notebook's parameters. Raises ParameterError or DataError."""
     from lib.study import make_plan
 
-    fields = {k: v for k, v in values.items() if k not in (*PLAN, "overrides", "with_images")}
+    fields = {k: v for k, v in values.items() if k not in (*PLAN, *BESIDE)}
     return make_plan(paper, **{k: values[k] for k in PLAN if k in values}, overrides=fields | values["overrides"])
 
 

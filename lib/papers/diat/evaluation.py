@@ -48,6 +48,7 @@ ARMS = {IN_D: {"dyn_to_D": "max"}, PRINTED: {"lambda_D": 0.1, "scale": "raw"}}  
 CURVES = {"DIAT3": {"variant": "DIAT3"}, "DIAT-A0": {"variant": "DIAT-A0"}, IN_D: {"variant": "DIAT-A0", **ARMS[IN_D]}}
 PAIRS = (("DIAT-A", "DIAT-A0"), ("DIAT-A0", "DIAT3"), ("DIAT3", "DIAT1"), ("DIAT3", "DIAT2"), (IN_D, "DIAT-A0"), (PRINTED, "DIAT-A0"))
 PAIRED = ("edit_success", "identity_kept", "identity_cosine", "colour_change", "side_change", "noise")
+PAIRED_SHOWN = [f"{m} {kind}" for m in PAIRED for kind in ("difference", "ratio")] + ["frechet_judge ratio"]
 SHOWN = ["edit_success", "judges_disagree", "success_blurred", "identity_kept", "counterfactual_gain", "unrelated_kept", "change_outside_l1",
          "colour_change", "noise", "sharpness", "frechet_judge"]  # fmt: skip
 FRAME = 16 / 128  # of the side: the border in which a global edit's colours are compared
@@ -66,7 +67,6 @@ class Settings:
     faces: int = 200_000  # drawn faces to render (a folder of faces is read whole)
     split: str = "official"
     test_images: int = 1_000  # test faces per task, at most
-    lfw: str = ""  # folder of LFW for Figs 8, 9; empty: they are left out
     compared: str = "eyeglasses_removal,male_to_female"  # Figs 10 to 13: tasks on which the variants are trained too
     arms: bool = True  # train ARMS, on the first compared task
     curve_seeds: int = 3  # of the comparison of training times, on the first compared task; 0: none
@@ -513,10 +513,10 @@ def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
     return load_lfw(folder, faces.size)[0]
 
 
-def figures_8_9(study, edits: Edits):
+def figures_8_9(study, edits: Edits, folder: str = ""):
     """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success beside that on
     the study's own test faces. Returns the table."""
-    table, v, lfw, out, shown = "Figs 8, 9", study.cfg.variant, lfw_faces(study.settings.lfw, study.faces), [], {}
+    table, v, lfw, out, shown = "Figs 8, 9", study.cfg.variant, lfw_faces(folder, study.faces), [], {}
     for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
         e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
         if lfw is None:
@@ -667,13 +667,56 @@ def learning_curve(points: pd.DataFrame) -> Figure:
     return figure
 
 
+# ---------------------------------------------------------------------------------------- to play with; how it was trained
+
+
 def frames(study, edits: Edits, k: int = 4) -> tuple[np.ndarray, list[str], str]:
-    """For the slider: k faces from the input to the result in nine steps, the labels, the task. A model has no strength: the two are mixed."""
+    """For the slider: k faces from the input to the result in nine steps, the labels, the task."""
     name = next(iter(edits))
-    e = edits[name][study.cfg.variant]
-    marks = np.linspace(0, 1, 9)
-    pictures = np.stack([pixels(e.x[:k].lerp(e.y[:k], float(s))) for s in marks], axis=1)
-    return pictures, [f"{s:.2f}" for s in marks], name
+    e, marks = edits[name][study.cfg.variant], np.linspace(0, 1, 9)
+    return np.stack([pixels(e.x[:k].lerp(e.y[:k], float(s))) for s in marks], axis=1), [f"{s:.2f}" for s in marks], name
+
+
+def by_task(study) -> Callable:
+    """(task, x, strength) -> object with .image and .mask, None: the edit of a task, mixed with its input."""
+    edit = {name: edit_with(study, f"{study.cfg.variant} {name}") for name in tasks_of(study.cfg)}
+
+    def mixed(name: str, x: Tensor, strength: float) -> diat.Edit:
+        task = TASKS[name]
+        return edit[name](task.attribute, x, strength if task.target else 1 - strength)
+
+    return mixed
+
+
+def first_faces(of: dict[str, Case], k: int = 3) -> Tensor:
+    """The first k test faces of every task."""
+    return torch.cat([case.x[:k] for case in of.values()])
+
+
+def history(study) -> pd.DataFrame:
+    """The adversarial stages of the study's own models, each under its task's name."""
+    parts = {name: study.history(f"{study.cfg.variant} {name}") for name in tasks_of(study.cfg)}
+    return pd.concat([h[h["stage"] == "transform"].assign(stage=name) for name, h in parts.items()], ignore_index=True)
+
+
+def cost(study) -> pd.DataFrame:
+    """What training cost, by what was trained; also into metrics.csv."""
+    groups = {"phi": (PROXY,), "shared by all models": (BASE,), "CNIA-style": ("CNIA-style ",), "semantic inpainting": ("DCGAN",)}
+    groups |= {name: (f"{name} ",) for name in ("DIAT-A", "DIAT", "DIAT1", "DIAT2")}
+    records = {label: [study.record(job) for job in study.jobs if job.startswith(heads)] for label, heads in groups.items()}
+    records = {label: own for label, own in records.items() if own}
+    study.add([r for label, own in records.items() for record in own for r in measures.cost_rows(record, label)])
+    return tables.training_cost(records)
+
+
+def phi_record(study) -> pd.DataFrame:
+    """Which network phi is, and how well it tells the training people apart: its hit rate at the end, beside chance."""
+    if PROXY not in study.jobs:
+        return tables.facts({"phi": vgg_face.VGG_FACE})
+    last = study.history(PROXY).tail(20)["phi/hit"].mean()
+    people = vgg_face.named_people(study.jobs[PROXY].cfg.people, study.faces, study.split, 0).labels.max() + 1
+    study.run.update(phi={"name": PROXY, "id": study.jobs[PROXY].id, "hit_rate": round(float(last), 4), "people": int(people)})
+    return tables.facts({"phi": PROXY, "training people named right at the end": f"{100 * last:.1f} % (chance: {100 / people:.2g} %)"})
 
 
 # ---------------------------------------------------------------------------------------- claims (criteria fixed before any run)

@@ -242,6 +242,11 @@ def tasks_of(cfg: Config) -> tuple[str, ...]:
     return () if cfg.task == SHARED else selected(cfg.task, TASKS, "task")
 
 
+def attributes_of(cfg: Config) -> tuple[str, ...]:
+    """The attributes that the tasks of a Config change."""
+    return tuple(dict.fromkeys(TASKS[name].attribute for name in tasks_of(cfg)))
+
+
 def task_of(cfg: Config) -> Task:
     """The one task of a model's Config. Raises ParameterError for several, and for SHARED."""
     return pick(TASKS, cfg.task, "task of one model")
