@@ -134,7 +134,7 @@ for place, paper in enumerate(config["papers"]):
             gpu=1 if config["device"].startswith("cuda") else 0,
             mem_mb=6000,
         shell:
-            "{PYTHON} -m lib.run {params.paper} {params.options:q} 2>&1 | tee {log}"
+            "{PYTHON} -m lib.run {params.paper} --no-training {params.options:q} 2>&1 | tee {log}"
 
 
 rule summary:

@@ -56,13 +56,19 @@ def execute(name: str, out: Path, values: dict) -> str:
     return ""
 
 
-def run_paper(paper: str, values: dict, reports: Path) -> int:
-    """Check, execute, render the page. Returns the exit code."""
+def run_paper(paper: str, values: dict, reports: Path, training: bool = True) -> int:
+    """Check, execute, render the page. training: False refuses where a model is missing instead of training it. Returns the exit code."""
     from lib.training import runs
     from lib.training.models import hold, read_record, release
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
+    missing = {name: job for name, job in plan.jobs.items() if not job.trained}
+    if missing and not training:
+        hours = sum(job.seconds for job in missing.values()) / 3600
+        names = ", ".join(missing)
+        print(f"{paper}: {len(missing)} of {len(plan.jobs)} models are not trained: {names}. make train, about {hours:.0f} hours.", file=sys.stderr)
+        return 1
     hold(folder)  # refused here if another process is at work in it
     release(folder)
     print(f"{paper}: {folder}", flush=True)
@@ -145,26 +151,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces that may not be published (on pages that git ignores)")
+    parser.add_argument("--no-training", action="store_true", help="end at once if a model that the notebook needs is not trained")
     parser.add_argument("--reports", type=Path, default=REPORTS, help="where the page goes (default: reports/)")
     args = parser.parse_args(argv)
     try:
         values = checked_parameters(args.name, [tuple(p) for p in args.p])
         if "with_images" in values:
             values["with_images"] = values["with_images"] or args.with_images
-        return run(args.name, values, args.reports)
+        return run(args.name, values, args.reports, not args.no_training)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def run(name: str, values: dict, reports: Path) -> int:
+def run(name: str, values: dict, reports: Path, training: bool = True) -> int:
     """Run a notebook with checked parameters. Returns the exit code."""
     from lib.data import DataError
     from lib.training.models import ModelError
 
     try:
         if name in PAPERS:
-            return run_paper(name, values, reports)
+            return run_paper(name, values, reports, training)
         return run_data(values, reports) if name == "data" else run_summary(name, values, reports)
     except (DataError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
