@@ -1,7 +1,6 @@
 """What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its results."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -10,16 +9,17 @@ from types import ModuleType
 import pandas as pd
 import torch
 
-from lib.data import DataError, FaceSet, Split, load, make_split
+from lib.data import FaceSet, Split, load, make_split
 from lib.data.splits import require_test_faces
 from lib.evaluation import judges
 from lib.pages import figures, tables
 from lib.sources import ROOT
 from lib.training import models, runs
-from lib.training.config import ParameterError, from_params, pick, require, unknown
+from lib.training.config import ParameterError, check, from_params, pick, require, unknown
 from lib.training.models import Job
 from lib.training.precision import resolve
 
+KINDS = {"data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "overrides": dict}
 SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 
@@ -49,7 +49,7 @@ class Plan:
     def jobs(self) -> dict[str, Job]:
         """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of seed 0)."""
         found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
-        return self.evaluation.jobs(self) | {name: job for name, job in found.items()}
+        return self.evaluation.jobs(self) | found
 
 
 def make_plan(
@@ -65,6 +65,8 @@ def make_plan(
             raise
         names = sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py"))
         raise ParameterError(unknown(paper, names).replace("parameter", "paper")) from None
+    values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
+    check(values | {"overrides": overrides or {}}, KINDS, paper)
     check_device(device)
     resolve(precision, device)
     require(0 <= seed < 2**63, "seed", seed, "at least 0 and below 2^63")
@@ -176,12 +178,3 @@ def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
         print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {', '.join(study.missing)}.")
         print("They are trained where they are needed below; make train does it beforehand, on all cores.")
     return study
-
-
-def editor(study: Study, edit: Callable, name: str) -> Callable:
-    """(x, target) -> Edit with the networks of a job, where `edit` takes (nets, x, target)."""
-    nets = study.nets(name)
-    return lambda x, target: edit(nets, x, target)
-
-
-__all__ = ["DataError", "ParameterError", "Plan", "Study", "make_plan", "open_study"]

@@ -1,12 +1,16 @@
 """Parameters are refused before anything runs, with the name, the remedy and the valid names."""
 
+import subprocess
+import sys
+
 import nbformat
 import pytest
 
 from lib import run
 from lib.data import load
 from lib.papers.sagan import model as sagan
-from lib.training.config import ParameterError, configure, declared, from_text, listed, selected
+from lib.sources import ROOT
+from lib.training.config import ParameterError, checked_parameters, configure, declared, fields, from_text, listed, selected
 
 
 def notebook(tmp_path, *sources):
@@ -32,10 +36,10 @@ def test_configure_is_strict():
 
 def test_profiles_are_what_they_say():
     paper, cpu = sagan.PROFILES["paper"](), sagan.PROFILES["cpu"]()
-    assert (paper.size, paper.width, paper.batch, paper.d_per_g, paper.lr) == (128, 32, 16, 3, 2e-4)
-    assert (paper.sampler, paper.split) == ("natural", "most_images")
-    assert sagan.share_of_paper(paper) == 1 and 0 < sagan.share_of_paper(cpu) < 0.1
-    assert sagan.PROFILES["smoke"]().scratch and not cpu.scratch
+    assert (paper.size, paper.width, paper.batch, paper.d_per_g, paper.lr, paper.sampler) == (128, 32, 16, 3, 2e-4, "natural")
+    same = {"blocks", "lambda_1", "lambda_2", "lambda_gp", "batch", "lr", "beta_1", "beta_2", "init_std", "d_per_g"}
+    assert all(getattr(cpu, name) == getattr(paper, name) for name in same) and (cpu.size, cpu.width) == (64, 16)
+    assert sagan.share_of_paper(paper) == 1 and 0.1 < sagan.share_of_paper(cpu) < 0.5
 
 
 def test_declared_reads_only_literals(tmp_path):
@@ -53,17 +57,31 @@ def test_text_becomes_what_the_type_wants():
 
 
 def test_the_command_line_refuses_and_places_values():
-    values = run.parameters("sagan", [("seed", "3"), ("g_steps", "9"), ("attribute", "Smiling")])
-    assert values["seed"] == 3 and values["overrides"] == {"g_steps": 9} and values["attribute"] == "Smiling"
+    values = checked_parameters("sagan", [("seed", "3"), ("g_steps", "9"), ("attribute", "Smiling"), ("test_images", "7")])
+    assert values["seed"] == 3 and values["overrides"] == {"g_steps": 9, "test_images": 7} and values["attribute"] == "Smiling"
     for given, message in (
         ([("sed", "3")], "unknown parameter 'sed'. Did you mean 'seed'"),
         ([("seed", "x")], "seed = 'x' is a str; it must be int"),
-        ([("force", "1")], "it must be bool"),
+        ([("with_images", "1")], "it must be bool"),
+        ([("lr", "fast")], "lr = 'fast' is a str; it must be float"),
     ):
         with pytest.raises(ParameterError, match=message):
-            run.parameters("sagan", given)
-    with pytest.raises(ParameterError, match="unknown paper 'sagen'. Did you mean 'sagan'"):
-        run.notebook_of("sagen")
+            checked_parameters("sagan", given)
+    with pytest.raises(ParameterError, match="unknown notebook 'sagen'. Did you mean 'sagan'"):
+        checked_parameters("sagen", [])
+
+
+@pytest.mark.parametrize("module", ["lib.run", "lib.train"])
+def test_a_wrong_parameter_is_refused_before_anything_heavy_is_imported(module):
+    call = "m.main(['sagan', '-p', 'nonsense', '1'])"
+    code = f"import sys, {module} as m; print({call}, 'torch' in sys.modules, 'papermill' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["2", "False", "False"] and "unknown parameter 'nonsense'" in done.stderr
+
+
+def test_fields_are_read_without_an_import():
+    found = fields(ROOT / "lib" / "papers" / "sagan" / "model.py", "Config")
+    assert found == {name: kind for name, kind in sagan.Config.__annotations__.items()} and found["lr"] is float
 
 
 def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
@@ -77,7 +95,7 @@ def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
         (["sagan", "-p", "g_steps", "many"], "it must be int"),
         (["sagan", "-p", "device", "gpu"], "it must be cpu, or cuda"),
         (["sagan", "-p", "seed", "-1"], "at least 0"),
-        (["sagan", "-p", "profile", "smoke", "-p", "run_dir", str(tmp_path / "file" / "run")], "cannot be written"),
+        (["sagan", "-p", "profile", "smoke", "-p", "results", str(tmp_path / "file" / "run")], "cannot be written"),
         (["data", "-p", "size", "big"], "it must be int"),
     ):
         assert run.main(argv) == 2
