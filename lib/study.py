@@ -167,6 +167,11 @@ class Study:
         """Decide the claims from the metrics so far, keep claims.csv, and return the frame."""
         return self.run.claims(claims)
 
+    def complete(self, finding: str = "") -> str:
+        """Mark the run complete, with what was found in a sentence or two for the index, and return one sentence about it."""
+        self.run.update(finding=finding)
+        return self.run.complete()
+
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an earlier evaluation's results

@@ -91,17 +91,23 @@ def start(plan, with_images: bool = False) -> Run:
     run = Run(folder, {}, with_images)
     run.update(
         status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION, run_id=folder.name,
+        question=getattr(plan.evaluation, "QUESTION", ""), finding="",
         profile=plan.profile, data=plan.faces.name, seed=plan.seed, size=plan.faces.size, images=len(plan.faces),
         fingerprint=plan.faces.fingerprint, landmarks=plan.faces.landmark_source,
         publishable=plan.faces.publishable, scratch=plan.profile == "smoke",
         split={"rule": plan.split.rule, "checksum": plan.split.checksum}
         | {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")},
-        config=dataclasses.asdict(plan.cfg), settings=dataclasses.asdict(plan.settings),
+        config=dataclasses.asdict(plan.cfg), settings=_without_folders(dataclasses.asdict(plan.settings)),
         share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5), deviations=[d.id for d in plan.paper.DEVIATIONS],
         models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
         **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",
     )  # fmt: skip
     return run
+
+
+def _without_folders(settings: dict) -> dict:
+    """Settings as a record keeps them: of a folder its name alone."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}
 
 
 def fail(folder: Path, reason: str) -> None:
