@@ -400,10 +400,24 @@ def test_both_paths_their_strength_and_what_lies_between(model, faces, split):
     assert torch.equal(label("Bangs", x, 1.0).image, y[0].image)  # seeded: the same again
     assert torch.allclose(label("Bangs", x[2:], 1.0).image, y[0].image[2:], atol=1e-5)  # and for a face alone
     assert not torch.equal(bridgegan.editor(model, faces, split, cfg, "label", seed=1)("Bangs", x, 1.0).image, y[0].image)
-    assert not torch.equal(bridgegan.editor(model, faces, split, cfg, "label", strength=1.0)("Bangs", x, 1.0).image, y[0].image)
-    assert torch.allclose(bridgegan.bridge(model, faces, split, cfg)("Bangs", x, 0.5).image, y[2].image, atol=1e-5)
-    columns = [faces.column("Bangs")[bridgegan.row_finder(faces, split.test)(r)] for r in (y[1].reference, reference("Bangs", x, 0.0).reference)]
-    assert (columns[0] == 1).all() and (columns[1] == 0).all()
+    assert not torch.equal(bridgegan.editor(model, faces, split, cfg, "label", strength=1.5)("Bangs", x, 1.0).image, y[0].image)
+    ends = [bridgegan.editor(model, faces, split, cfg, "between")("Bangs", x, 1.0, a=a).image for a in (0.0, 1.0)]
+    assert torch.allclose(ends[0], y[1].image, atol=1e-5) and torch.allclose(ends[1], y[0].image, atol=1e-5)
+    placebo = bridgegan.editor(model, faces, split, cfg, "reference", opposite=True)
+    drawn_from = (y[1].reference, reference("Bangs", x, 0.0).reference, placebo("Bangs", x, 1.0).reference)
+    columns = [faces.column("Bangs")[bridgegan.row_finder(faces, split.test)(r)] for r in drawn_from]
+    assert (columns[0] == 1).all() and (columns[1] == 0).all() and (columns[2] == 0).all()
+
+
+def test_the_parts_of_a_code_add_up(model, faces, split):
+    cfg = small()
+    x = torch.from_numpy(faces.images[split.test[:2]].copy()).float() / 127.5 - 1
+    nets, e = model["attributes"], bridgegan.editor(model, faces, split, cfg, "reference")("Bangs", x, 1.0)
+    labels = torch.from_numpy(np.stack([faces.column(a)[split.test[:2]] for a in bridgegan.attributes_of(cfg)], 1)).float()
+    d = bridgegan.difference(labels, bridgegan.attributes_of(cfg), ("Bangs",), torch.ones(2, 1))
+    with torch.no_grad():
+        assert torch.allclose(e.own, nets.E(x, -d), atol=1e-6)
+        assert torch.allclose(e.code - e.own, nets.E(e.reference, d), atol=1e-5)
 
 
 def test_swapping_the_reference_changes_the_edit_and_noise_does_not_enter_it(model, faces, split):

@@ -1,0 +1,144 @@
+"""Animals: BridgeGAN between the domains cat, dog and wild. Section D, Figs 6 to 10, Table 3.
+
+The same model with three one-hot labels (D14), and StarGAN v2's protocol: every val image of a domain to both others, with
+several draws of the noise or of references of the target; Frechet distance to all training images of the target.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from itertools import combinations, permutations
+
+import numpy as np
+import torch
+
+from lib.data import DataError, FaceSet, Split, domain_names, load_domains
+from lib.evaluation import judges
+from lib.evaluation.edits import SEED, run_edit
+from lib.evaluation.judges import Judge, as_images
+from lib.evaluation.measures import Value, frechet_difference, frechet_value, l1, mean, proportion, row
+from lib.evaluation.pretrained import fid
+from lib.papers.bridgegan import model as bridgegan
+from lib.papers.bridgegan.model import DOMAINS
+from lib.training.models import Job
+
+LABEL, REFERENCE = "BridgeGAN (label)", "BridgeGAN (reference)"
+ANIMALS, JUDGES = "BridgeGAN, animals", ("domain judge a", "domain judge b")
+
+
+def of_domains(cfg: bridgegan.Config, settings) -> bridgegan.Config:
+    """The configuration of the animals' model that belongs to one for faces (D14)."""
+    return replace(cfg, task="domains", attribute="all", size=settings.domain_size, g_steps=settings.domain_steps)
+
+
+@lru_cache(maxsize=2)
+def read_domains(data: str, size: int, count: int) -> tuple[FaceSet, Split]:
+    """`load_domains`, once a process. Raises DataError for domains other than cat, dog and wild, before a picture is read."""
+    names = domain_names(data)
+    if names != DOMAINS:
+        raise DataError(f"{data}: its domains are {', '.join(names)}; the model knows {', '.join(DOMAINS)}. Rename or remove folders.")
+    return load_domains(data, size, n=count)
+
+
+def animals_of(plan) -> tuple[FaceSet, Split]:
+    """The animals of a study and their split. Raises DataError if they may not be published while the faces may: one page
+    would show what must not be shown."""
+    faces, split = read_domains(plan.settings.domains, plan.settings.domain_size, plan.settings.domain_images)
+    if plan.faces.publishable and not faces.publishable:
+        raise DataError(f"{faces.name}: these pictures may not be published, those of {plan.faces.name} may. Give built-in sets or folders for both.")
+    return faces, split
+
+
+def jobs(plan) -> dict[str, Job]:
+    """The animals' model and two judges of domains, of different build."""
+    cfg, s = of_domains(plan.cfg, plan.settings), plan.settings
+    faces, split = animals_of(plan)
+    out = {ANIMALS: plan.job(bridgegan, cfg, faces=faces, split=split)}
+    budget = vars(judges.PROFILES[plan.profile]()) | {"steps": s.domain_judge_steps, "size": s.domain_size}
+    for name, kind in zip(JUDGES, ("places", "resnet18"), strict=True):
+        out[name] = plan.job(judges, judges.Config(kind, ",".join(DOMAINS), **budget), faces=faces, split=split, seed=0)
+    return out
+
+
+def draws(study, mode: str, k: int) -> list[Callable]:
+    """k editors of a path that differ in their noise or references: (domain, x, target) -> Edit."""
+    faces, split = animals_of(study)
+    return [bridgegan.editor(study.models(ANIMALS), faces, split, study.jobs[ANIMALS].cfg, mode, seed=seed) for seed in range(k)]
+
+
+def paths(study) -> dict[str, list[Callable]]:
+    """Both paths, each with as many draws as an image has translations."""
+    return {method: draws(study, mode, study.settings.domain_outputs) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
+
+
+def referees(study) -> list[Judge]:
+    """The two judges of domains."""
+    return [Judge(study.nets(name), DOMAINS, study.jobs[name].id, study.device) for name in JUDGES]
+
+
+def scores(study) -> list[dict]:
+    """How both judges do on val images."""
+    faces, split = animals_of(study)
+    x, truth, out = as_images(faces, split.test), faces.attributes[split.test].argmax(1), []
+    for name, judge in zip(JUDGES, referees(study), strict=True):
+        hit = judge.probabilities(x).argmax(1) == truth
+        out.append(row("judges", "domains", name, "judge_accuracy", proportion(hit), "unedited val images"))
+    return out
+
+
+def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
+    """Table 3. Per task src2trg and method: `domain_accuracy` (both judges find the target likeliest), `frechet_judge` (judge
+    b's features) and `fid` to all training images of the target, `diversity_l1` between draws; rows `domains` are over all
+    tasks. 'unedited' is the floor; 'constant G' answers with one training image of the target."""
+    (faces, split), (a, b), n = animals_of(study), referees(study), study.settings.domain_sources
+    pools = {d: split.train[faces.column(d)[split.train] == 1] for d in DOMAINS}
+    real = {d: as_images(faces, pool) for d, pool in pools.items()}
+    near, out, every = {d: b.features(x) for d, x in real.items()}, [], {}
+    for source, target in permutations(DOMAINS, 2):
+        index = split.test[faces.column(source)[split.test] == 1][:n]
+        if min(len(index), len(real[target])) < 2:
+            raise DataError(f"{faces.name}: {len(index)} val images of {source}, {len(real[target])} training images of {target}. Give 2 of each.")
+        x, task, wanted = as_images(faces, index), f"{source}2{target}", DOMAINS.index(target)
+        versions = {"unedited": [x], "constant G": [real[target][:1].expand_as(x)]}
+        versions |= {m: [run_edit(edit, target, x, 1.0, study.device)[0] for edit in edits] for m, edits in by.items()}
+        for method, ys in versions.items():
+            y, said = torch.cat(ys), f"{len(x)} val images x {len(ys)}"
+            hit = np.logical_and(*(judge.probabilities(y).argmax(1) == wanted for judge in (a, b)))
+            seen = b.features(y)
+            where = f"{said}, to {len(real[target])} training images of the target"
+            apart = np.mean([l1(p, q) for p, q in combinations(ys, 2)], axis=0) if len(ys) > 1 else None
+            every.setdefault(method, []).append((hit, np.tile(index, len(ys)), frechet_value(seen, near[target]), apart, (seen, near[target])))
+            out.append(row("Table 3", task, method, "domain_accuracy", proportion(hit, np.tile(index, len(ys))), f"{said}, both judges"))
+            out.append(row("Table 3", task, method, "frechet_judge", every[method][-1][2], f"{where}, features of judge b", len(y)))
+            if method in by:
+                out.append(row("Table 3", task, method, "fid", fid(y, real[target]), where, len(y)))
+            if apart is not None:
+                out.append(row("Table 3", task, method, "diversity_l1", mean(apart), f"{said}, pairs of draws"))
+    for method, parts in every.items():
+        hits, who, distances, apart, _ = zip(*parts, strict=True)
+        overall = "over the six tasks"
+        out.append(row("Table 3", "domains", method, "domain_accuracy", proportion(np.concatenate(hits), np.concatenate(who)), overall))
+        out.append(row("Table 3", "domains", method, "frechet_judge", float(np.mean(distances)), f"mean {overall}", len(hits[0])))
+        if apart[0] is not None:
+            out.append(row("Table 3", "domains", method, "diversity_l1", mean(np.concatenate(apart)), overall))
+    return out + differences(every)
+
+
+def differences(every: dict[str, list]) -> list[dict]:
+    """`frechet_judge difference` between methods, mean over the tasks, with an interval."""
+    out = []
+    for one, two in ((LABEL, "StarGAN v2 (label)"), (REFERENCE, "StarGAN v2 (reference)")):
+        if one in every and two in every:
+            parts = [frechet_difference(p[-1][0], q[-1][0], p[-1][1], resamples=20) for p, q in zip(every[one], every[two], strict=True)]
+            value, error = (np.mean([v.value for v in parts]), np.sqrt(sum((v.ci_high - v.value) ** 2 for v in parts)) / len(parts))
+            gap = Value(float(value), float(value - error), float(value + error), min(v.n for v in parts))
+            out.append(row("Table 3", "domains", f"{one} - {two}", "frechet_judge difference", gap, "mean over the six tasks"))
+    return out
+
+
+def examples(study, sources: int, references: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Seeded val images: sources of the first domain, references of the others in turn, and each reference's domain."""
+    (faces, split), rng = animals_of(study), np.random.default_rng([SEED, 8])
+    pools = {d: rng.permutation(split.test[faces.column(d)[split.test] == 1]) for d in DOMAINS}
+    chosen = [DOMAINS[1 + k % 2] for k in range(references)]
+    return pools[DOMAINS[0]][:sources], np.array([pools[d][k % len(pools[d])] for k, d in enumerate(chosen)]), chosen
