@@ -151,11 +151,10 @@ def layers(cfg: bridgegan.Config) -> pd.DataFrame:
 
 def architecture(study) -> pd.DataFrame:
     """Figs 2 to 5 as printed (at 128x128) beside this study's networks, layer by layer."""
-    printed = (
-        layers(replace(bridgegan.paper(), attribute=study.cfg.attribute)).drop(columns="parameters").rename(columns={"output": "output, 128x128"})
-    )
-    ours = layers(study.cfg)[["network", "name", "output", "parameters"]].rename(columns={"output": "output here"})
-    return printed.merge(ours, on=["network", "name"], how="left").fillna("")
+    printed, ours = layers(replace(bridgegan.paper(), attribute=study.cfg.attribute)), layers(study.cfg)
+    printed = printed.drop(columns="parameters").rename(columns={"output": "output, 128x128"})
+    ours = ours[["network", "name", "output", "parameters"]].rename(columns={"output": "output here"})
+    return printed.merge(ours.astype({"parameters": str}), on=["network", "name"], how="left").fillna("")
 
 
 # ------------------------------------------------------------------------------------------------ edits and their measures
@@ -279,11 +278,15 @@ def table_2(study, edits: dict[str, Edits]) -> list[dict]:
 
 
 def as_printed(study, rows: pd.DataFrame, table: str, metric: str) -> pd.DataFrame:
-    """Table 1, 2 or 3 as the paper sets it, methods down and this study's columns across, each printed line under ours."""
+    """Table 1, 2 or 3 as the paper sets it, methods down and this study's columns across, each printed line under ours;
+    the mean of a printed line is that of the columns shown."""
     rows = rows[(rows["metric"] == metric) & ~rows["row"].isin(["rare", "lowest"])]
     out = tables.against_printed("bridgegan", table, rows, shown_place)
-    columns = [r.replace("_", " ") for r in dict.fromkeys(rows["row"])]
-    return out[["method", "", *[c for c in columns if c in out]]]
+    *columns, last = (r.replace("_", " ") for r in dict.fromkeys(rows["row"]))
+    printed = out[""] == "printed"
+    means = out.loc[printed, columns].apply(lambda line: pd.to_numeric(line.str.rstrip(" %")).mean(), axis=1)
+    out.loc[printed, last] = [f"{value:.4g}{' %' if table == 'Table 1' else ''}" for value in means]
+    return out[["method", "", *columns, last]]
 
 
 def direction_rows(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[dict]:
