@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from lib.pages import SUMMARIES
 from lib.sources import ROOT
 from lib.training.config import ParameterError, checked_parameters, notebook_of
 
@@ -18,7 +19,6 @@ from lib.training.config import ParameterError, checked_parameters, notebook_of
 
 REPORTS = ROOT / "reports"
 PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")))
-SUMMARIES = {"comparison": "All methods side by side", "claims": "Every claim with its verdict", "explorer": "Faces to edit"}
 NAMES = (*PAPERS, "data", *SUMMARIES)
 INTERRUPTED = "KeyboardInterrupt"
 PLAN = ("data", "profile", "seed", "device", "precision", "results")  # parameters that `make_plan` takes; the others are fields

@@ -62,11 +62,11 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
             record = json.loads(file.read_text())
             if "beside" in record:  # an earlier version's: trained for another run's page
                 continue
-            row = {name: record.get(name) for name in FACTS} | {"kind": kind_of(record, study), "folder": file.parent}
-            missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if row[name] is None]
+            facts = {name: record.get(name) for name in FACTS}
+            missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if facts[name] is None]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
-            rows.append(row)
+            rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             broken.append(f"{file}: not a readable run record ({error}). Delete the run's folder or run it again.")
     frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder"]).rename(columns={"run_id": "run", "share_of_paper": "share"})

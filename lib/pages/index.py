@@ -11,18 +11,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from lib.claims import VERDICTS
-from lib.pages import comparison
+from lib.pages import SUMMARIES, comparison
 from lib.pages.comparison import FACES, STUDY
 from lib.pages.report import TEMPLATES, frame, save
 from lib.pages.tables import CHIPS
 
 TITLE = "Five face-editing papers, reproduced"
-SUMMARIES = {  # pages that only read results/
-    "comparison": "All methods side by side",
-    "claims": "Every claim with its verdict",
-    "explorer": "Play with the trained methods: faces, sliders, several methods at once",
-    "speed": "How fast it is",
-}
 
 
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
