@@ -1,12 +1,14 @@
 """The committed pages as a reader finds them: every link leads somewhere, every picture is described, nothing asks for a network."""
 
+import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import browser, open_page
 
-PAGES = sorted((Path(__file__).parent.parent / "reports").glob("*.html"))
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "reports").glob("*.html"))
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,13 @@ def test_every_committed_page_is_whole(chromium):
         assert not broken(file, links[file], anchors), file.name
     listed = {unquote(urlsplit(link).path) for link in links[next(p for p in PAGES if p.name == "index.html")]}
     assert {p.name for p in PAGES} - {"index.html"} <= listed, "a page that the index does not list"
+
+
+def test_a_picture_is_seen_without_scrolling(chromium):
+    """On the index and on the page of every run that may show its faces; what an earlier version made is as it was."""
+    records = [json.loads(file.read_text()) for file in ROOT.glob("results/*/*/run.json")]
+    shown = [f"{r['paper']}-{r['run_id']}.html" for r in records if "models" in r and r["publishable"]]
+    for file in [p for p in PAGES if p.name in shown or shown and p.name == "index.html"]:
+        with open_page(file, chromium=chromium) as opened:
+            tops = opened.page.evaluate("[...document.images].map(i => i.getBoundingClientRect()).filter(b => b.width > 90).map(b => b.top)")
+            assert min(tops) < 800, f"{file.name}: the first picture begins {min(tops):.0f} pixels down"

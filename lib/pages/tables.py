@@ -9,12 +9,10 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
+from lib.claims import SHARES
+
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
-PERCENT = {
-    "edit_success", "edit_success_a", "edit_success_b", "disagree", "success_blurred", "counterfactual_gain", "unedited_floor", "identity_kept",
-    "unrelated_kept", "flip_accuracy", "unrelated_accuracy", "d_accuracy", "judge_accuracy", "judge_balanced_accuracy",
-    "judge_majority_rate", "human_success", "catch_accuracy", "landmark_outside", "reference_match", "domain_accuracy",
-}  # fmt: skip
+PERCENT = SHARES | {"judge_majority_rate", "catch_accuracy", "landmark_outside"}
 WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
     "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
     "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
