@@ -259,7 +259,12 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
             newest, previous = (into.folder / name for name in SNAPSHOTS)
             if newest.exists():
                 os.replace(newest, previous)
-            save_atomically(newest, lambda file: torch.save(snapshot, file))
+
+            def write(file: Path) -> None:
+                with file.open("wb") as out:  # Python's file says that the disk is full, PyTorch's own that a position is unexpected
+                    torch.save(snapshot, out)
+
+            save_atomically(newest, write)
 
         last_save = time.perf_counter()
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
