@@ -20,14 +20,17 @@ from lib.training import loop
 
 RECORD = Path(__file__).parent / "golden.json"
 METHODS = {p.parent.name: f"lib.papers.{p.parent.name}.model" for p in sorted((ROOT / "lib" / "papers").glob("*/model.py"))}
+METHODS |= {"diat shared": METHODS["diat"]}  # the model that all others of its study start from
 METHODS |= {
     p.stem: f"lib.baselines.{p.stem}" for p in sorted((ROOT / "lib" / "baselines").glob("*.py")) if "\nTRAINING = " in p.read_text()
 }
 
 
-def config_of(method):
-    """Its smoke configuration; of a choice of several models the first."""
+def config_of(method, task: str = ""):
+    """Its smoke configuration; of a choice of several models the first, or the task."""
     cfg = method.PROFILES["smoke"]()
+    if task:
+        return replace(cfg, task=task)
     for name, options in (("attribute", "ATTRIBUTES"), ("task", "TASKS")):
         if name in {f.name for f in fields(cfg)} and getattr(cfg, name) == "all":
             cfg = replace(cfg, **{name: next(iter(getattr(method, options)))})
@@ -39,7 +42,7 @@ def losses(name: str) -> dict:
     method = importlib.import_module(METHODS[name])
     torch.set_num_threads(1)
     faces = load("synthetic-balanced", 32, n=600)
-    cfg = config_of(method)
+    cfg = config_of(method, name.partition(" ")[2])
 
     class Recorder:
         TITLE = method.TITLE

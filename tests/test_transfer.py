@@ -1,8 +1,10 @@
 """The two comparators of DIAT and the measures of a one-way transfer."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,9 +12,13 @@ from torch import nn
 from lib.baselines import cnia
 from lib.baselines import semantic_inpainting as si
 from lib.baselines import vgg_face as phi
+from lib.claims import verdicts
 from lib.data import DataError
 from lib.evaluation.judges import as_images
+from lib.papers.diat import evaluation as transfer
 from lib.papers.diat import landmarks
+from lib.papers.diat import model as diat
+from lib.study import make_plan
 from lib.training import loop
 from lib.training.config import ParameterError
 
@@ -201,3 +207,108 @@ def test_inpainting_changes_the_hole_alone(dcgan):
     outside = ~m.expand_as(x)
     assert torch.equal(made.image[outside], x[outside]) and torch.equal(made.plain[outside], x[outside])
     assert not torch.equal(made.image, x) and made.image.abs().max() <= 1 and made.mask is None
+
+
+# ------------------------------------------------------------------------------------------------ measures
+
+
+def test_colours_and_bands():
+    grey = torch.zeros(1, 3, 32, 32)
+    white, black = grey + 1, grey - 1
+    assert np.allclose(transfer.lab(white)[..., 0], 100, atol=0.1) and np.allclose(transfer.lab(black)[..., 0], 0, atol=0.1)
+    red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert np.allclose(transfer.lab(red)[0, 0, 0], [53.24, 80.09, 67.20], atol=0.2)  # sRGB red in CIE Lab, D65
+    everywhere = torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    assert np.allclose(transfer.colour_change(white, black, everywhere), 100, atol=0.1)
+    changed = grey.clone()
+    changed[..., 8:24, 8:24] = 1
+    frame = transfer.frame(32, 1)
+    assert transfer.colour_change(changed, grey, frame)[0] == 0 and frame.sum() == 32 * 32 - 24 * 24
+    bands = transfer.side_bands(128, 1)[0, 0]
+    assert bands[64:, :32].all() and bands[64:, 96:].all() and bands.sum() == 2 * 64 * 32
+
+
+def test_noise_is_measured_and_shades_are_not():
+    rng = torch.Generator().manual_seed(0)
+    slope = torch.linspace(-0.5, 0.5, 64).expand(1, 3, 64, 64)
+    grain = torch.randn(1, 1, 64, 64, generator=rng) * 0.1  # 0.05 on the [0, 1] scale
+    assert transfer.noise(slope)[0] < 1e-6 and abs(transfer.noise(slope + grain)[0] - 0.05) < 0.004
+
+
+def test_when_success_has_settled():
+    assert transfer.settled([0.1, 0.89, 0.9, 0.91]) == 1
+    assert transfer.settled([0.9, 0.5, 0.9]) == 2  # it must stay there
+    assert transfer.settled([0.9, 0.5]) is None
+    value = transfer.over_seeds([0.4, 0.5, 0.6])
+    assert np.isclose(value.value, 0.5) and np.isclose(value.ci_high - 0.5, 4.303 * 0.1 / np.sqrt(3), rtol=1e-3)
+    assert np.isnan(transfer.over_seeds([0.4]).ci_low)
+
+
+def test_layer_tables_are_the_printed_ones():
+    built = transfer.architecture(SimpleNamespace(cfg=diat.PROFILES["cpu"]()))
+    assert (built["printed output"] == built["as built, 128x128"]).all() and len(built) == 19
+    assert built["here"].iloc[10] == "3 x 64 x 64" and built["here"].iloc[1] == "32 x 32 x 32"
+
+
+def test_green_frames():
+    x = torch.zeros(1, 3, 32, 32)
+    framed = transfer.framed(x, np.array([[4.2, -3.0, 20.9, 40.0]]))
+    green = (framed[0, 1] == 1) & (framed[0, 0] == -1)
+    assert green[:, 4].all() and green[0, 4:21].all() and green[31, 4:21].all() and green.sum() == 2 * 32 + 2 * 15
+
+
+# ------------------------------------------------------------------------------------------------ jobs and claims
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan("diat", "synthetic-balanced", "smoke", results=str(tmp_path))
+
+
+def test_jobs_name_what_they_start_from(plan):
+    jobs = plan.jobs
+    tasks = [name for name in jobs if name.startswith("DIAT-A ")]
+    assert len(tasks) == 5 and all(jobs[name].after == ("phi-proxy", "DIAT, shared") for name in tasks)
+    assert jobs["DIAT-A mouth_open"].cfg.start == jobs["DIAT, shared"].path and jobs["DIAT, shared"].cfg.start == jobs["phi-proxy"].path
+    assert all(job.after == tuple(n for n in job.after if n in jobs) for job in jobs.values())
+    assert {"DIAT1 male_to_female", "DIAT2 eyeglasses_removal", "CNIA-style older_to_younger", "DCGAN", "pre-trained mouth_open"} <= jobs.keys()
+    assert len({job.id for job in jobs.values()}) == len(jobs)
+    longer = make_plan("diat", "synthetic-balanced", "smoke", results=str(plan.results.parent), overrides={"cycles": 5}).jobs
+    assert longer["DIAT, shared"].id == jobs["DIAT, shared"].id and longer["DIAT-A mouth_open"].id != jobs["DIAT-A mouth_open"].id
+
+
+def test_faces_without_landmarks_are_refused_before_anything_trains(plan):
+    blind = dataclasses.replace(plan, faces=dataclasses.replace(plan.faces, landmarks=None))
+    with pytest.raises(DataError, match="no landmarks to choose faces and to make masks by"):
+        transfer.jobs(blind)
+
+
+def test_lfw_needs_real_faces(faces):
+    assert transfer.lfw_faces("", faces) is None
+    with pytest.raises(DataError, match="never seen a photograph"):
+        transfer.lfw_faces("somewhere", faces)
+
+
+def rows_for(claim, shift):
+    """Metric rows of a claim's tests and preconditions: the preconditions hold, the tests by `shift` on the good side of their bounds."""
+    out = {}
+    for test, by in [(t, shift) for t in claim.tests] + [(t, 1e-3) for need in claim.needs for t in need.tests]:
+        metric, place, column = test.measure.split(" | ")
+        value = test.bound + (by if test.op.startswith(">") else -by)
+        ends = {"ci_low": value, "ci_high": value}
+        out[test.measure] = {"table": test.table or "t", "row": place, "column": column, "metric": metric, "value": value, "n": 100, **ends}
+    return pd.DataFrame(out.values())
+
+
+@pytest.mark.parametrize("claim", transfer.CLAIMS, ids=lambda c: c.id)
+def test_every_claim_can_hold_fail_and_stay_open(claim):
+    (held,), (failed,) = (verdicts((claim,), rows_for(claim, by))["verdict"] for by in (0.2, -0.2))
+    assert held == "reproduced" and failed == "not reproduced"
+    (nothing,) = verdicts((claim,), rows_for(claim, 0.2)[:0])["verdict"]
+    assert nothing == "not tested"
+    if claim.needs:
+        without = rows_for(claim, 0.2)
+        lacking = {t.measure for t in claim.needs[0].tests}
+        keep = [" | ".join((r.metric, r.row, r.column)) not in lacking for r in without.itertuples()]
+        (verdict,) = verdicts((claim,), without[keep])["verdict"]
+        assert verdict == "undecided"

@@ -75,6 +75,14 @@ class Config:
         require(self.lr > 0, "lr", self.lr, "positive")
 
 
+PROFILES = {
+    "smoke": lambda: Config(size=32, faces=4, steps=3, neighbours=2, pool=20),
+    "cpu": lambda: Config(size=64),
+    "gpu": lambda: Config(size=64),
+    "paper": Config,
+}
+
+
 class Pictures(nn.Module):
     """z of every face, (n, 3, H, H): x at first."""
 

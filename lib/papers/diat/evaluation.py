@@ -14,6 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -71,9 +72,6 @@ class Settings:
     arms: bool = True  # train ARMS, on the first compared task
     curve_seeds: int = 3  # of the comparison of training times, on the first compared task; 0: none
     curve_lengths: int = 4  # lengths tried, of half the cycles and each half of the one before
-    cnia_faces: int = 100
-    cnia_steps: int = 500
-    cnia_pool: int = 1_000  # faces with the reference attribute among which five similar ones are looked for
     inpainting_faces: int = 100
     inpainting_steps: int = 1_000
     inpainting_starts: int = 64
@@ -81,16 +79,15 @@ class Settings:
 
     def __post_init__(self):
         selected(self.compared, TASKS, "compared")
-        for name in ("faces", "test_images", "curve_lengths", "cnia_faces", "cnia_steps", "cnia_pool", "inpainting_faces",
-                     "inpainting_steps", "inpainting_starts", "timed_calls"):  # fmt: skip
+        counts = ("faces", "test_images", "curve_lengths", "inpainting_faces", "inpainting_steps", "inpainting_starts", "timed_calls")
+        for name in counts:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.curve_seeds >= 0, "curve_seeds", self.curve_seeds, "at least 0")
 
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, curve_seeds=1, curve_lengths=2, cnia_faces=4, cnia_steps=3, cnia_pool=20,
-        inpainting_faces=4, inpainting_steps=3, inpainting_starts=2, timed_calls=1,
+        faces=600, test_images=8, curve_seeds=1, curve_lengths=2, inpainting_faces=4, inpainting_steps=3, inpainting_starts=2, timed_calls=1,
     ),
     "cpu": Settings(faces=40_000, test_images=200, inpainting_steps=300, inpainting_starts=2),
     "gpu": Settings(faces=60_000, test_images=500, inpainting_steps=500, inpainting_starts=32),
@@ -150,9 +147,8 @@ def jobs(plan) -> dict[str, Job]:
             out |= {f"{name} {task}, {n} cycles, seed {seed}": job(task, seed, cycles=n, **fields) for n in lengths(plan)}
     split = tested(plan)
     for name in own:
-        at = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
-        style = cnia.Config(**at, faces=settings.cnia_faces, steps=settings.cnia_steps, pool=settings.cnia_pool)
-        out[f"CNIA-style {name}"] = plan.job(cnia, style, split=split, after=before)
+        task = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
+        out[f"CNIA-style {name}"] = plan.job(cnia, replace(cnia.PROFILES[plan.profile](), **task), split=split, after=before)
     return out | {"DCGAN": plan.job(semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]())}
 
 
@@ -204,13 +200,8 @@ def architecture(study) -> pd.DataFrame:
         built = {name: layer_table(partial(net.eval(), x), net, (diat.Residual,)) for name, net in (("T", nets.T), ("D", nets.D))}
         parts.append(pd.concat([frame.assign(network=name) for name, frame in built.items()], ignore_index=True))
     full, ours = parts
-    full["printed output"] = [*TABLE_1, *TABLE_2]
-    columns = ["network", "kind", "kernel", "stride", "printed output", "output"]
-    blocks = ours["kind"] == "Residual"
-    while len(ours) < len(full):  # fewer residual blocks than printed
-        ours = pd.concat([ours[: blocks.argmax()], ours[blocks.argmax() : blocks.argmax() + 1], ours[blocks.argmax() :]], ignore_index=True)
-        blocks = ours["kind"] == "Residual"
-    return full[columns].rename(columns={"output": "as built, 128x128"}).assign(**{"here": ours["output"]})
+    out = full[["network", "kind", "kernel", "stride"]].assign(**{"printed output": [*TABLE_1, *TABLE_2], "as built, 128x128": full["output"]})
+    return out.assign(here=ours["output"]) if len(ours) == len(out) else out  # fewer blocks than printed: the profile is a test
 
 
 TABLE_1 = ["32 x 128 x 128", "64 x 64 x 64", *["128 x 32 x 32"] * 6, "64 x 64 x 64", "32 x 127 x 127", "3 x 128 x 128"]
@@ -387,16 +378,11 @@ def figure_1(study, edits: Edits) -> None:
     pictures(study, edits, "fig_1", "One face per task: input, result and, where it is known, the exact answer", k=2)
 
 
-def figure_4(study, edits: Edits) -> None:
-    """Fig. 4: local transfer."""
-    for name in (t for t in edits if TASKS[t].hull):
-        pictures(study, edits, f"fig_4_{name}", f"{name}: six inputs above their results", tasks=(name,), k=8)
-
-
-def figure_5(study, edits: Edits) -> None:
-    """Fig. 5: global transfer."""
-    for name in (t for t in edits if not TASKS[t].hull):
-        pictures(study, edits, f"fig_5_{name}", f"{name}: inputs above their results", tasks=(name,), k=8)
+def figures_4_5(study, edits: Edits) -> None:
+    """Figs 4 and 5: local and global transfer, a figure per task."""
+    for name in edits:
+        number = 4 if TASKS[name].hull else 5
+        pictures(study, edits, f"fig_{number}_{name}", f"{name}: inputs above their results", tasks=(name,), k=8)
 
 
 def figure_2(study, edits: Edits, k: int = 6) -> None:
@@ -440,7 +426,8 @@ def figure_6(study, edits: Edits):
     """Fig. 6: CNIA-style transfer of the first faces of each task beside the study's own. Returns the table."""
     table, v, out, won, slower, beside = "Fig. 6", study.cfg.variant, [], 0, [], {}
     for name, versions in edits.items():
-        job, own = f"CNIA-style {name}", few(versions[v], study.settings.cnia_faces)
+        job = f"CNIA-style {name}"
+        own = few(versions[v], study.jobs[job].cfg.faces)
         z = study.nets(job).pictures.z.cpu()[: len(own.x)]
         ms = 1000 * study.record(job)["processor_seconds"] / len(z)
         beside[name] = {"CNIA-style": Edited(own.case, z, None, ms), v: own}
@@ -449,7 +436,7 @@ def figure_6(study, edits: Edits):
         won += mine < theirs
         slower.append(ms / own.ms)
     rows_of(study, beside, table)
-    n, steps = min(len(b[v].x) for b in beside.values()), study.settings.cnia_steps
+    n, steps = min(len(b[v].x) for b in beside.values()), study.jobs[job].cfg.steps
     words = f"of {len(edits)} tasks those with a smaller Frechet distance, {n} faces each; CNIA-style is a reconstruction"
     out.append(row(table, "all tasks", f"{v} against CNIA-style", "wins", float(won), words, len(edits)))
     out.append(row(table, "all tasks", f"CNIA-style / {v}", "ms_per_image ratio", float(np.mean(slower)), f"{steps} steps; {v} in batches of 64", n))
@@ -544,24 +531,10 @@ def figures_8_9(study, edits: Edits, folder: str = ""):
 # ---------------------------------------------------------------------------------------- Figs 10 to 13
 
 
-def figure_10(study, edits: Edits) -> None:
-    """Fig. 10: what enhancement does."""
-    pictures(study, edits, "fig_10", "Input, DIAT-A0 and DIAT-A on the compared tasks", ("DIAT-A0", "DIAT-A"), k=4)
-
-
-def figure_11(study, edits: Edits) -> None:
-    """Fig. 11: the two identity losses, in the paper on gender transfer."""
-    pictures(study, edits, "fig_11", "Input, DIAT and DIAT-A", ("DIAT", "DIAT-A"), ("male_to_female",) if "male_to_female" in edits else (), 8)
-
-
-def figure_12(study, edits: Edits) -> None:
-    """Fig. 12: no identity loss."""
-    pictures(study, edits, "fig_12", "Input, DIAT1 (attribute loss only) and DIAT3 on the compared tasks", ("DIAT1", "DIAT3"), k=4)
-
-
-def figure_13(study, edits: Edits) -> None:
-    """Fig. 13: perceptual regularisation."""
-    pictures(study, edits, "fig_13", "Input, DIAT2 (no perceptual regularisation) and DIAT3 on the compared tasks", ("DIAT2", "DIAT3"), k=4)
+def figures_10_to_13(study, edits: Edits) -> None:
+    """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation; each on the compared tasks."""
+    for number, methods in ((10, ("DIAT-A0", "DIAT-A")), (11, ("DIAT", "DIAT-A")), (12, ("DIAT1", "DIAT3")), (13, ("DIAT2", "DIAT3"))):
+        pictures(study, edits, f"fig_{number}", f"Input, {' and '.join(methods)} on the compared tasks", methods, k=4)
 
 
 # ---------------------------------------------------------------------------------------- time, and the start of the game
@@ -587,10 +560,10 @@ def speed(study):
     """Milliseconds per face of the printed 128 pixel networks, float32, on this device, beside the printed 4.5: T alone,
     and T with E. Returns the table."""
     cfg = diat.Config(task="mouth_open", phi=PROXY)
-    nets, calls, rows = diat.build(cfg), study.settings.timed_calls, []
+    nets, rows = diat.build(cfg), []
     for net in (nets.T, nets.E_local):
         net.to(study.device).eval()
-    for batch in (1, 50):
+    for batch, calls in ((1, study.settings.timed_calls), (50, max(1, study.settings.timed_calls // 10))):
         x = torch.zeros(batch, 3, cfg.size, cfg.size, device=study.device)
         for label, whole in (("T", False), ("T and E", True)):
             took = []
@@ -658,12 +631,8 @@ def learning_curve(points: pd.DataFrame) -> Figure:
     """Success against cycles, a colour per method, a line per seed."""
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    for colour, (method, part) in zip(("C0", "C1", "C2"), points.groupby("method", sort=False), strict=False):
-        for seed, own in part.groupby("seed"):
-            axis.plot(own["cycles"], own["success"], "o-", ms=3, lw=1, color=colour, label=method if seed == points["seed"].min() else None)
+    sns.lineplot(points, x="cycles", y="success", hue="method", units="seed", estimator=None, marker="o", ax=axis)
     axis.set(xlabel="adversarial cycles", ylabel="edit success", ylim=(-0.03, 1.03), xscale="log")
-    axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
