@@ -179,25 +179,19 @@ def weights_file() -> Path:
 def vgg_face(file: Path, order: str = "RGB") -> Phi:
     """VGG-Face's first five convolutions from a file of weights, frozen, in eval mode.
 
-    order: of the input channels that the file's port expects (the original Caffe model: BGR). The network built here takes RGB: for BGR the
-    kernels' channels are turned round, and the mean goes with its own colour either way. Accepts `conv1_1.weight`, `conv_1_1.weight` and
-    `features.conv_1_1.weight`. Raises DataError for a file that cannot be read or lacks a layer.
+    order: of the input channels that the file's port expects (the original Caffe model: BGR); the network built here takes RGB. Accepts
+    `conv1_1.weight`, `conv_1_1.weight` and `features.conv_1_1.weight`. Raises DataError for a file that cannot be read or lacks a layer.
     """
     pick(dict.fromkeys(("RGB", "BGR")), order, "phi_order")
     try:
         held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # either reader has its own kinds of error; the message must name the file
         raise DataError(f"{file}: not readable as weights ({type(error).__name__}). Give safetensors or a torch state dict of tensors.") from None
-    held = held.get("state_dict", held)
+    held = {k.removeprefix("features.").replace("conv_", "conv"): v for k, v in held.get("state_dict", held).items()}
     net = Phi(64, VGG_FACE, 127.5, tuple(127.5 - m for m in MEAN))
-    for conv, name in zip(net.convs, NAMES, strict=True):
-        for part in ("weight", "bias"):
-            keys = [f"{prefix}{n}.{part}" for prefix in ("", "features.") for n in (name, name.replace("conv", "conv_"))]
-            value = next((held[k] for k in keys if k in held), None)
-            shape = tuple(getattr(conv, part).shape)
-            if value is None or tuple(value.shape) != shape:
-                problem = "no such entry" if value is None else f"shape {tuple(value.shape)}"
-                raise DataError(f"{file}: {name}.{part}: {problem}, {shape} is needed. Give the weights of VGG-Face (the 16-layer model).")
-            value = value.float()
-            getattr(conv, part).data.copy_(value.flip(1) if name == NAMES[0] and part == "weight" and order == "BGR" else value)
+    for name, own in ((f"{n}.{part}", getattr(c, part)) for c, n in zip(net.convs, NAMES, strict=True) for part in ("weight", "bias")):
+        if name not in held or held[name].shape != own.shape:
+            problem = f"shape {tuple(held[name].shape)}" if name in held else "no such entry"
+            raise DataError(f"{file}: {name}: {problem}, {tuple(own.shape)} is needed. Give the weights of VGG-Face (the 16-layer model).")
+        own.data.copy_(held[name].flip(1) if name == "conv1_1.weight" and order == "BGR" else held[name])
     return net.frozen()

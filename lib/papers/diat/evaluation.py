@@ -52,7 +52,6 @@ PAIRED = ("edit_success", "identity_kept", "identity_cosine", "colour_change", "
 PAIRED_SHOWN = [f"{m} {kind}" for m in PAIRED for kind in ("difference", "ratio")] + ["frechet_judge ratio"]
 SHOWN = ["edit_success", "judges_disagree", "success_blurred", "identity_kept", "counterfactual_gain", "unrelated_kept", "change_outside_l1",
          "colour_change", "noise", "sharpness", "frechet_judge"]  # fmt: skip
-FRAME = 16 / 128  # of the side: the border in which a global edit's colours are compared
 PROTOCOLS = {
     "colour_change": "mean CIE Lab distance to the input, outside the landmark hull with its margin (local task) or in a "
     "border frame an eighth of the side wide (global task)",
@@ -213,8 +212,7 @@ TABLE_2 = ["32 x 64 x 64", "32 x 64 x 64", "64 x 32 x 32", "64 x 32 x 32", "128 
 
 def lab(x: Tensor) -> np.ndarray:
     """(B, 3, S, S) in [-1, 1], sRGB -> (B, S, S, 3) CIE L*a*b*, L from 0 to 100."""
-    unit = ((x.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous().float().numpy()
-    return np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2LAB) for p in unit])
+    return np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2LAB) for p in ((x.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous().numpy()])
 
 
 def colour_change(y: Tensor, x: Tensor, where: Tensor) -> np.ndarray:
@@ -233,29 +231,21 @@ def noise(x: Tensor) -> np.ndarray:
 
 def frame(size: int, n: int) -> Tensor:
     """(n, 1, size, size) bool: the border an eighth of the side wide, of which a global edit should leave the colours."""
-    b = max(1, round(FRAME * size))
-    out = torch.ones(n, 1, size, size, dtype=torch.bool)
-    out[:, :, b:-b, b:-b] = False
-    return out
+    b = max(1, round(size / 8))
+    return ~F.pad(torch.ones(n, 1, size - 2 * b, size - 2 * b, dtype=torch.bool), (b, b, b, b))
 
 
 def side_bands(size: int, n: int) -> Tensor:
     """(n, 1, size, size) bool: the outer quarters of the columns, lower half: where long hair would hang."""
-    out = torch.zeros(n, 1, size, size, dtype=torch.bool)
-    q = size // 4
-    out[:, :, size // 2 :, :q] = out[:, :, size // 2 :, -q:] = True
-    return out
+    column = torch.arange(size)
+    sides = (column < size // 4) | (column >= size - size // 4)
+    return (sides[None] & (column >= size // 2)[:, None]).expand(n, 1, -1, -1)
 
 
 def mask_of(study, name: str, index: np.ndarray) -> Tensor:
     """(n, 1, S, S) bool: m of faces, the hull of a local task's landmarks with its margin."""
     points = landmarks.points68(study.faces)[0]
     return diat.masks(TASKS[name], study.cfg, points[index], study.faces.size)
-
-
-def elsewhere(study, name: str, e: Edited) -> Tensor:
-    """(n, 1, S, S) bool: the pixels that a task has no business with."""
-    return ~mask_of(study, name, e.index) if TASKS[name].hull else frame(e.x.shape[-1], len(e.x))
 
 
 def cases(study) -> dict[str, Case]:
@@ -285,7 +275,7 @@ def per_face(study, edits: Edits, references: bool = False) -> pd.DataFrame:
     for name, versions in edits.items():
         case = next(iter(versions.values())).case
         extra = floors(case, study.faces, study.split, study.judges) if references else {}
-        where = elsewhere(study, name, next(iter(versions.values())))
+        where = ~mask_of(study, name, case.index) if TASKS[name].hull else frame(case.x.shape[-1], len(case.x))
         for method, e in (versions | extra).items():
             part = measures.per_face(method, e, study.judges)
             part["colour_change"] = colour_change(e.y, e.x, where)
@@ -373,6 +363,11 @@ def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] 
     study.figure(montage(rows, heads), name, alt)
 
 
+def lines_of(study, lines: dict[str, Tensor], name: str, alt: str) -> None:
+    """Rows of pictures with a label each."""
+    study.figure(montage([(label, list(pixels(x.cpu()))) for label, x in lines.items()]), name, alt)
+
+
 def figure_1(study, edits: Edits) -> None:
     """Fig. 1: one face per task."""
     pictures(study, edits, "fig_1", "One face per task: input, result and, where it is known, the exact answer", k=2)
@@ -394,8 +389,7 @@ def figure_2(study, edits: Edits, k: int = 6) -> None:
     if TASKS[name].hull:
         lines["m (training only)"] = (2 * mask_of(study, name, e.index[:k]).float() - 1).expand(-1, 3, -1, -1)
     lines["E(x, T(x))" if TASKS[name].hull else "E(B(T(x)))"] = e.y[:k]
-    study.figure(montage([(label, list(pixels(x))) for label, x in lines.items()]), "fig_2",
-                 "Input, output of the transform network, mask where the task is local, result of the enhancement network")  # fmt: skip
+    lines_of(study, lines, "fig_2", "Input, output of the transform network, mask where the task is local, result of the enhancement network")
 
 
 @torch.no_grad()
@@ -409,8 +403,7 @@ def figure_3(study, edits: Edits, k: int = 6) -> None:
     for layer in (4, 5):
         d = (of_Tx[layer] - of_x[layer]).abs().mean(1, keepdim=True)
         lines[f"$D_{layer}$"] = 2 * F.interpolate(d / d.amax().clamp_min(1e-9), size=x.shape[-1], mode="nearest").expand(-1, 3, -1, -1) - 1
-    study.figure(montage([(label, list(pixels(p.cpu()))) for label, p in lines.items()]), "fig_3",
-                 "Input, output of the transform network, and where the discriminator's fourth and fifth maps differ between them")  # fmt: skip
+    lines_of(study, lines, "fig_3", "Input, output of the transform network, where the discriminator's fourth and fifth maps differ between them")
 
 
 # ---------------------------------------------------------------------------------------- Figs 6, 7: the two comparators
@@ -472,20 +465,16 @@ def figure_7(study, edits: Edits):
         row(table, own.row, "semantic inpainting", "faces", float(len(x)), "", len(x)),
     ])  # fmt: skip
     lines = {"input": framed(own.x, boxes), "hole": torch.where(m, torch.tensor(0.0), own.x)} | {k: e.y for k, e in beside.items()}
-    study.figure(montage([(label, list(pixels(p[:8]))) for label, p in lines.items()]), "fig_7",
-                 "Input with the face crop framed in green, the hole, then the results")  # fmt: skip
+    lines_of(study, {k: x[:8] for k, x in lines.items()}, "fig_7", "Input with the face crop framed in green, the hole, then the results")
     return compare_table(study, table, "fig_7", ["edit_success", "identity_kept", "frechet_judge", "ms_per_image", "updates of G", "wins"])
 
 
 def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
     """x with the outline of each box (n, 4) drawn in green, one pixel wide."""
-    out, s = x.clone(), x.shape[-1]
-    green = torch.tensor([-1.0, 1.0, -1.0])[:, None]
-    for picture, (left, top, right, bottom) in zip(out, np.clip(np.floor(boxes), 0, s - 1).astype(int), strict=True):
-        across, down = slice(left, right + 1), slice(top, bottom + 1)
-        for rows, columns in ((top, across), (bottom, across), (down, left), (down, right)):
-            picture[:, rows, columns] = green
-    return out
+    out = np.ascontiguousarray(pixels(x))
+    for picture, box in zip(out, np.clip(np.floor(boxes), 0, x.shape[-1] - 1).astype(int).tolist(), strict=True):
+        cv2.rectangle(picture, box[:2], box[2:], (0, 255, 0))
+    return torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 # ---------------------------------------------------------------------------------------- Figs 8, 9: LFW
@@ -644,22 +633,6 @@ def frames(study, edits: Edits, k: int = 4) -> tuple[np.ndarray, list[str], str]
     name = next(iter(edits))
     e, marks = edits[name][study.cfg.variant], np.linspace(0, 1, 9)
     return np.stack([pixels(e.x[:k].lerp(e.y[:k], float(s))) for s in marks], axis=1), [f"{s:.2f}" for s in marks], name
-
-
-def by_task(study) -> Callable:
-    """(task, x, strength) -> object with .image and .mask, None: the edit of a task, mixed with its input."""
-    edit = {name: edit_with(study, f"{study.cfg.variant} {name}") for name in tasks_of(study.cfg)}
-
-    def mixed(name: str, x: Tensor, strength: float) -> diat.Edit:
-        task = TASKS[name]
-        return edit[name](task.attribute, x, strength if task.target else 1 - strength)
-
-    return mixed
-
-
-def first_faces(of: dict[str, Case], k: int = 3) -> Tensor:
-    """The first k test faces of every task."""
-    return torch.cat([case.x[:k] for case in of.values()])
 
 
 def history(study) -> pd.DataFrame:
