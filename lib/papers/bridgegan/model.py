@@ -283,7 +283,8 @@ class ResBlk(nn.Module):
     """Norm, activation, [twice the size], conv3x3, norm, activation, conv3x3, [half the size], plus a shortcut: the input itself, or a 1x1
     convolution of it (after enlarging, before shrinking). The sum is neither scaled nor activated. (B, i, h, h) -> (B, o, h', h').
 
-    Three steps are computed in another, equal way: a 1x1 convolution at the smaller of the two sizes, `double_and_convolve`, `convolve_and_halve`.
+    Three steps are computed in another, equal way: the shortcut at the smaller of the two sizes, `double_and_convolve`,
+    `convolve_and_halve`.
     """
 
     def __init__(self, i: int, o: int, norm: Callable[[int], nn.Module] | None, act: nn.Module, resample: str = ""):
@@ -298,13 +299,9 @@ class ResBlk(nn.Module):
         h = double_and_convolve(self.conv1, h) if self.up else self.conv1(h)
         h = self.act(self.norm2(h, S) if self.norm2 else h)
         if self.down:
-            return convolve_and_halve(self.conv2, h) + self.shortcut(smaller(x))
+            mean = self.shortcut.weight.expand(-1, -1, 2, 2) / 4  # of 2x2, and the 1x1 convolution, as one
+            return convolve_and_halve(self.conv2, h) + F.conv2d(x, mean, self.shortcut.bias, stride=2)
         return self.conv2(h) + (F.interpolate(self.shortcut(x), scale_factor=2, mode="nearest") if self.up else self.shortcut(x))
-
-
-def smaller(x: Tensor) -> Tensor:
-    """Half the size by the mean of 2x2. The second derivative of avg_pool2d is a tensor of zeros, which a gradient penalty would carry through D."""
-    return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
 
 
 def shifted(w: Tensor) -> Tensor:
