@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 
 from lib.data import FaceSet, Split, load, make_split
-from lib.data.splits import require_test_faces
+from lib.data.checks import beforehand
 from lib.evaluation import judges
 from lib.pages import figures, tables
 from lib.sources import ROOT
 from lib.training import models, runs
-from lib.training.config import ParameterError, check, from_params, pick, require, unknown
+from lib.training.config import ParameterError, check, from_params, pick, unknown
 from lib.training.models import Job
 from lib.training.precision import resolve
 
@@ -69,18 +69,16 @@ def make_plan(
     check(values | {"overrides": overrides or {}}, KINDS, paper)
     check_device(device)
     resolve(precision, device)
-    require(0 <= seed < 2**63, "seed", seed, "at least 0 and below 2^63")
     cfg, settings = pick(model.PROFILES, profile, "profile")(), evaluation.SETTINGS[profile]
     ours = {k: v for k, v in (overrides or {}).items() if k in vars(cfg)}
     others = {k: v for k, v in (overrides or {}).items() if k not in ours}
     if strange := [k for k in others if k not in vars(settings)]:
         raise ParameterError(f"{paper}: {unknown(strange[0], [*vars(cfg), *vars(settings)])}")
     cfg, settings = from_params(cfg, ours), from_params(settings, others)
+    landmarks = getattr(evaluation, "LANDMARKS", False)
+    beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg), landmarks=landmarks)
     faces = read_faces(data, cfg.size, settings.faces)
     split = make_split(faces, settings.split)
-    for stage in model.stages(cfg):
-        for attribute in stage.attributes:
-            require_test_faces(faces, split, attribute)
     home = Path(results).resolve() if results else models.RESULTS
     return Plan(
         paper, model, evaluation, cfg, settings, data, profile, seed, device, precision, faces, split, home / SCRATCH if profile == "smoke" else home

@@ -91,6 +91,13 @@ def outline(data: str, size: int, *, n: int = 20000, seed: int = 0) -> FaceSet:
     return _labelled(celeba.read_folder(Path(data).expanduser()), Crop(size))
 
 
+def with_pictures(faces: FaceSet) -> FaceSet:
+    """A built-in set with its pictures, drawn where they were not; any other as it is."""
+    if faces.images is not None or faces.name not in SYNTHETIC:
+        return faces
+    return load(faces.name, faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
+
+
 def folder_name(root: Path) -> str:
     """The name of a set read from a folder: the folder's own, which is never taken for that of a built-in set."""
     name = root.resolve().name

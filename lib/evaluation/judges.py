@@ -22,8 +22,8 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torchvision.io import decode_jpeg, encode_jpeg
 
-from lib.data import Examples, FaceSet, Split, load, make_split
-from lib.data.faceset import SYNTHETIC
+from lib.data import Examples, FaceSet, Split, make_split
+from lib.data.faceset import SYNTHETIC, outline
 from lib.evaluation.resnet import ResNet18
 from lib.training import models
 from lib.training.config import listed, pick, require
@@ -363,7 +363,7 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     settings = vars(pick(PROFILES, profile, "profile")())
     pool, pool_split = faces, split
     if faces.name == SYNTHETIC[0]:
-        pool = load(SYNTHETIC[1], faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
+        pool = outline(SYNTHETIC[1], faces.size, n=len(faces), seed=int(faces.faces.seed[0]))  # drawn only if it is to be trained on
         pool_split = make_split(pool)
     out = {}
     for name, kind in (("judge a", "places"), ("judge b", "resnet18")):

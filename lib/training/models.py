@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lib.data import FaceSet, Split
+from lib.data.faceset import with_pictures
 from lib.sources import ROOT
 from lib.training import loop
 from lib.training.precision import resolve
@@ -183,7 +184,8 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool 
         exact = resolve(precision, device)
         record = _begin(job, device, exact)
         try:
-            nets, report = loop.train(job.method, job.cfg, job.faces, job.split, _Into(folder, device, exact, job.seed), save_every=save_every)
+            faces = with_pictures(job.faces)
+            nets, report = loop.train(job.method, job.cfg, faces, job.split, _Into(folder, device, exact, job.seed), save_every=save_every)
         except loop.TrainingDiverged as error:
             write_json(folder / "model.json", record | {"status": "failed", "reason": str(error)})
             raise
