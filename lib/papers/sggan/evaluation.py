@@ -337,7 +337,7 @@ def figure_3(study, edits: dict[str, Callable], cases: Flips) -> None:
     """Fig. 3: five methods, every group turned to its other value, and two groups at once (D13)."""
     groups = [g.name for g in groups_of(study.cfg)]
     pairs = combinations([g for g in groups if g in ("gender", "smile", "hair")], 2)
-    columns = {g: (g,) for g in groups} | {f"{a} + {b}": (a, b) for a, b in pairs}
+    columns = {g: (g,) for g in groups} | {f"{a}\n+ {b}": (a, b) for a, b in pairs}
     main = {m: edits[m] for m in MAIN if m in edits}
     alt = "Per face one row per method: input, every attribute turned to its other value, two attributes at once"
     study.figure(grid(study, main, shown(cases, 4), columns), "fig_3", alt)

@@ -26,6 +26,7 @@ from lib.evaluation import measures
 from lib.evaluation.edits import SEED, Case, Edited
 from lib.evaluation.judges import as_images
 from lib.evaluation.measures import row
+from lib.pages import tables
 from lib.papers.sggan.model import GROUPS, Group, groups_named, groups_of
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales: Wang, Simoncelli, Bovik 2003
@@ -286,6 +287,20 @@ def compared(frame: pd.DataFrame, table: str, group: str, a: str, b: str, names:
             place, sign = f"{group} edit, {other}" if other else group, "-" if how == "difference" else "/"
             out.append(row(table, place, f"{a} {sign} {b}", f"{metric} {how}", value, "paired by face, both directions"))
     return out
+
+
+def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One measure of many edits: a line per method, a column per row of metrics.csv."""
+    part = rows[rows["metric"] == metric]
+    part = part.assign(text=[tables.cell(r) for _, r in part.iterrows()], row=part["row"].map(tables.spoken))
+    columns, methods = part["row"].unique(), part["column"].unique()
+    return part.pivot(index="column", columns="row", values="text").loc[methods, columns].rename_axis(index="method", columns=None).reset_index()
+
+
+def lines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Metric rows one a line: what is compared, of which methods, on which groups, value with interval, n."""
+    text = [tables.cell(r) for _, r in rows.iterrows()]
+    return rows[["metric", "row", "column", "n"]].rename(columns={"column": "methods", "row": "groups"}).assign(value=text)
 
 
 # ---------------------------------------------------------------------------------------------------- Inception's formula
