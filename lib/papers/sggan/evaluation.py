@@ -79,15 +79,15 @@ def budget_name(k: int) -> str:
 
 
 def jobs(plan) -> dict[str, Job]:
-    """Every model of the notebook: SG-GAN and its arms; StarGAN, its own schedule shortened by the same factor, as wide
-    as SG-GAN; a ResidualGAN per group with as many updates of its generators as SG-GAN's; and Figs 4 and 5."""
+    """Every model of the notebook: SG-GAN and its arms; StarGAN, its own schedule shortened by the same factor, a
+    ResidualGAN per group with as many updates of its generators as SG-GAN's, both as wide; and Figs 4 and 5."""
     cfg, s, parts = plan.cfg, plan.settings, listed(plan.settings.parts)
     groups, down = groups_of(cfg), {"size": cfg.size, "d_layers": sggan.n_down(cfg.size)}
     arms = sggan.arms(cfg, s.labels_some, s.labels_few)
     out = {name: plan.job(sggan, arm) for name, arm in arms.items() if PART_OF.get(name) in (None, *parts)}
     steps = max(2, round(sggan.share_of_paper(cfg) * stargan.PAPER_STEPS))
     star = replace(stargan.PROFILES[plan.profile](), width=cfg.width, g_steps=steps, sampler="natural", **down)
-    res = replace(resgan.PROFILES[plan.profile](), steps=cfg.g_steps, **down)
+    res = replace(resgan.PROFILES[plan.profile](), width=cfg.width, steps=cfg.g_steps, **down)
 
     def residual(group: Group, **fields) -> Job:
         factor = 1.0 if group.name in LOCAL else 0.01
@@ -107,7 +107,7 @@ def jobs(plan) -> dict[str, Job]:
             sparse = replace(star, labels="sparse", per_value=k, repeat=arm.repeats)
             out[f"SG-GAN({budget_name(k)})"] = plan.job(sggan, arm)
             out[f"StarGAN({budget_name(k)})"] = plan.job(stargan, sparse)
-            out[f"ResidualGAN({budget_name(k)})"] = residual(pale, per_value=k)
+            out[f"ResidualGAN({budget_name(k)})"] = residual(pale, per_value=k, steps=s.sweep_steps)
         out["StarGAN(balance)"] = plan.job(stargan, replace(star, labels="labelled"))
     return out
 
@@ -299,7 +299,7 @@ def grid(study, edits: dict[str, Callable], index: np.ndarray, columns: dict[str
             ys = [edit(names, x, tuple(1 - _own(name, study, i) for name in names)).image for names in columns.values()]
             changes = [2 * (y - x).abs().mean(1, keepdim=True) - 1 for y in ys] if residual else []
             lines.append((method, [pixels(t.cpu())[0] for t in (x, *ys, *changes)]))
-    return montage(lines, ["input", *columns, *([f"|change|, {c}" for c in columns] if residual else [])])
+    return montage(lines, ["input", *columns, *([f"|change|,\n{c}" for c in columns] if residual else [])])
 
 
 def figure_1(study, k: int = 8) -> None:

@@ -297,12 +297,6 @@ def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return part.pivot(index="column", columns="row", values="text").loc[methods, columns].rename_axis(index="method", columns=None).reset_index()
 
 
-def lines(rows: pd.DataFrame) -> pd.DataFrame:
-    """Metric rows one a line: what is compared, of which methods, on which groups, value with interval, n."""
-    text = [tables.cell(r) for _, r in rows.iterrows()]
-    return rows[["metric", "row", "column", "n"]].rename(columns={"column": "methods", "row": "groups"}).assign(value=text)
-
-
 # ---------------------------------------------------------------------------------------------------- Inception's formula
 
 
