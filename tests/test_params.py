@@ -103,6 +103,21 @@ def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
         assert err.startswith("error: ") and message in err and err.count("\n") == 1, err
 
 
+def test_folders_are_found_from_where_the_command_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("faces", "synthetic", "lfw"):
+        (tmp_path / name).mkdir()
+    given = [("data", "faces"), ("lfw", "~/lfw"), ("results", "new/place")]
+    values = checked_parameters("diat", given)
+    assert {name: values.get(name, values["overrides"].get(name)) for name, _ in given} == {
+        "data": str(tmp_path / "faces"), "lfw": str(tmp_path / "lfw"), "results": str(tmp_path / "new" / "place")
+    }  # fmt: skip
+    assert checked_parameters("diat", [("data", "synthetic")])["data"] == "synthetic"  # the built-in one
+    assert checked_parameters("diat", [("data", "./synthetic")])["data"] == str(tmp_path / "synthetic")
+    assert checked_parameters("diat", [("data", "celeba")])["data"] == "celeba"  # refused by its reader, in the words that were given
+
+
 def test_lists_of_names():
     assert listed(" a, b ,") == ("a", "b") and listed("") == ()
     assert selected("all", ("a", "b"), "task") == ("a", "b") == selected("b, a", ("a", "b"), "task")

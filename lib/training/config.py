@@ -11,6 +11,9 @@ from pathlib import Path
 from lib.sources import ROOT
 
 
+FOLDERS = ("data", "domains", "lfw", "results")  # parameters that may name a folder
+
+
 class ParameterError(ValueError):
     """An unknown name, a wrong type or a value out of range; the message names the parameter and the remedy."""
 
@@ -138,6 +141,7 @@ def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
     values = {n: default for n, (_, default) in names.items()}
     overrides = {}
     for key, text in given:
+        text = absolute(key, text)
         if key in names:
             values[key] = from_text(text, names[key][0])
         elif key in more:
@@ -149,6 +153,15 @@ def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
     if overrides:
         values["overrides"] = values["overrides"] | overrides
     return values
+
+
+def absolute(key: str, text: str) -> str:
+    """A folder that a parameter names, relative to the working folder or to ~, by its whole path: notebooks run in the project's folder. Names
+    of built-in sets and of what is no folder stay as they are."""
+    if key not in FOLDERS or text in ("", "synthetic", "synthetic-balanced", "animals"):
+        return text
+    path = Path(text).expanduser().absolute()
+    return str(path) if path.is_dir() or key == "results" else text
 
 
 def from_text(text: str, hint) -> object:
