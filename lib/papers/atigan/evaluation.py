@@ -1,428 +1,555 @@
-"""Does the edited face show the attribute? Asked of a judge, and of people: the user study as a form that keeps its answers.
+"""ATI-GAN's evaluation: what is trained for it, its figures, tables, comparisons and claims. Secs 4.3 and 4.4, Figs 1 to 8, Tables 1 and 2.
 
-A *cell* of the table is (row, column, attribute, target label, who): an edit direction, and whose faces count, None or (attribute, value).
-The people see one face at a time and say whether it has the attribute, 1 or 0. Among the edited faces stand real ones whose label is known
-(catch trials, one in five): they show how far a rater agrees with the labels where nothing was edited.
+Every method edits the same test faces. `edits` is {method: {(attribute, target): Edited}}, `frame` the table of `measures.per_face`, one line per
+edited face and method. Fills of the hole and their scores are in inpainting.py.
 """
 
-import csv
-import hashlib
-import io
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image
-from scipy.stats import bootstrap, spearmanr
-from sklearn.metrics import cohen_kappa_score
+from scipy.stats import spearmanr
 from torch import Tensor
 
-from lib.evaluation import measures as metrics
-from lib.pages import tables
-from lib.data import DataError, FaceSet, Split
-from lib.data.splits import require_test_faces
+from lib.baselines import context_encoder, semantic_inpainting
+from lib.claims import Claim, Precondition, Test
+from lib.data import Batches
+from lib.evaluation import measures
+from lib.evaluation.edits import DIRECTIONS, SEED, Edited, floors, run_edit, test_cases
+from lib.evaluation.judges import as_images
+from lib.evaluation.measures import Value, row
+from lib.pages import figures, schematics, tables
 from lib.pages.figures import montage, pixels
-from lib.papers.atigan.hole import Box
-from lib.evaluation.judges import Judge, as_images
-from lib.evaluation.measures import Edited, Value
+from lib.papers.atigan import inpainting
+from lib.papers.atigan import model as atigan
+from lib.papers.atigan.model import ATTRIBUTES, box_of, composite, reconstruct
+from lib.training.config import require, selected
+from lib.training.models import Job
 
-TRIALS = 200  # edited faces of each direction that people are shown, at most: the paper's 10 % of 2,000
-CATCH_SHARE = 0.2  # of all faces shown
-CAREFUL = 0.8  # a rater who agrees with fewer catch trials is left out
-FIELDS = ("set", "rater", "trial", "answer")
-NOBODY = "unavailable: no such test face"
-ALLOWED = 0.10  # a rate this near the printed one agrees with it, however narrow the printed one's interval
+OWN = "ATI-GAN"
+ARMS = {  # one thing changed: fields of Config
+    "R, L1 only": {"train": "R"},
+    "ATI-GAN, sum norm": {"l1": "sum"},
+    "ATI-GAN, x-hat from the start": {"th_disc": 0.0},
+    "ATI-GAN, x throughout": {"th_disc": 1.0},
+    "ATI-GAN, no inpainting": {"train": "G"},
+}
+RIVALS = {"semantic inpainting": "SIIDGM", "context encoder": "CE"}  # rows of Table 1 that are measured here
+# row and column of Table 2, attribute, target label, whose faces (an attribute and its value, or everybody's), printed rate, and how many of 200
+# random faces of CelebA can be asked about
+TABLE_2 = (
+    ("Smiling -> Not-Smiling", "All", "Smiling", 0, None, 0.86, 96),
+    ("Not-Smiling -> Smiling", "All", "Smiling", 1, None, 0.88, 104),
+    ("Eyeglasses -> Not-Eyeglasses", "All", "Eyeglasses", 0, None, 0.50, 13),
+    ("Not-Eyeglasses -> Eyeglasses", "All", "Eyeglasses", 1, None, 0.82, 187),
+    ("Young -> Old", "All", "Young", 0, None, 0.85, 155),
+    ("Old -> Young", "All", "Young", 1, None, 0.70, 45),
+    ("Mustache -> Not-Mustache", "Men", "Mustache", 0, ("Male", 1), 0.33, 8),
+    ("Not-Mustache -> Mustache", "Men", "Mustache", 1, ("Male", 1), 0.98, 76),
+    ("Not-Mustache -> Mustache", "Women", "Mustache", 1, ("Male", 0), 0.68, 116),
+)
+SEEN = (OWN, "unedited", "R alone", "own label", "constant G", "counterfactual")  # columns of our Table 2
+PROTOCOLS = {
+    "beyond_floor": "success less that of the face G was given (R alone; without inpainting the unedited one), paired by face",
+    "outside_hole_l1": "to the input, [0, 1] scale, outside the hole",
+    "g_inside_l1": "from x-hat to the edit, [0, 1] scale, in the hole",
+    "g_outside_l1": "from x-hat to the edit, [0, 1] scale, outside the hole",
+    "hole_sharpness": "gradient energy of the hole over the input's",
+    "chequerboard": "energy of the hole's chequerboard frequency over the input's",
+}
+Edits = dict[tuple[str, int], Edited]
 
 
-# ---------------------------------------------------------------------------------------------- edits of the table
+@dataclass(frozen=True)
+class Settings:
+    """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""
+
+    faces: int = 200_000  # drawn faces to render (a folder of faces is read whole)
+    split: str = "official"  # D15
+    inpainted: int = 2_000  # test faces of Table 1, at most: Sec. 4.1
+    searched: int = 64  # of these, semantic inpainting fills so many, at most 64: each takes a search
+    edited: int = 2_000  # test faces of each direction, at most
+    seeds: int = 1  # trainings of ATI-GAN, with seeds from the study's own on
+    arms: str = "all"  # of ARMS, joined by commas; empty: none
+    rivals: str = "all"  # of RIVALS, joined by commas; empty: none
+
+    def __post_init__(self):
+        for name in ("faces", "inpainted", "edited", "seeds"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(1 <= self.searched <= 64, "searched", self.searched, "in 1 to 64")
+        chosen(self.arms, ARMS, "arms"), chosen(self.rivals, RIVALS, "rivals")
 
 
-@dataclass
-class Transfer:
-    """One direction: the edits, and the faces that the last step of the method was given (`inpainted`; the input itself, for a method
-    that does not inpaint)."""
-
-    edited: Edited
-    inpainted: Tensor
-
-
-def own_labels(faces: FaceSet, index: np.ndarray, attributes) -> Tensor:
-    """(n, len(attributes)) float32 in {0, 1}."""
-    return torch.from_numpy(np.stack([faces.column(a)[index] for a in attributes], axis=1)).float()
+SETTINGS = {
+    "smoke": Settings(faces=600, inpainted=8, searched=4, edited=8, seeds=2),
+    "cpu": Settings(faces=40_000, searched=48, edited=200),
+    "gpu": Settings(faces=60_000, edited=500),
+    "paper": Settings(),
+}
 
 
-def transfers(edit: Callable, faces: FaceSet, split: Split, attributes, box: Box, n: int, device="cpu") -> dict[tuple[str, int], Transfer]:
-    """Edit at most n test faces of each direction: their own labels of `attributes` with one of them turned round.
+# ------------------------------------------------------------------------------------------------ what is trained
 
-    edit: (x, c) -> object with .image and .inpainted; c (B, len(attributes)). The region of an edit is the hole. Raises DataError if the
-    test split has fewer than two faces of a label.
-    """
-    out = {}
-    for i, a in enumerate(attributes):
-        require_test_faces(faces, split, a)
-        for target, _ in metrics.DIRECTIONS:
-            index = metrics.test_index(faces, split, a, 1 - target, n)
-            x, c = as_images(faces, index), own_labels(faces, index, attributes)
-            c[:, i] = target
-            began = time.perf_counter()
-            done = [edit(p.to(device), q.to(device)) for p, q in zip(x.split(64), c.split(64), strict=True)]
-            ms = 1000 * (time.perf_counter() - began) / len(x)
-            y, between = (torch.cat([getattr(d, part).cpu() for d in done]) for part in ("image", "inpainted"))
-            real = as_images(faces, metrics.test_index(faces, split, a, target, n))
-            truth = metrics.counterfactuals(faces, index, a, target)
-            region = (box.mask() > 0).expand(len(x), -1, -1, -1)
-            out[a, target] = Transfer(Edited(a, target, index, x, y, None, region, "the hole", truth, real, ms), between)
+
+def chosen(text: str, options, what: str) -> tuple[str, ...]:
+    """`selected`, or nothing for an empty text."""
+    return selected(text, options, what) if text else ()
+
+
+def jobs(plan) -> dict[str, Job]:
+    """Every model of the notebook: ATI-GAN, of further seeds too, its arms, and the two competitors of Table 1. All are as long as the main one."""
+    out = {OWN: plan.job(atigan, plan.cfg)}
+    out |= {f"{OWN}, seed {s}": plan.job(atigan, plan.cfg, seed=s) for s in range(plan.seed + 1, plan.seed + plan.settings.seeds)}
+    out |= {name: plan.job(atigan, replace(plan.cfg, **ARMS[name])) for name in chosen(plan.settings.arms, ARMS, "arms")}
+    box = box_of(plan.cfg)
+    encoder = replace(context_encoder.PROFILES[plan.profile](), size=box.size, top=box.top, left=box.left, side=box.side)
+    rivals = {"semantic inpainting": (semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]()), "context encoder": (context_encoder, encoder)}
+    return out | {name: plan.job(*rivals[name]) for name in chosen(plan.settings.rivals, RIVALS, "rivals")}
+
+
+def own_jobs(study) -> dict[str, Job]:
+    """The jobs that train ATI-GAN or an arm of it."""
+    return {name: job for name, job in study.jobs.items() if job.method is atigan}
+
+
+def first_batch(study):
+    """The first batch that ATI-GAN is trained on."""
+    return Batches(study.faces, study.split.train, ATTRIBUTES, study.cfg.batch, study.seed, flip=study.cfg.flip, device=study.device)(0)
+
+
+def own_labels(faces, index: np.ndarray) -> Tensor:
+    """(n, 4) float32 in {0, 1}: c_original of the faces `index`."""
+    return torch.from_numpy(np.stack([faces.column(a)[index] for a in ATTRIBUTES], axis=1)).float()
+
+
+def some_faces(study, k: int) -> tuple[Tensor, Tensor]:
+    """k test faces of a seeded choice, and their labels."""
+    index = np.random.default_rng([SEED, 5]).permutation(study.split.test)[:k]
+    return as_images(study.faces, index), own_labels(study.faces, index)
+
+
+# ------------------------------------------------------------------------------------------------ Table 1
+
+
+def fills(study) -> dict[str, Callable]:
+    """What fills the hole, by name: the simple fills, the competitors that were trained, and the reconstructors."""
+    box, out = box_of(study.cfg), inpainting.controls(study.faces, study.split.train, box_of(study.cfg))
+    index = inpainting.chosen(study.split.test, study.settings.inpainted)
+    if "semantic inpainting" in study.jobs:
+        nets, cfg = study.nets("semantic inpainting"), study.jobs["semantic inpainting"].cfg
+        boxes = torch.from_numpy(semantic_inpainting.face_boxes(study.faces.landmarks[index[: study.settings.searched]]))
+        how = semantic_inpainting.Search(steps=3 if study.profile == "smoke" else 100, starts=1)
+
+        def search(x: Tensor) -> Tensor:
+            return semantic_inpainting.edit(nets, x, box.mask(x).expand(len(x), -1, -1, -1) > 0, boxes.to(x), cfg.size, how).image
+
+        out["semantic inpainting"] = search
+    if "context encoder" in study.jobs:
+        encoder = study.nets("context encoder").G
+        out["context encoder"] = lambda x: encoder.fill(x.to(study.device))
+    named = {OWN: "R", "R, L1 only": "R, L1 only", "ATI-GAN, sum norm": "R, sum norm"}
+    return out | {named[name]: reconstructor(study, name) for name in named if name in study.jobs}
+
+
+def reconstructor(study, name: str) -> Callable[[Tensor], Tensor]:
+    """x -> x-dot of a model."""
+    R = study.nets(name).R
+    return lambda x: reconstruct(R, x.to(study.device))[0]
+
+
+def table_1_rows(study) -> list[dict]:
+    """Every fill on the same test faces, and what decides whether the printed figures can be compared with ours at all."""
+    index = inpainting.chosen(study.split.test, study.settings.inpainted)
+    out = inpainting.evaluate(
+        fills(study), study.faces, index, box_of(study.cfg), study.judges.b.features,
+        table="Table 1", own="R", few={"semantic inpainting": study.settings.searched},
+    )  # fmt: skip
+    for name in (OWN, *(n for n in RIVALS if n in study.jobs)):
+        job = study.jobs[name]
+        out.append(row("Table 1", "training", name, "share_of_paper", job.method.share_of_paper(job.cfg), "images shown over the paper's"))
+    share = study.history(OWN)["R/d_share"].dropna()
+    last = measures.mean(share.to_numpy()[-max(1, len(share) // 10) :])
+    out.append(row("Table 1", "last tenth of training", "R", "d_share", last, "D's share of the gradient at x-dot, logged iterations"))
+    out.append(row("faces", "all", "study", "photographs", float(study.faces.faces is None), "1: photographs; 0: drawn faces"))
+    return [*out, row("faces", "all", "study", "pixels", float(study.faces.size), "width of a face")]
+
+
+def table_1(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table as the paper sets it, composite: the fills measured here, then what the paper quotes, of other sizes and holes."""
+    measured = rows[(rows["row"] == "composite") & rows["metric"].isin(["psnr", "ssim"])]
+    printed = tables.printed("atigan", "Table 1").pivot_table(index="row", columns="column", values="value", aggfunc="first", sort=False)
+    lines, quotes = [], {"R": "Ours"} | RIVALS
+    for name, own in measured.groupby("column", sort=False):
+        own = own.set_index("metric", drop=False)
+        line = {"method": name, "n": int(own.loc["psnr", "n"]), "PSNR": tables.cell(own.loc["psnr"]), "SSIM": tables.cell(own.loc["ssim"])}
+        lines.append(line | ({f"{c}, printed": printed.loc[quotes[name], c] for c in ("PSNR", "SSIM")} if name in quotes else {}))
+    for name, v in printed.drop(index="Ours").iterrows():
+        lines.append({"method": f"{name} (quoted by the paper)", "PSNR, printed": v["PSNR"], "SSIM, printed": v["SSIM"]})
+    return pd.DataFrame(lines).fillna("")
+
+
+# ------------------------------------------------------------------------------------------------ edits and their measures
+
+
+def judged(study) -> tuple[str, ...]:
+    """The attributes whose edits the judges may decide (in profile smoke, where no judge is any good, all)."""
+    return ATTRIBUTES if study.profile == "smoke" else tuple(a for a in ATTRIBUTES if not study.judges.doubts(a))
+
+
+def edited(study, name: str, case, own_label: bool = False) -> Edited:
+    """A case edited by a model: the faces' own labels with the case's one turned, or as they are."""
+    nets, cfg, c = study.nets(name), study.jobs[name].cfg, own_labels(study.faces, case.index)
+    if not own_label:
+        c[:, ATTRIBUTES.index(case.attribute)] = case.target
+    return Edited(case, *run_edit(lambda _, x, c: atigan.edit(nets, x, c, cfg), case.attribute, case.x, c, study.device))
+
+
+def edit_all(study) -> dict[str, Edits]:
+    """{method: {(attribute, target): Edited}} on the same seeded choice of test faces: ATI-GAN; R alone, which is what G is given; G with the face's own
+    label; floors and ceiling; further seeds and arms."""
+    cases = test_cases(study.faces, study.split, ATTRIBUTES, study.settings.edited)
+    fill, box, out = reconstructor(study, OWN), box_of(study.cfg), {}
+    for key, case in cases.items():
+        versions = {OWN: edited(study, OWN, case), "R alone": Edited(case, composite(case.x, inpainting.filled(fill, case.x), box))}
+        versions["own label"] = edited(study, OWN, case, own_label=True)
+        versions |= floors(case, study.faces, study.split, study.judges)
+        versions |= {name: edited(study, name, case) for name, job in own_jobs(study).items() if name != OWN and job.cfg.train != "R"}
+        for method, version in versions.items():
+            out.setdefault(method, {})[key] = version
     return out
 
 
-def members(cell, index: np.ndarray, faces: FaceSet) -> np.ndarray:
-    """(n,) bool: which of the faces `index` count in a cell."""
-    return np.ones(len(index), bool) if cell[4] is None else faces.column(cell[4][0])[index] == cell[4][1]
+def chequerboard(x: Tensor) -> np.ndarray:
+    """(B,) energy of the highest frequency along both axes at once: mean square of the mixed difference of neighbours."""
+    return x.diff(dim=2).diff(dim=3).square().flatten(1).mean(1).numpy()
 
 
-def column_of(cell) -> str:
+def per_face(study, edits: dict[str, Edits]) -> pd.DataFrame:
+    """The per-face table of all methods on the attributes that judges may decide, with the columns of PROTOCOLS."""
+    box, parts = box_of(study.cfg), []
+    hole = box.mask() > 0
+    for method, own in edits.items():
+        for key in (k for k in own if k[0] in judged(study)):
+            e, given = own[key], edits["R alone"][key].y
+            part = measures.per_face(method, e, study.judges)
+            inside, before = box.crop(e.y), box.crop(e.x)
+            part["outside_hole_l1"] = measures.l1(e.y, e.x, ~hole)
+            part["g_inside_l1"], part["g_outside_l1"] = measures.l1(e.y, given, hole), measures.l1(e.y, given, ~hole)
+            part["hole_sharpness"] = measures.gradient_energy(inside) / np.maximum(measures.gradient_energy(before), 1e-8)
+            part["chequerboard"] = chequerboard(inside) / np.maximum(chequerboard(before), 1e-8)
+            parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
+    success = frame.set_index(["method", "attribute", "target", "face"])["edit_success"]
+    given = frame["method"].map(lambda m: "unedited" if m == "ATI-GAN, no inpainting" else "R alone")
+    places = pd.MultiIndex.from_arrays([given, frame["attribute"], frame["target"], frame["face"]])
+    frame["beyond_floor"] = frame["edit_success"].astype(float) - success.loc[places].to_numpy(float)
+    return frame
+
+
+def edit_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[dict]:
+    """The table `edits`: every measure of every method, floor and ceiling, the realism of ATI-GAN's edits and of R alone; and why an attribute is
+    left out."""
+    out = measures.summary(frame, "edits", f"{study.cfg.size}x{study.cfg.size}", protocols=PROTOCOLS)
+    for method in (OWN, "R alone"):
+        out += [r for e in edits[method].values() if e.attribute in judged(study) for r in measures.distribution_rows(e, study.judges, "edits", method)]
+    left = [a for a in ATTRIBUTES if a not in judged(study)]
+    return out + [row("edits", f"{a} {sign}", OWN, "edit_success", f"unavailable: {study.judges.doubts(a)}", "") for a in left for _, sign in DIRECTIONS]
+
+
+def members(study, frame: pd.DataFrame, cell) -> pd.DataFrame:
+    """The lines of the per-face table that count in a cell of Table 2."""
+    part = frame[(frame["attribute"] == cell[2]) & (frame["target"] == cell[3])]
+    return part if cell[4] is None else part[study.faces.column(cell[4][0])[part["face"]] == cell[4][1]]
+
+
+def name_of(cell) -> str:
     """The cell's name in metrics.csv: 'row, column'."""
     return f"{cell[0]}, {cell[1]}"
 
 
-def hits(judge: Judge, y: Tensor, attribute: str, target: int) -> np.ndarray:
-    """(n,) bool: the judge sees the target label."""
-    return (judge.probabilities(y)[:, judge.names.index(attribute)] > 0.5) == bool(target)
+def apart(a: Value, b: Value) -> Value:
+    """The difference of two shares of different faces, with Newcombe's interval from their Wilson intervals."""
+    gap = a.value - b.value
+    low, high = np.hypot(a.value - a.ci_low, b.ci_high - b.value), np.hypot(a.ci_high - a.value, b.value - b.ci_low)
+    return Value(gap, gap - float(low), gap + float(high), min(a.n, b.n))
 
 
-def printed_interval(rate: float, cell, faces: FaceSet, split: Split, images: int = TRIALS) -> Value:
-    """A printed rate (share) with the Wilson interval it can have had: n is how many of `images` random test faces fall into the cell."""
-    fits = (faces.column(cell[2])[split.test] == 1 - cell[3]) & members(cell, split.test, faces)
-    n = max(1, round(images * float(fits.mean())))
-    return metrics.wilson(round(rate * n), n)._replace(value=rate)
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> Value:
-    """Mean of a minus mean of b over different faces, bootstrap over both; n is the smaller. NaN if either is empty."""
-    if not len(a) or not len(b):
-        return Value(float("nan"), float("nan"), float("nan"), 0)
-    value = float(a.mean() - b.mean())
-    a, b = a.astype(float), b.astype(float)
-    if np.ptp(a) == 0 and np.ptp(b) == 0 or min(len(a), len(b)) < 2:
-        return Value(value, value, value, min(len(a), len(b)))
-    rng = np.random.default_rng(metrics.SEED)
-    ci = bootstrap((a, b), lambda p, q, axis: p.mean(axis) - q.mean(axis), n_resamples=2000, method="percentile", rng=rng).confidence_interval
-    return Value(value, float(ci.low), float(ci.high), min(len(a), len(b)))
-
-
-def rows(done: dict, cells, faces: FaceSet, split: Split, judge: Judge, paper: str, table: str, method: str) -> list[dict]:
-    """The table as the judge sees it: per cell success, the two floors (on the input and on the inpainted face) and, on synthetic faces, the
-    exact counterfactual; how far success lies beyond what the printed rate allows; and the figures of the claims on asymmetry and rarity."""
-    out, found = [], {}
-    printed = tables.printed(paper, table).set_index(["row", "column"])["value"]
-    where = f"judge sees the target, {faces.size}x{faces.size}, judge {judge.id}"
-    for cell in cells:
-        row, who, attribute, target, _ = cell
-        e, between = done[attribute, target].edited, done[attribute, target].inpainted
-        mine = members(cell, e.index, faces)
-        seen = {method: e.y, "unedited": e.x, "inpainted": between} | ({} if e.truth is None else {"counterfactual": e.truth})
-        rate = float(printed[row, who]) / 100
-        found[column_of(cell)] = hits(judge, e.y, attribute, target)[mine]
-        for column, y in seen.items():
-            value = metrics.proportion(hits(judge, y, attribute, target)[mine]) if mine.any() else NOBODY
-            printed_too = {"paper_value": rate} if column == method else {}
-            out.append(metrics.row(table, column_of(cell), column, "edit_success", value, where) | printed_too)
-        if mine.any():
-            can = printed_interval(rate, cell, faces, split)
-            low, high = min(can.ci_low, rate - ALLOWED), max(can.ci_high, rate + ALLOWED)
-            share = found[column_of(cell)].mean()
-            beyond = float(max(low - share, share - high, 0.0))
-            note = f"printed {100 * rate:.0f} %; [{low:.3f}, {high:.3f}] agree with it: 10 points, or Wilson for n = {can.n} of {TRIALS} images"
-            out.append(metrics.row(table, column_of(cell), method, "edit_success distance", beyond, note, int(mine.sum())))
-    return out + asymmetry_rows(found, cells, faces, split, printed, table, method)
-
-
-def asymmetry_rows(found: dict[str, np.ndarray], cells, faces: FaceSet, split: Split, printed: pd.Series, table: str, method: str) -> list[dict]:
-    """Differences between the two directions of an attribute, and between two groups in one direction; and Spearman's rho of success and the
-    target's share of the training faces over the cells that have an opposite, ours and the paper's own."""
-    out, two_sided = [], []
-    for a, b in combinations(cells, 2):
-        if a[2] == b[2] and a[3] != b[3] and a[1] == b[1]:
-            add, remove = (a, b) if a[3] else (b, a)
-            name = f"{a[2]}, {a[1]}: add - remove"
-            two_sided += [add, remove]
-        elif a[2] == b[2] and a[3] == b[3]:
-            add, remove, name = a, b, f"{a[2]} {'added' if a[3] else 'removed'}: {a[1]} - {b[1]}"
-        else:
+def table_2_rows(study, frame: pd.DataFrame) -> list[dict]:
+    """Per cell of Table 2 the success of ATI-GAN, by both judges and by each, of the floors and the ceiling, and beyond R alone; and what the claims on
+    asymmetry and rarity need."""
+    out, rate = [], {}
+    for cell in TABLE_2:
+        name, part = name_of(cell), members(study, frame, cell)
+        if part.empty:
+            doubt = study.judges.doubts(cell[2]) if cell[2] not in judged(study) else "no such test face"
+            out.append(row("Table 2", name, OWN, "edit_success", f"unavailable: {doubt}", "") | {"paper_value": cell[5]})
             continue
-        value = difference(found[column_of(add)], found[column_of(remove)])
-        out.append(metrics.row(table, name, method, "edit_success difference", value if value.n else NOBODY, "different faces"))
-    share = [float((faces.column(c[2])[split.train] == c[3]).mean()) for c in two_sided]
-    ours = [found[column_of(c)].mean() if len(found[column_of(c)]) else np.nan for c in two_sided]
-    for name, rates in ((method, ours), ("paper", [float(printed[c[0], c[1]]) for c in two_sided])):
-        known = np.isfinite(rates)
-        # ranks of equal values only: no correlation to speak of
-        rho = float(spearmanr(np.array(rates)[known], np.array(share)[known]).statistic) if np.ptp(np.array(rates)[known]) else 0.0
-        protocol = f"over {known.sum()} cells; share of the target label among the training faces"
-        out.append(metrics.row(table, "success and share of the target", name, "spearman", rho, protocol, int(known.sum())))
+        for method in SEEN:
+            lines = part[part["method"] == method]
+            for measure in ("edit_success", "edit_success_a", "edit_success_b", "judges_disagree", "beyond_floor") if method == OWN else ("edit_success",):
+                if len(lines):
+                    words = (measures.PROTOCOLS | PROTOCOLS)[measure]
+                    out.append(row("Table 2", name, method, measure, measures.value_of(lines, measure), words))
+        rate[cell] = measures.value_of(part[part["method"] == OWN], "edit_success")
+        next(r for r in out if r["row"] == name and r["metric"] == "edit_success")["paper_value"] = cell[5]
+    two_sided = []
+    for a, b in combinations(rate, 2):
+        if (a[2], a[1]) == (b[2], b[1]):  # the two directions of an attribute
+            add, remove = (a, b) if a[3] else (b, a)
+            two_sided += [add, remove]
+            value = apart(rate[add], rate[remove])
+            out.append(row("Table 2", f"{a[2]}, {a[1]}: add - remove", OWN, "edit_success difference", value, "different faces"))
+        elif (a[2], a[3]) == (b[2], b[3]):  # one direction, two groups
+            value = apart(rate[a], rate[b])
+            out.append(row("Table 2", f"{a[2]} added: {a[1]} - {b[1]}", OWN, "edit_success difference", value, "different faces"))
+    share = [float((study.faces.column(c[2])[study.split.train] == c[3]).mean()) for c in two_sided]
+    for method, values in ((OWN, [rate[c].value for c in two_sided]), ("paper", [c[5] for c in two_sided])):
+        rho = float(spearmanr(values, share).statistic) if len(set(values)) > 1 else 0.0  # equal ranks: no correlation to speak of
+        words = f"over {len(values)} cells; share of the target label among the training faces"
+        out.append(row("Table 2", "success and share of the target", method, "spearman", rho, words, len(values)))
     return out
 
 
-def evaluate(done: dict, faces: FaceSet, judge: Judge, identity: Judge, table: str, method: str, device="cpu") -> list[dict]:
-    """The study's common metric rows of every direction (`metrics.rows`), the region being the hole."""
-    return [r for t in done.values() for r in metrics.rows(t.edited, faces, judge, identity, table, method, device)]
-
-
-def locality_rows(done: dict, attributes, table: str, method: str) -> list[dict]:
-    """Per attribute, both directions together: mean change from the inpainted to the edited face inside and outside the hole, and their ratio."""
-    out = []
-    for a in attributes:
-        both = [done[a, target] for target, _ in metrics.DIRECTIONS]
-        inside, outside = (
-            np.concatenate([metrics.l1(t.edited.y, t.inpainted, t.edited.region == part) for t in both]) for part in (True, False)
-        )
-        what = "edited against inpainted face, [0, 1] scale, region: the hole"
-        out.append(metrics.row(table, a, method, "change_inside_l1", metrics.mean(inside), what))
-        out.append(metrics.row(table, a, method, "change_outside_l1", metrics.mean(outside), what))
-        out.append(metrics.row(table, a, method, "change_ratio", float(inside.mean() / max(outside.mean(), 1e-9)), what, len(inside)))
-    return out
-
-
-def against(done: dict[str, dict], base: str, judge: Judge, table: str, name: str) -> list[dict]:
-    """Methods on the same test faces: success and change outside the hole of each over all its edits, and the paired differences of `base`
-    to every other. done: {method: transfers}; name: the rows' name."""
-    success = {m: np.concatenate([hits(judge, t.edited.y, *key) for key, t in d.items()]) for m, d in done.items()}
-    outside = {m: np.concatenate([metrics.l1(t.edited.y, t.edited.x, ~t.edited.region) for t in d.values()]) for m, d in done.items()}
-    out = []
-    for m in done:
-        out.append(metrics.row(table, name, m, "edit_success", metrics.proportion(success[m]), f"judge {judge.id}, all directions together"))
-        out.append(metrics.row(table, name, m, "change_outside_l1", metrics.mean(outside[m]), "to the input, [0, 1] scale, outside: the hole"))
-        if m != base:
-            pairs = {"edit_success": success[base].astype(float) - success[m], "change_outside_l1": outside[base] - outside[m]}
-            for metric, values in pairs.items():
-                out.append(metrics.row(table, name, f"{base} - {m}", f"{metric} difference", metrics.mean(values), "paired by face"))
-    return out
-
-
-# ---------------------------------------------------------------------------------------------- figures
-
-
-def transfer_grid(edit: Callable, faces: FaceSet, split: Split, attributes, flipped, box: Box, k: int = 6, device="cpu") -> Figure:
-    """k test faces, the first of a seeded choice, one a row: original, masked, inpainted, and each attribute of `flipped` turned round.
-    edit: as `transfers`."""
-    index = np.random.default_rng([metrics.SEED, 5]).permutation(split.test)[:k]
-    x, c = as_images(faces, index), own_labels(faces, index, attributes)
-    columns = {"original": x, "masked": x * (1 - box.mask())}
-    for a in flipped:
-        i, turned = attributes.index(a), c.clone()
-        turned[:, i] = 1 - turned[:, i]
-        done = edit(x.to(device), turned.to(device))
-        columns.setdefault("inpainted", done.inpainted.cpu())
-        columns[a.replace("_", " ")] = done.image.cpu()
-    pictures = {name: pixels(images) for name, images in columns.items()}
-    return montage([("", [p[row] for p in pictures.values()]) for row in range(len(index))], list(columns), inch=0.95)
-
-
-def pairs(done: dict[tuple[str, int], Transfer], k: int = 6) -> Figure:
-    """Per direction a row of k pairs, input and edited face, the first of the seeded test choice."""
-    rows = []
-    for t in done.values():
-        e = t.edited
-        both = [p for pair in zip(pixels(e.x[:k]), pixels(e.y[:k]), strict=True) for p in pair]
-        rows.append((e.row.replace("_", " "), both))
-    return montage(rows, ["real", "edited"] * k, inch=0.75)
-
-
-# ---------------------------------------------------------------------------------------------- the people's part
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One question: has this face the attribute? `expected` is the label that the answer is counted against: the target of an edit, the
-    known label of a catch trial. `place` is the edit's number in its direction, -1 for a catch trial."""
-
-    id: str
-    attribute: str
-    target: int
-    kind: str  # "edit" or "catch"
-    expected: int
-    place: int
-
-
-@dataclass(frozen=True)
-class Trials:
-    """All questions of a study with their pictures (n, S, S, 3) uint8. `set` is a hash of both: answers to other pictures never mix."""
-
-    trials: tuple[Trial, ...]
-    pictures: np.ndarray
-    set: str
-
-
-def make_trials(done: dict[tuple[str, int], Transfer], n: int = TRIALS) -> Trials:
-    """At most n edited faces of each direction (all its sources have the opposite label), and catch trials, one face in five: unedited ones,
-    half with the attribute and half without."""
-    trials, pictures = [], []
-    for (attribute, target), t in done.items():
-        e = t.edited
-        edits = min(n, len(e.y))
-        catch = round(edits * CATCH_SHARE / (1 - CATCH_SHARE))
-        have = {target: e.real, 1 - target: e.x}
-        kinds = [("edit", target, k, e.y[k]) for k in range(edits)]
-        for label, faces in have.items():
-            k = min(len(faces), (catch + label) // 2)
-            kinds += [("catch", label, -1, x) for x in faces[len(faces) - k :]]
-        for k, (kind, expected, place, x) in enumerate(kinds):
-            trials.append(Trial(f"{attribute}{'+' if target else '-'}{k}", attribute, target, kind, expected, place))
-            pictures.append(pixels(x[None])[0])
-    stack = np.stack(pictures)
-    digest = hashlib.sha256(repr(trials).encode() + stack.tobytes()).hexdigest()[:16]
-    return Trials(tuple(trials), stack, digest)
-
-
-def order(study: Trials, rater: str) -> list[int]:
-    """The places of all trials as one rater sees them: attribute by attribute, shuffled inside, differently for each name."""
-    seed = int.from_bytes(hashlib.sha256(f"{study.set} {rater}".encode()).digest()[:8], "big")
-    shuffled = np.random.default_rng(seed).permutation(len(study.trials))
-    names = list(dict.fromkeys(t.attribute for t in study.trials))
-    return sorted((int(i) for i in shuffled), key=lambda i: names.index(study.trials[i].attribute))
-
-
-def read(study: Trials, file: Path) -> pd.DataFrame:
-    """The answers given so far: columns rater, trial, answer; of a question answered twice the last answer. Empty if there is no file.
-
-    Raises DataError, naming the line, for answers to other pictures, an unknown trial, or an answer that is not 0 or 1.
-    """
-    if not file.exists():
-        return pd.DataFrame(columns=["rater", "trial", "answer"])
-    known, answers = {t.id for t in study.trials}, {}
-    with file.open(newline="") as lines:
-        reader = csv.DictReader(lines)
-        if tuple(reader.fieldnames or ()) != FIELDS:
-            raise DataError(f"{file}:1: the columns are {reader.fieldnames}, not {list(FIELDS)}. Move the file away; the form makes a new one.")
-        for number, line in enumerate(reader, start=2):
-            if line["set"] != study.set:
-                raise DataError(
-                    f"{file}:{number}: an answer to the pictures {line['set']}, while these are {study.set}: the faces or the edits have changed. "
-                    "Move the file away; the form makes a new one."
-                )
-            if line["trial"] not in known or line["answer"] not in ("0", "1") or not line["rater"]:
-                said = ", ".join(f"{k} {line[k]!r}" for k in FIELDS[1:])
-                raise DataError(f"{file}:{number}: {said} is no answer to a question of this study. Remove the line.")
-            answers[line["rater"], line["trial"]] = int(line["answer"])
-    return pd.DataFrame([(r, t, a) for (r, t), a in answers.items()], columns=["rater", "trial", "answer"])
-
-
-def form(study: Trials, file: Path) -> ipywidgets.Widget:
-    """The questionnaire for JupyterLab. A rater types a name and answers; every answer is added to `file` at once, so the form may be closed
-    at any time and goes on from there under the same name. "back" shows the face before, whose answer can then be given anew."""
-    name = ipywidgets.Text(description="your name", placeholder="any word that you will remember")
-    start = ipywidgets.Button(description="start")
-    question, progress = ipywidgets.HTML(), ipywidgets.Label()
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="320px", height="320px", visibility="hidden"))
-    yes, no, back = (ipywidgets.Button(description=text, disabled=True) for text in ("1: yes", "0: no", "back"))
-    todo: list[int] = []
-    at = 0
-
-    def show() -> None:
-        back.disabled = at == 0
-        yes.disabled = no.disabled = at >= len(todo)
-        if at >= len(todo):
-            picture.layout.visibility = "hidden"
-            question.value, progress.value = "<b>Thank you, that was the last face.</b>", f"{len(todo)} of {len(todo)} answered"
-            return
-        trial, buffer = study.trials[todo[at]], io.BytesIO()
-        Image.fromarray(study.pictures[todo[at]]).resize((320, 320), Image.Resampling.BICUBIC).save(buffer, "png")
-        picture.value, picture.layout.visibility = buffer.getvalue(), "visible"
-        question.value = f"<b>Do you see in this face: {trial.attribute.replace('_', ' ')}?</b>"
-        progress.value = f"{at} of {len(todo)} answered"
-
-    def begin(_) -> None:
-        nonlocal at, todo
-        rater = name.value.strip()
-        if not rater:
-            progress.value = "Please type a name first."
-            return
-        answered = read(study, file)
-        mine = set(answered.loc[answered["rater"] == rater, "trial"])
-        todo = sorted(order(study, rater), key=lambda i: study.trials[i].id not in mine)  # answered ones first, so that "back" reaches them
-        at = len(mine)
-        name.disabled = start.disabled = True
-        show()
-
-    def answer(value: int) -> None:
-        nonlocal at
-        append(study, file, name.value.strip(), study.trials[todo[at]].id, value)
-        at += 1
-        show()
-
-    def step_back(_) -> None:
-        nonlocal at
-        at -= 1
-        show()
-
-    start.on_click(begin)
-    yes.on_click(lambda _: answer(1))
-    no.on_click(lambda _: answer(0))
-    back.on_click(step_back)
-    box = ipywidgets.VBox([ipywidgets.HBox([name, start]), question, picture, ipywidgets.HBox([yes, no, back]), progress])
-    box.add_class("study-rating")
-    return box
-
-
-def append(study: Trials, file: Path, rater: str, trial: str, answer: int) -> None:
-    """Add one answer to the file, which is made if need be."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", newline="") as lines:
-        writer = csv.writer(lines)
-        if lines.tell() == 0:
-            writer.writerow(FIELDS)
-        writer.writerow((study.set, rater, trial, answer))
-
-
-def human_rows(study: Trials, file: Path, done: dict, cells, faces: FaceSet, table: str, method: str) -> list[dict]:
-    """The people's verdict: `catch_accuracy` of each rater, `kappa` of each two on the edited faces that both saw, and `human_success` per
-    cell over the raters with at least CAREFUL catch trials right, each face counting by its raters' mean. Without answers: unavailable."""
-    given = read(study, file)
-    trial = pd.DataFrame([vars(t) for t in study.trials]).rename(columns={"id": "trial"})
-    given = given.merge(trial, on="trial")
-    given["right"] = given["answer"] == given["expected"]
-    catch, edits = given[given["kind"] == "catch"], given[given["kind"] == "edit"]
-    raters = sorted(given["rater"].unique())
-    out = [
-        metrics.row(table, "catch trials", f"rater {k + 1}", "catch_accuracy", metrics.proportion(part["right"]), "unedited faces, label known")
-        for k, r in enumerate(raters)
-        if len(part := catch[catch["rater"] == r])
-    ]
-    careful = [r for r in raters if catch.loc[catch["rater"] == r, "right"].mean() >= CAREFUL]
-    for a, b in combinations(raters, 2):
-        both = edits[edits["rater"] == a].merge(edits[edits["rater"] == b], on="trial")
-        if len(both):
-            same = both["answer_x"].nunique() == 1 and both["answer_y"].nunique() == 1
-            kappa = "unavailable: both gave one answer throughout" if same else float(cohen_kappa_score(both["answer_x"], both["answer_y"]))
-            pair = f"raters {raters.index(a) + 1} and {raters.index(b) + 1}"
-            out.append(metrics.row(table, "edited faces", pair, "kappa", kappa, "Cohen's kappa, edited faces that both saw", len(both)))
-    protocol = f"{len(careful)} of {len(raters)} raters, those with at least {100 * CAREFUL:.0f} % of catch trials right; mean over faces"
-    for cell in cells:
-        mine = members(cell, done[cell[2], cell[3]].edited.index, faces)
-        part = edits[(edits["attribute"] == cell[2]) & (edits["target"] == cell[3]) & edits["rater"].isin(careful)]
-        part = part[mine[part["place"].to_numpy(int)]]
-        value = metrics.mean(part.groupby("trial")["right"].mean().to_numpy()) if len(part) else "unavailable: no careful rater has seen them yet"
-        out.append(metrics.row(table, column_of(cell), method, "human_success", value, protocol))
-    return out
-
-
-def table_2(frame: pd.DataFrame, cells, paper: str, table: str, method: str) -> pd.DataFrame:
-    """One line per cell: the judge's success with its two floors and its ceiling, the people's, and what the paper prints."""
-    success = frame[(frame["table"] == table) & (frame["metric"] == "edit_success")]
-    people = frame[(frame["table"] == table) & (frame["metric"] == "human_success")].set_index("row")
-    printed = tables.printed(paper, table).set_index(["row", "column"])["value"]
+def table_2(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per cell: success by both judges, by each, floors and ceiling, success beyond R alone, and what the paper prints."""
     lines = []
-    for cell in cells:
-        by = {r["column"]: r for _, r in success[success["row"] == column_of(cell)].iterrows()}
-        line = {"transfer": cell[0], "who": cell[1], "n": int(by[method]["n"]), "success": tables.cell(by[method])}
-        line |= {name: tables.number("edit_success", by[name]["value"]) for name in ("unedited", "inpainted", "counterfactual") if name in by}
-        line |= {"people": tables.cell(people.loc[column_of(cell)])} if column_of(cell) in people.index else {}
-        lines.append(line | {"printed": f"{printed[cell[0], cell[1]]:.0f} %"})
-    return pd.DataFrame(lines)
+    for cell in TABLE_2:
+        own = rows[rows["row"] == name_of(cell)]
+        at = {(r["column"], r["metric"]): r for _, r in own.iterrows()}
+        line = {"transfer": cell[0], "who": cell[1], "n": int(at[OWN, "edit_success"]["n"]), "both judges": tables.cell(at[OWN, "edit_success"])}
+        named = {"judge a": (OWN, "edit_success_a"), "judge b": (OWN, "edit_success_b"), "beyond R alone": (OWN, "beyond_floor")}
+        named |= {method: (method, "edit_success") for method in SEEN[1:]}
+        line |= {name: tables.number(key[1], at[key]["value"]) for name, key in named.items() if key in at}
+        lines.append(line | {"printed": f"{100 * cell[5]:.0f} %"})
+    return pd.DataFrame(lines).fillna("")
+
+
+def locality_rows(frame: pd.DataFrame) -> list[dict]:
+    """Per attribute, both directions together: what G changes inside and outside the hole, for the edit and for the face's own label."""
+    out = []
+    for (a, method), part in frame[frame["method"].isin([OWN, "own label"])].groupby(["attribute", "method"], sort=False):
+        people = part["person"].to_numpy()
+        for measure in ("g_inside_l1", "g_outside_l1", "outside_hole_l1"):
+            out.append(row("locality", a, method, measure, measures.value_of(part, measure), PROTOCOLS[measure]))
+        ratio = measures.ratio_of(part["g_inside_l1"].to_numpy(), part["g_outside_l1"].to_numpy(), people=people)
+        out.append(row("locality", a, method, "change_ratio", ratio, "g_inside_l1 over g_outside_l1"))
+    return out
+
+
+def comparison_rows(study, frame: pd.DataFrame) -> list[dict]:
+    """ATI-GAN, further seeds and arms over all their edits, and what ATI-GAN differs by from each arm, paired by face."""
+    out, asked = [], ("edit_success", "beyond_floor", "outside_hole_l1", "hole_sharpness")
+    named = [m for m in own_jobs(study) if (frame["method"] == m).any()]
+    words = "all directions together"
+    for m in named:
+        part = frame[frame["method"] == m]
+        out += [row("comparisons", "all", m, measure, measures.value_of(part, measure), words) for measure in asked]
+        for measure in asked if m in ARMS else ():
+            gap = measures.difference(frame, OWN, m, measure)
+            out.append(row("comparisons", "all", f"{OWN} - {m}", f"{measure} difference", gap, f"paired by face, {words}"))
+    rates = [frame.loc[frame["method"] == m, "edit_success"].mean() for m in named if m not in ARMS]
+    if len(rates) > 1:
+        spread = float(max(rates) - min(rates))
+        out.append(row("comparisons", "all", "seeds of ATI-GAN", "edit_success spread", spread, f"largest less smallest, {words}", len(rates)))
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ figures
+
+
+def steps(study, x: Tensor, c: Tensor, turned: str) -> dict[str, Tensor]:
+    """x, x-bar, x-dot, x-hat, x' (one attribute turned) and x'' of test faces."""
+    nets, box = study.nets(OWN), box_of(study.cfg)
+    c_t = c.clone()
+    c_t[:, ATTRIBUTES.index(turned)] = 1 - c_t[:, ATTRIBUTES.index(turned)]
+    with torch.no_grad():
+        x_dot, x_hat = reconstruct(nets.R, x.to(study.device))
+        x1, x2 = atigan.there_and_back(nets.G, x_hat, c_t.to(x_hat), c.to(x_hat))
+    out = {"x": x, "x-bar": x * (1 - box.mask()), "x-dot = R(x-bar)": x_dot, "x-hat": x_hat, "x' = G(x-hat, c_t)": x1, "x'' = G(x', c_o)": x2}
+    return {name: picture.cpu() for name, picture in out.items()}
+
+
+def figure_1(study) -> Figure:
+    """Six test faces, one a row: original, masked, inpainted, and glasses, smile, moustache turned into the opposite."""
+    x, c = some_faces(study, 6)
+    shown = steps(study, x, c, "Eyeglasses")
+    columns = {"original": shown["x"], "masked": shown["x-bar"], "inpainted": shown["x-hat"], "Eyeglasses": shown["x' = G(x-hat, c_t)"]}
+    columns |= {a: steps(study, x, c, a)["x' = G(x-hat, c_t)"] for a in ("Smiling", "Mustache")}
+    lines = {name: pixels(pictures) for name, pictures in columns.items()}
+    return montage([("", [p[k] for p in lines.values()]) for k in range(len(x))], list(lines))
+
+
+def figure_2(study) -> Figure:
+    """Fig. 2 as pictures: (a) the reconstructor fills the hole, (c) the generator edits and returns, (b) what D sees of each face."""
+    x, c = some_faces(study, 3)
+    shown, box = steps(study, x, c, "Eyeglasses"), box_of(study.cfg)
+    heads = ["real", *["(a) reconstructor R"] * 3, *["(c) generator G"] * 2, *["(b) D_g and D_p: faces and their patches"] * 4]
+    large = {name: F.interpolate(box.crop(shown[name]), size=box.size, mode="bilinear", align_corners=False) for name in ("x", "x' = G(x-hat, c_t)")}
+    seen = {"real x": shown["x"], "x_p": large["x"], "fake x'": shown["x' = G(x-hat, c_t)"], "x'_p": large["x' = G(x-hat, c_t)"]}
+    lines = {name: pixels(pictures) for name, pictures in (shown | seen).items()}
+    return montage([heads, list(lines), *[("", [p[k] for p in lines.values()]) for k in range(len(x))]])
+
+
+def architecture(study) -> pd.DataFrame:
+    """Figs 3, 5 and 6: the layers of R, G and D as they run; D's class head is the sum of two convolutions, one on each critic."""
+    nets = atigan.build(study.cfg)
+    x, c = torch.zeros(1, 3, study.cfg.size, study.cfg.size), torch.zeros(1, len(ATTRIBUTES))
+    called = {"R (Fig. 3)": (lambda: nets.R(x), nets.R), "G (Fig. 5)": (lambda: nets.G(x, c), nets.G), "D (Fig. 6)": (lambda: nets.D(x), nets.D)}
+    parts = {name: schematics.layer_table(call, net, (atigan.DilatedBlock,)) for name, (call, net) in called.items()}
+    return pd.concat(parts, names=["network"]).reset_index(level=0).reset_index(drop=True)
+
+
+def figure_4(study) -> Figure:
+    """(a) What L_ae compares: x-bar and the contour of x-dot, the patch and that of x-dot (enlarged); (b) how x-hat is made of them."""
+    x, c = some_faces(study, 3)
+    shown, box = steps(study, x, c, "Eyeglasses"), box_of(study.cfg)
+    x_dot = shown["x-dot = R(x-bar)"]
+    patches = [F.interpolate(box.crop(t), size=box.size, mode="bilinear", align_corners=False) for t in (x, x_dot)]
+    lines = [pixels(p) for p in (shown["x-bar"], x_dot * (1 - box.mask()), *patches, shown["x-hat"])]
+    heads = ["x-bar", "x-dot_ct", "x_p", "x-dot_p", "x-hat"]
+    return montage([["(a) L_ae"] * 4 + ["(b)"], heads, *[("", [p[k] for p in lines]) for k in range(len(x))]])
+
+
+def figure_7(study, k: int = 2) -> Figure:
+    """The k test faces of which a landmark lies farthest outside the hole, and k at the median, each beside its masked self."""
+    index, box = study.split.test[:4], box_of(study.cfg)
+    if study.faces.landmarks is not None:
+        order = study.split.test[np.argsort(inpainting.misplacement(study.faces, study.split.test, box))]
+        index = np.concatenate([order[::-1][:k], order[len(order) // 2 :][:k]])
+    x = as_images(study.faces, index)
+    pairs = [p for pair in zip(pixels(x), pixels(x * (1 - box.mask())), strict=True) for p in pair]
+    return montage([["mask not suitable"] * 2 * k + ["typical"] * 2 * k, ("", pairs)])
+
+
+def figure_8(edits: dict[str, Edits], k: int = 6) -> Figure:
+    """Per direction a row of k pairs, input and edited face, the first of the seeded test choice."""
+    lines = []
+    for key, e in edits[OWN].items():
+        lines.append((tables.direction(*key), [p for pair in zip(pixels(e.x[:k]), pixels(e.y[:k]), strict=True) for p in pair]))
+    return montage(lines, ["real", "edited"] * k, tile=72)
+
+
+def curves(study) -> Figure:
+    """Training curves; D's share of R's gradient among them."""
+    panels = {"critic gap": ["D/gap_g", "D/gap_p"], "attribute loss": ["D/cls", "R/cls", "G/cls"], "reconstruction": ["R/ae"]}
+    return figures.curves(study.history(OWN), panels | {"D's share of R's gradient": ["R/d_share"], "adversarial": ["R/adv", "G/adv"], "cycle": ["G/cycle"]})
+
+
+# ------------------------------------------------------------------------------------------------ claims (criteria fixed before any run)
+
+
+def band(rate: float, n: int) -> tuple[float, float]:
+    """What agrees with a printed rate of n faces: 10 points, or its Wilson interval where that is wider."""
+    value = measures.wilson(round(rate * n), n)
+    return min(value.ci_low, rate - 0.1), max(value.ci_high, rate + 0.1)
+
+
+def compared(measure: str, other: str, op: str, bound: float, at: str = "value") -> Test:
+    return Test(f"{measure} difference | all | {OWN} - {other}", op, bound, at, "comparisons")
+
+
+def gap(metric: str, other: str, op: str, bound: float, at: str = "value") -> Test:
+    return Test(f"{metric} difference | composite | R - {other}", op, bound, at, "Table 1")
+
+
+PHOTOGRAPHS = Precondition("the faces are photographs, with real pose", (Test("photographs | all | study", ">=", 1, table="faces"),))
+AT_128 = Precondition("faces of 128 pixels", (Test("pixels | all | study", ">=", 128, table="faces"),))
+CRITICS = Precondition(
+    "D contributes at least a tenth of R's gradient", (Test("d_share | last tenth of training | R", ">=", 0.1, table="Table 1"),)
+)
+SEEDS = Precondition(
+    "two seeds of ATI-GAN differ by at most 3 points", (Test("edit_success spread | all | seeds of ATI-GAN", "<=", 0.03, table="comparisons"),)
+)
+TRAINED = Precondition(
+    "the competitors have had at least 5 % of their papers' training",
+    tuple(Test(f"share_of_paper | training | {name}", ">=", 0.05, table="Table 1") for name in RIVALS),
+)
+
+
+def works(*methods: str) -> Precondition:
+    words = f"edits of {' and '.join(methods)} succeed by both judges at least 60 %"
+    return Precondition(words, tuple(Test(f"edit_success | all | {m}", ">=", 0.6, table="comparisons") for m in methods))
+
+
+CLAIMS = (
+    Claim(
+        "H1a", "31.8 dB and SSIM 0.946 on inpainted faces", "Table 1", "composite: 31.8 +- 1.5 dB, SSIM at least 0.93",
+        (Test("psnr | composite | R", "in", 30.3, table="Table 1", high=33.3), Test("ssim | composite | R", ">=", 0.93, table="Table 1")),
+        (PHOTOGRAPHS, AT_128),
+    ),
+    Claim(  # the regression is fitted to all faces that R sees
+        "H1b", "The inpainting is far better than a simple one", "Table 1", "composite PSNR of R at least 2 dB above ridge regression, paired by face",
+        (gap("psnr", "ridge regression", ">=", 2.0),),
+    ),
+    Claim(
+        "H2", "Superior inpainting", "Sec. 1.1, Table 1",
+        "PSNR above that of both competitors trained here (95 % interval above 0), lowest Frechet distance of all fills",
+        (*(gap("psnr", name, ">", 0.0, "ci_low") for name in RIVALS), Test("frechet_judge rank | composite | R", "<=", 1.0, table="Table 1")),
+        (TRAINED,),
+    ),
+    Claim(  # where critics hardly reach R, R with and without them are the same training
+        "H3", "The balance of reconstruction and discriminator brings the high PSNR", "Sec. 4.3",
+        "composite PSNR of R above that of R trained with L1 alone: 95 % interval above 0", (gap("psnr", "R, L1 only", ">", 0.0, "ci_low"),), (CRITICS,),
+    ),
+    Claim(  # people saw photographs; judges see drawn faces
+        "H4", "Success rates of the user study", "Table 2", "each cell within 10 points of the printed rate, or inside its Wilson interval (200 images)",
+        tuple(
+            Test(f"edit_success | {name_of(cell)} | {OWN}", "in", band(*cell[5:])[0], table="Table 2", high=band(*cell[5:])[1]) for cell in TABLE_2
+        ),
+        (PHOTOGRAPHS,),
+    ),
+    Claim(
+        "H5a", "Transfers are not symmetric: adding succeeds more often", "Sec. 4.4, Table 2",
+        "success of adding minus removing, eyeglasses and men's moustaches: 95 % interval above 0",
+        tuple(
+            Test(f"edit_success difference | {name}: add - remove | {OWN}", ">", 0.0, "ci_low", "Table 2") for name in ("Eyeglasses, All", "Mustache, Men")
+        ),
+        (works(OWN),),
+    ),
+    Claim(
+        "H5b", "Women get a moustache less often than men", "Sec. 4.4, Table 2", "success of adding a moustache, men minus women: 95 % interval above 0",
+        (Test(f"edit_success difference | Mustache added: Men - Women | {OWN}", ">", 0.0, "ci_low", "Table 2"),), (works(OWN),),
+    ),
+    Claim(  # the paper's own Table 2 gives -.79
+        "H5c", "The number of samples with an attribute limits its transfer", "Sec. 4.4",
+        "Spearman's rho of success and the target's share of the training faces, over the eight two-sided cells, above 0",
+        (Test(f"spearman | success and share of the target | {OWN}", ">", 0.0, table="Table 2"),), (works(OWN),),
+    ),
+    Claim(  # a G that changes nothing changes nothing outside
+        "H6", "The transfer is local", "Abstract, Sec. 1.1",
+        "mean |x' - x-hat| at least twice as large inside the hole as outside, and at most 0.02 outside ([0, 1] scale): all but Young",
+        tuple(
+            Test(f"{metric} | {a} | {OWN}", op, bound, table="locality")
+            for a in ATTRIBUTES[:3] for metric, op, bound in (("change_ratio", ">=", 2.0), ("g_outside_l1", "<=", 0.02))
+        ),
+        (works(OWN),),
+    ),
+    Claim(  # R alone takes glasses and moustaches off: success counts beyond what G was given
+        "H7", "Inpainting helps the transfer", "Title, Sec. 1.1",
+        "against the same training without R: success beyond the face that G is given no more than 3 points lower, change outside the hole smaller",
+        (
+            compared("beyond_floor", "ATI-GAN, no inpainting", ">=", -0.03),
+            compared("outside_hole_l1", "ATI-GAN, no inpainting", "<", 0.0, "ci_high"),
+        ),
+        (works(OWN, "ATI-GAN, no inpainting"), SEEDS),
+    ),
+    Claim(
+        "H8", "Feeding x-hat to G only after a quarter of the iterations ensures reliable gradients", "Sec. 4.2",
+        "success no more than 2 points below that of x-hat from the start, and of x throughout, at equal length",
+        tuple(compared("edit_success", f"ATI-GAN, {other}", ">=", -0.02) for other in ("x-hat from the start", "x throughout")), (works(OWN), SEEDS),
+    ),
+    Claim(
+        "H9", "A fixed mask is not suitable for some faces", "Fig. 7", "0.5 to 5 % of the test faces have an eye or a mouth corner outside the hole",
+        (Test("landmark_outside | eyes or mouth | hole", "in", 0.005, table="Fig. 7", high=0.05),), (PHOTOGRAPHS,),
+    ),
+    Claim(  # L_gen reaches R nowhere in Algorithm 1; what is left to test is whether D does
+        "H10", "The model is end-to-end: informative gradients reach the inpainting", "Secs 1.1, 4.3",
+        "D contributes at least 5 % of R's gradient over the last tenth of the training",
+        (Test("d_share | last tenth of training | R", ">=", 0.05, table="Table 1"),),
+    ),
+)  # fmt: skip
