@@ -65,6 +65,11 @@ PROTOCOLS = {
 Edits = dict[tuple[str, int], Edited]
 
 
+def picked(text: str, options, what: str) -> tuple[str, ...]:
+    """`selected`, or nothing for an empty text."""
+    return selected(text, options, what) if text else ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""
@@ -82,11 +87,12 @@ class Settings:
         for name in ("faces", "inpainted", "edited", "seeds"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(1 <= self.searched <= 64, "searched", self.searched, "in 1 to 64")
-        chosen(self.arms, ARMS, "arms"), chosen(self.rivals, RIVALS, "rivals")
+        picked(self.arms, ARMS, "arms")
+        picked(self.rivals, RIVALS, "rivals")
 
 
 SETTINGS = {
-    "smoke": Settings(faces=600, inpainted=8, searched=4, edited=8, seeds=2),
+    "smoke": Settings(faces=2_000, inpainted=8, searched=4, edited=8, seeds=2),
     "cpu": Settings(faces=40_000, searched=48, edited=200),
     "gpu": Settings(faces=60_000, edited=500),
     "paper": Settings(),
@@ -96,20 +102,15 @@ SETTINGS = {
 # ------------------------------------------------------------------------------------------------ what is trained
 
 
-def chosen(text: str, options, what: str) -> tuple[str, ...]:
-    """`selected`, or nothing for an empty text."""
-    return selected(text, options, what) if text else ()
-
-
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: ATI-GAN, of further seeds too, its arms, and the two competitors of Table 1. All are as long as the main one."""
     out = {OWN: plan.job(atigan, plan.cfg)}
     out |= {f"{OWN}, seed {s}": plan.job(atigan, plan.cfg, seed=s) for s in range(plan.seed + 1, plan.seed + plan.settings.seeds)}
-    out |= {name: plan.job(atigan, replace(plan.cfg, **ARMS[name])) for name in chosen(plan.settings.arms, ARMS, "arms")}
+    out |= {name: plan.job(atigan, replace(plan.cfg, **ARMS[name])) for name in picked(plan.settings.arms, ARMS, "arms")}
     box = box_of(plan.cfg)
     encoder = replace(context_encoder.PROFILES[plan.profile](), size=box.size, top=box.top, left=box.left, side=box.side)
     rivals = {"semantic inpainting": (semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]()), "context encoder": (context_encoder, encoder)}
-    return out | {name: plan.job(*rivals[name]) for name in chosen(plan.settings.rivals, RIVALS, "rivals")}
+    return out | {name: plan.job(*rivals[name]) for name in picked(plan.settings.rivals, RIVALS, "rivals")}
 
 
 def own_jobs(study) -> dict[str, Job]:
@@ -145,6 +146,7 @@ def fills(study) -> dict[str, Callable]:
         boxes = torch.from_numpy(semantic_inpainting.face_boxes(study.faces.landmarks[index[: study.settings.searched]]))
         how = semantic_inpainting.Search(steps=3 if study.profile == "smoke" else 100, starts=1)
 
+        @torch.enable_grad()
         def search(x: Tensor) -> Tensor:
             return semantic_inpainting.edit(nets, x, box.mask(x).expand(len(x), -1, -1, -1) > 0, boxes.to(x), cfg.size, how).image
 
