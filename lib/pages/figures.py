@@ -134,7 +134,8 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     out = {}
     for key, e in edits.items():
         order = torch.argsort(((e.y - e.x).abs().mean(1, keepdim=True) * ~e.region).flatten(1).sum(1), descending=True)[:k]
-        out[key] = replace(e, x=e.x[order], y=e.y[order], region=e.region[order], index=e.index[order.numpy()], mask=None, truth=None)
+        shown = replace(e.case, x=e.x[order], region=e.region[order], index=e.index[order.numpy()], truth=None, _seen={})
+        out[key] = Edited(shown, e.y[order])
     return edit_grid(out, k)
 
 
