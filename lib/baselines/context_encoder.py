@@ -69,7 +69,8 @@ class Config:
         require(0 < self.side <= self.size // 2 and self.side % 2 == 0, "side", self.side, "even, at most half the size")
         for name in ("top", "left"):
             margin = (self.size // 2 - self.side) // 2
-            require(margin <= getattr(self, name) <= self.size // 2 + margin, name, getattr(self, name), "inside the picture, half the size around it")
+            fits = margin <= getattr(self, name) <= self.size // 2 + margin
+            require(fits, name, getattr(self, name), "such that the predicted square lies inside the picture")
 
 
 PROFILES = {

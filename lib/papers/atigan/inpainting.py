@@ -154,7 +154,7 @@ def evaluate(
     composite; and, for each other fill, the paired differences of `own` to it. few: slow fills, and how many of the faces they get."""
     x, people, out = as_images(faces, index), faces.identities[index], []
     where = f"{faces.size}x{faces.size}, hole of {box.side}x{box.side} from row {box.top} on"
-    originals, each, distance = features(x), {}, {}
+    originals, each, seen, distance = features(x), {}, {}, {}
 
     def put(variant, name, metric, value, protocol):
         out.append(measures.row(table, variant, name, metric, value, f"{protocol}, {where}", len(each[name]["composite"]["psnr"])))
@@ -172,13 +172,17 @@ def evaluate(
         lpips = lpips_distance(both, x[:n])
         put("composite", name, "lpips", lpips if isinstance(lpips, str) else measures.mean(lpips, people[:n]), "composite to the original, AlexNet")
         if n == len(x):  # a Frechet distance grows as n shrinks
-            distance[name] = measures.frechet(features(both), originals)
+            seen[name] = features(both)
+            distance[name] = measures.frechet(seen[name], originals)
             put("composite", name, "frechet_judge", distance[name], "composites to originals, features of judge b")
     for name in fills:
         n = few.get(name, len(x))
         for metric in ("psnr", "ssim") if name != own else ():
             gap = each[own]["composite"][metric][:n] - each[name]["composite"][metric]
             out.append(measures.row(table, "composite", f"{own} - {name}", f"{metric} difference", measures.mean(gap, people[:n]), "paired by face"))
+        if name in seen and name != own:
+            gap = measures.frechet_difference(seen[own], seen[name], originals)
+            out.append(measures.row(table, "composite", f"{own} - {name}", "frechet_judge difference", gap, "features of judge b, the same faces"))
     rank = float(sum(v.value < distance[own].value for v in distance.values()) + 1)
     put("composite", own, "frechet_judge rank", rank, f"1 = smallest of {len(distance)} fills")
     return out

@@ -193,7 +193,7 @@ def cpu() -> Config:
 
 def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=16)
+    return Config(size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=24)
 
 
 PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
