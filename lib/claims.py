@@ -1,4 +1,5 @@
-"""Claims of the papers and their verdicts, deviations from the papers: plain records. A verdict is computed, never typed."""
+"""Claims of the papers and their verdicts, deviations from the papers: plain records. A verdict is computed, never
+typed."""
 
 import operator
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Test:
-    """One inequality: the measure's value, or an end of its interval, against a bound; with `high`, a band [bound, high] as one test.
+    """One inequality: the measure's value, or an end of its interval, against a bound; with `high`, a band [bound,
+    high] as one test.
 
-    measure: 'metric | row | column' of metrics.csv. table: its table there, needed where the same measure stands in several.
-    """
+    measure: 'metric | row | column' of metrics.csv. table: its table there, needed where the same measure stands in
+    several. """
 
     measure: str
     op: str
@@ -49,9 +51,8 @@ class Test:
     def outcome(self, row) -> str:
         """'holds', 'fails' or 'open' for a row of metrics.csv.
 
-        It fails only where the whole 95 % interval lies on the failing side; where the interval reaches over the bound it is open. A value
-        without an interval (a count, a rank) decides alone.
-        """
+        It fails only where the whole 95 % interval lies on the failing side; where the interval reaches over the
+        bound it is open. A value without an interval (a count, a rank) decides alone. """
         if self.holds(row[self.at]):
             return "holds"
         ends = [row[end] for end in ("ci_low", "ci_high") if pd.notna(row[end])]
@@ -95,7 +96,8 @@ class Precondition:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where the paper makes it, the criterion in words, the same criterion as inequalities, and what must hold for it to be decided."""
+    """A claim, where the paper makes it, the criterion in words, the same criterion as inequalities, and what must
+    hold for it to be decided."""
 
     id: str
     claim: str
@@ -106,13 +108,15 @@ class Claim:
 
 
 def measures(metrics: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
-    """(table, 'metric | row | column') -> the row of a metrics frame. Rows without a value (unavailable) are left out."""
+    """(table, 'metric | row | column') -> the row of a metrics frame. Rows without a value (unavailable) are left
+    out."""
     rows = metrics[metrics["value"].notna()]
     return {(r.table, f"{r.metric} | {r.row} | {r.column}"): r for _, r in rows.iterrows()}
 
 
 def lookup(test: Test, known: dict[tuple[str, str], pd.Series]) -> pd.Series | None:
-    """The row that a test is about, or None if it was not measured. Raises ValueError if several tables have it and the test names none."""
+    """The row that a test is about, or None if it was not measured. Raises ValueError if several tables have it and
+    the test names none."""
     rows = [row for (table, measure), row in known.items() if measure == test.measure and test.table in ("", table)]
     if len(rows) > 1:
         raise ValueError(f"{test.measure}: measured in the tables {', '.join(str(r['table']) for r in rows)}; the claim must name one.")
@@ -120,10 +124,12 @@ def lookup(test: Test, known: dict[tuple[str, str], pd.Series]) -> pd.Series | N
 
 
 def verdicts(claims: tuple[Claim, ...], metrics: pd.DataFrame) -> pd.DataFrame:
-    """Decide every claim from the metrics alone: a frame with COLUMNS. n is the smallest sample behind the measured values.
+    """Decide every claim from the metrics alone: a frame with COLUMNS. n is the smallest sample behind the measured
+    values.
 
-    not tested: nothing was measured. undecided: a precondition fails or was not measured, or the intervals reach over the bounds; `reason` says
-    which. reproduced: every inequality was measured and holds. not reproduced: every one was measured and fails with its whole interval.
+    not tested: nothing was measured. undecided: a precondition fails or was not measured, or the intervals reach over
+    the bounds; `reason` says which. reproduced: every inequality was measured and holds. not reproduced: every one
+    was measured and fails with its whole interval.
     partly: some hold, and others fail or were not measured.
     """
     known, out = measures(metrics), []

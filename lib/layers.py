@@ -22,9 +22,8 @@ class _Scaled(torch.autograd.Function):
 class LeakyReLU(nn.Module):
     """max(x, slope * x), elementwise, for critics that carry a gradient penalty.
 
-    Same function and same gradients as `torch.nn.LeakyReLU`. That one's second derivative is a tensor of zeros which the
-    double backward of a gradient penalty still pushes through every layer below; here there is none.
-    """
+    Same function and same gradients as `torch.nn.LeakyReLU`. That one's second derivative is a tensor of zeros which
+    the double backward of a gradient penalty still pushes through every layer below; here there is none. """
 
     def __init__(self, slope: float):
         super().__init__()
@@ -55,7 +54,8 @@ class ResidualBlock(nn.Module):
 
 
 def init_normal(module: nn.Module, std: float) -> nn.Module:
-    """Every convolution's and linear layer's weight ~ N(0, std^2), bias 0, in place; draws from torch's default generator."""
+    """Every convolution's and linear layer's weight ~ N(0, std^2), bias 0, in place; draws from torch's default
+    generator."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(m.weight, 0.0, std)

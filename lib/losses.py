@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference over batch, channels and pixels (not a sum: a sum at 128x128 would be 49,152 times larger)."""
+    """Mean absolute difference over batch, channels and pixels (not a sum: a sum at 128x128 would be 49,152 times
+    larger)."""
     return (a - b).abs().mean()
 
 
@@ -20,10 +21,9 @@ def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator | None) -> Tens
 def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """E[(||grad_x D(x)||_2 - 1)^2], mean over the batch (WGAN-GP, Gulrajani et al. 2017, without its weight).
 
-    x: (B, C, H, W), the interpolated images. A critic with several outputs per image contributes the gradient of their *sum*
-    (StarGAN's and its descendants' convention: with P patches P times the gradient of their mean). Keeps the graph, so that the
-    result can be minimised over the critic's weights.
-    """
+    x: (B, C, H, W), the interpolated images. A critic with several outputs per image contributes the gradient of
+    their *sum* (StarGAN's and its descendants' convention: with P patches P times the gradient of their mean). Keeps
+    the graph, so that the result can be minimised over the critic's weights. """
     x = x.detach().requires_grad_(True)
     (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return (grad.flatten(1).norm(2, dim=1) - 1).square().mean()

@@ -1,9 +1,9 @@
-"""Run a notebook and make its page: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p data FOLDER`,
-`python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`.
+"""Run a notebook and make its page: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p
+data FOLDER`, `python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`.
 
-Adds to papermill what it lacks: unknown and mistyped parameters are refused within a second, the data are read and checked before a kernel
-starts, a failed run says why and leaves no page. Exit codes: 0 complete, 1 the run failed, 2 bad parameters or data, 130 interrupted.
-"""
+Adds to papermill what it lacks: unknown and mistyped parameters are refused within a second, the data are read and
+checked before a kernel starts, a failed run says why and leaves no page. Exit codes: 0 complete, 1 the run failed, 2
+bad parameters or data, 130 interrupted. """
 
 import argparse
 import logging
@@ -34,7 +34,8 @@ def plan_of(paper: str, values: dict):
 
 
 def execute(name: str, out: Path, values: dict) -> str:
-    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName: message')."""
+    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName:
+    message')."""
     import nbformat
     import papermill
     from traitlets.config import Config
@@ -57,7 +58,8 @@ def execute(name: str, out: Path, values: dict) -> str:
 
 
 def run_paper(paper: str, values: dict, reports: Path, training: bool = True) -> int:
-    """Check, execute, render the page. training: False refuses where a model is missing instead of training it. Returns the exit code."""
+    """Check, execute, render the page. training: False refuses where a model is missing instead of training it.
+    Returns the exit code."""
     from lib.training import runs
     from lib.training.models import hold, read_record, release
 
@@ -132,8 +134,8 @@ def failed(name: str, folder: Path, reason: str) -> int:
 
 
 def publish(folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None) -> Path:
-    """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A page with faces that may
-    not be published goes to private/ instead, unless its place is ignored by git already."""
+    """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A
+    page with faces that may not be published goes to private/ instead, unless its place is ignored by git already."""
     from lib.pages import index, report
 
     place = place or reports

@@ -1,4 +1,5 @@
-"""Which source files a result depends on: followed through imports, hashed without comments and layout. Needs the standard library alone."""
+"""Which source files a result depends on: followed through imports, hashed without comments and layout. Needs the
+standard library alone."""
 
 import ast
 import hashlib
@@ -31,7 +32,8 @@ def sources(*names: str) -> dict[str, str]:
 
 
 def imported(tree: ast.AST) -> list[str]:
-    """The `lib` modules that a syntax tree imports; 'lib.x.name' is there for `from lib.x import name` too, as name may be a module."""
+    """The `lib` modules that a syntax tree imports; 'lib.x.name' is there for `from lib.x import name` too, as name
+    may be a module."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lib":

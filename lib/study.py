@@ -1,4 +1,5 @@
-"""What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its results."""
+"""What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its
+results."""
 
 import importlib
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothi
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a paper's parameters come to: configuration, data and every model that its notebook needs. Nothing is written."""
+    """What a paper's parameters come to: configuration, data and every model that its notebook needs. Nothing is
+    written."""
 
     name: str
     paper: ModuleType
@@ -47,7 +49,8 @@ class Plan:
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
-        """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of seed 0)."""
+        """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of
+        seed 0)."""
         found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
         return self.evaluation.jobs(self) | found
 
@@ -56,8 +59,9 @@ def make_plan(
     paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
     results: str = "", overrides: dict | None = None,
 ) -> Plan:  # fmt: skip
-    """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the paper's Config or of its
-    evaluation's Settings. results: a folder to use instead of results/. Raises ParameterError or DataError."""
+    """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the
+    paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. Raises
+    ParameterError or DataError."""
     try:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     except ModuleNotFoundError as error:
@@ -118,7 +122,8 @@ class Study:
         return job
 
     def models(self, name: str) -> dict:
-        """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not done."""
+        """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not
+        done."""
         if name not in self._nets:
             self._nets[name] = models.load(self._trained(name), self.device)
         return self._nets[name]
@@ -166,14 +171,15 @@ class Study:
         return self.run.claims(claims)
 
     def complete(self, finding: str = "") -> str:
-        """Mark the run complete, with what was found in a sentence or two for the index, and return one sentence about it."""
+        """Mark the run complete, with what was found in a sentence or two for the index, and return one sentence
+        about it."""
         self.run.update(finding=finding)
         return self.run.complete()
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
-    """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an earlier evaluation's results
-    cleared. Raises ParameterError, DataError or ModelError in words."""
+    """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
+    earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
     plan = make_plan(paper, **parameters)
     study = Study(plan, runs.start(plan, with_images))
     if study.missing:

@@ -1,8 +1,9 @@
-"""Train the models that a study needs: `python -m lib.train sagan`, `python -m lib.train sagan "SaGAN Smiling"`, `python -m lib.train --list`.
+"""Train the models that a study needs: `python -m lib.train sagan`, `python -m lib.train sagan "SaGAN Smiling"`,
+`python -m lib.train --list`.
 
-Every model is a job of its own. One that is trained already is left alone, an interrupted one goes on from its last snapshot. `make train` runs
-what study.yaml needs, one job a core, the longest first. Exit codes: 0 trained, 1 a training failed, 2 bad parameters or data, 130 interrupted.
-"""
+Every model is a job of its own. One that is trained already is left alone, an interrupted one goes on from its last
+snapshot. `make train` runs what study.yaml needs, one job a core, the longest first. Exit codes: 0 trained, 1 a
+training failed, 2 bad parameters or data, 130 interrupted. """
 
 import argparse
 import sys
@@ -14,7 +15,8 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
-    """One Plan a paper and seed. study: the entries of study.yaml. given: the command line's (name, text), instead of the study's."""
+    """One Plan a paper and seed. study: the entries of study.yaml. given: the command line's (name, text), instead of
+    the study's."""
     from lib.run import plan_of
 
     out = []
@@ -38,7 +40,8 @@ def of_study(paper: str, study: dict, seed: int) -> dict:
 
 
 def needed(plans: list) -> dict[str, tuple]:
-    """'<method>/<model id>' -> (plan, name, job) of every model that the plans need, each once, those that others wait for first."""
+    """'<method>/<model id>' -> (plan, name, job) of every model that the plans need, each once, those that others
+    wait for first."""
     out = {}
     for plan in plans:
         for name, job in plan.jobs.items():

@@ -1,4 +1,5 @@
-"""Every equation that a paper's file names in a docstring, recomputed with loops on two samples; and a ledger that finds the untested ones."""
+"""Every equation that a paper's file names in a docstring, recomputed with loops on two samples; and a ledger that
+finds the untested ones."""
 
 import ast
 import importlib

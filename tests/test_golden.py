@@ -1,6 +1,7 @@
-"""What a training does, recorded: three cycles of every method from seed 0 in its smoke profile. A loss that differs from the record means that
-what is trained has changed: raise the method's TRAINING, so that models trained before are not taken for new ones, and record it again with
-`python tests/test_golden.py --record NAME`."""
+"""What a training does, recorded: three cycles of every method from seed 0 in its smoke profile. A loss that differs
+from the record means that
+what is trained has changed: raise the method's TRAINING, so that models trained before are not taken for new ones,
+and record it again with `python tests/test_golden.py --record NAME`."""
 
 import importlib
 import io

@@ -1,4 +1,5 @@
-"""The training loop: resume equals an uninterrupted run bit for bit, whatever stopped it; NaN stops with the term and the cycle."""
+"""The training loop: resume equals an uninterrupted run bit for bit, whatever stopped it; NaN stops with the term and
+the cycle."""
 
 import os
 import random
@@ -151,7 +152,8 @@ class TwoNets:
 
 
 def toy(stages, log):
-    """A paper-like module whose losses write down (update, batch rows, learning rates do not matter) and move their network's weight."""
+    """A paper-like module whose losses write down (update, batch rows, learning rates do not matter) and move their
+    network's weight."""
 
     def loss(name):
         def step(nets, batch, cfg):

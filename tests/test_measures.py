@@ -16,7 +16,8 @@ from lib.papers.sagan import model as sagan
 
 
 class Oracle:
-    """A judge that reads a face's mean brightness: bright means it has the first attribute; the other it always sees."""
+    """A judge that reads a face's mean brightness: bright means it has the first attribute; the other it always
+    sees."""
 
     names, id = ("Eyeglasses", "Smiling"), "oracle"
 

@@ -1,4 +1,5 @@
-"""The committed notebooks keep their rules, run under papermill, and leave reports that open with no network and no face that may not be shown."""
+"""The committed notebooks keep their rules, run under papermill, and leave reports that open with no network and no
+face that may not be shown."""
 
 import ast
 import base64

@@ -1,5 +1,5 @@
-"""Training from the command line and as a graph: two at a time, stopped by Ctrl-C and by kill -9, gone on with, never twice; a failed job is
-no done one."""
+"""Training from the command line and as a graph: two at a time, stopped by Ctrl-C and by kill -9, gone on with, never
+twice; a failed job is no done one."""
 
 import importlib.util
 import os

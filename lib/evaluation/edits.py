@@ -25,8 +25,8 @@ BLUR = 0.01  # of the side: the Gaussian under which a success should survive (`
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judges make of n pictures: probabilities of judge a and b (n, A), embeddings (n, E), features of judge b (n, F), and the
-    probabilities again after a mild blur."""
+    """What the judges make of n pictures: probabilities of judge a and b (n, A), embeddings (n, E), features of judge
+    b (n, F), and the probabilities again after a mild blur."""
 
     a: np.ndarray
     b: np.ndarray
@@ -46,9 +46,8 @@ def judged(x: Tensor, judges: Judges) -> Seen:
 class Case:
     """The test faces that are edited in one direction of one attribute; all methods share it. Tensors on the CPU.
 
-    index (n,) rows of the FaceSet; people (n,); x the faces; region (n, 1, S, S) bool: the pixels an edit may touch; truth: the exact
-    counterfactual, or None for real faces; real: test faces that have the target label.
-    """
+    index (n,) rows of the FaceSet; people (n,); x the faces; region (n, 1, S, S) bool: the pixels an edit may touch;
+    truth: the exact counterfactual, or None for real faces; real: test faces that have the target label. """
 
     attribute: str
     target: int
@@ -99,8 +98,8 @@ test_index.__test__ = False
 
 
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
-    """(n, 1, S, S) bool: the pixels an edit may touch, exact on drawn faces, a landmark box on real ones (the whole picture for an attribute
-    that has none, as Male); and where it comes from."""
+    """(n, 1, S, S) bool: the pixels an edit may touch, exact on drawn faces, a landmark box on real ones (the whole
+    picture for an attribute that has none, as Male); and where it comes from."""
     if faces.faces is not None:
         parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
         return torch.cat(parts), "exact region of the counterfactual"
@@ -123,7 +122,8 @@ def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
 
 
 def test_case(faces: FaceSet, split: Split, attribute: str, target: int, n: int) -> Case:
-    """At most n test faces whose label is not the target, and at most n that have it. Raises DataError if there are fewer than two of either."""
+    """At most n test faces whose label is not the target, and at most n that have it. Raises DataError if there are
+    fewer than two of either."""
     require_test_faces(faces, split, attribute)
     index, have = test_index(faces, split, attribute, 1 - target, n), test_index(faces, split, attribute, target, n)
     region, source = region_of(faces, index, attribute)
@@ -149,7 +149,8 @@ def apply(edit: Callable, case: Case, device: str = "cpu") -> Edited:
 
 
 def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "cpu") -> tuple[Tensor, Tensor | None, float]:
-    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on the CPU.
+    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on
+    the CPU.
     target: a number, or (n, 1) labels."""
     results, seconds = [], 0.0
     targets = target.split(64) if isinstance(target, Tensor) else [target] * len(x.split(64))
@@ -166,9 +167,9 @@ def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "c
 
 
 def floors(case: Case, faces: FaceSet, split: Split, judges: Judges) -> dict[str, Edited]:
-    """What every method is compared with: `unedited`; `constant G`, which answers every face with one and the same picture, the training face whose
-    target both judges are surest of; `mean face`, the mean of the training faces that have the target; on drawn faces `counterfactual`, the
-    exact answer."""
+    """What every method is compared with: `unedited`; `constant G`, which answers every face with one and the same
+    picture, the training face whose target both judges are surest of; `mean face`, the mean of the training faces
+    that have the target; on drawn faces `counterfactual`, the exact answer."""
     have = split.train[faces.column(case.attribute)[split.train] == case.target][:500]
     pictures = as_images(faces, have)
     i = judges.column(case.attribute)

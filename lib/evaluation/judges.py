@@ -1,10 +1,10 @@
 """The judges: two attribute classifiers of different build and a face recognition network, trained once per data set.
 
-They are methods with the contract of `lib.papers`, trained by the same loop on the training split only, and they never see the test split.
-Two attribute judges, because one network's verdict on pictures that another network was trained to please is no evidence: an edit counts
-as a success where both see it (`Judges.sees`), and how often they disagree is reported. Both learn from blurred, noisy, shifted, recoloured
-and JPEG-compressed faces, so that a few bright pixels do not decide.
-"""
+They are methods with the contract of `lib.papers`, trained by the same loop on the training split only, and they
+never see the test split. Two attribute judges, because one network's verdict on pictures that another network was
+trained to please is no evidence: an edit counts as a success where both see it (`Judges.sees`), and how often they
+disagree is reported. Both learn from blurred, noisy, shifted, recoloured and JPEG-compressed faces, so that a few
+bright pixels do not decide. """
 
 import sys
 from collections.abc import Callable
@@ -40,7 +40,8 @@ JUDGED = (
     "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Eyeglasses", "Goatee", "Gray_Hair", "Male", "Mouth_Slightly_Open", "Mustache",
     "No_Beard", "Pale_Skin", "Receding_Hairline", "Sideburns", "Smiling", "Wearing_Hat", "Wearing_Lipstick", "Young",
 )  # fmt: skip
-# What a 0.3 M parameter classifier reached on 10,000 half-size CelebA faces at 64x64 (identity-disjoint). A judge below that is broken.
+# What a 0.3 M parameter classifier reached on 10,000 half-size CelebA faces at 64x64 (identity-disjoint). A judge
+# below that is broken.
 CELEBA_REFERENCE = {"Smiling": 0.876, "Male": 0.932, "Eyeglasses": 0.964, "Blond_Hair": 0.929, "Mouth_Slightly_Open": 0.847}
 SMALL_FACES = 0.02  # how far below that figure a judge of faces under 64 pixels may stay: the reference saw four times as many pixels
 NAMES = ("judge a", "judge b", "identity network")  # of the three jobs
@@ -51,11 +52,11 @@ TRUSTED = 0.75  # balanced accuracy, of both judges, from which verdicts on an a
 
 
 class PlaceNet(nn.Module):
-    """Seven 3x3 convolutions with batch norm and ReLU. (B, 3, S, S) in [-1, 1] -> features (B, 16 * 8 width), on a 4x4 grid.
+    """Seven 3x3 convolutions with batch norm and ReLU. (B, 3, S, S) in [-1, 1] -> features (B, 16 * 8 width), on a
+    4x4 grid.
 
-    Faces are aligned, so what is seen where matters; the grid keeps it, where a ResNet-18's mean over all places loses it. The stem's stride
-    brings any S from 64 on to 32x32 .. 63x63 first.
-    """
+    Faces are aligned, so what is seen where matters; the grid keeps it, where a ResNet-18's mean over all places
+    loses it. The stem's stride brings any S from 64 on to 32x32 .. 63x63 first. """
 
     def __init__(self, width: int, size: int):
         super().__init__()
@@ -77,7 +78,8 @@ class PlaceNet(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """A PlaceNet and a linear layer to `embedding` numbers with batch norm: (B, 3, S, S) in [-1, 1] -> (B, embedding), whose direction says who."""
+    """A PlaceNet and a linear layer to `embedding` numbers with batch norm: (B, 3, S, S) in [-1, 1] -> (B,
+    embedding), whose direction says who."""
 
     def __init__(self, width: int, size: int, embedding: int = 128):
         super().__init__()
@@ -140,9 +142,9 @@ def build(cfg: Config) -> Nets:
 def augmented(x: Tensor, rng: torch.Generator | None) -> Tensor:
     """Faces (B, 3, S, S) in [-1, 1] as a bad camera would show them; the same shape and range.
 
-    Each is shifted by up to 3/64 of its side (reflected at the border), a third blurred (Gaussian, sigma up to S/50), all recoloured (brightness,
-    contrast, saturation within 20 %), half given noise (up to 0.1), a quarter compressed as JPEG (quality 30 to 95).
-    """
+    Each is shifted by up to 3/64 of its side (reflected at the border), a third blurred (Gaussian, sigma up to S/50),
+    all recoloured (brightness, contrast, saturation within 20 %), half given noise (up to 0.1), a quarter compressed
+    as JPEG (quality 30 to 95). """
     n, size = len(x), x.shape[-1]
 
     def uniform(low: float, high: float) -> Tensor:
@@ -181,8 +183,8 @@ def jpeg(x: Tensor, quality: list[int]) -> Tensor:
 
 
 def attribute_loss(nets: Nets, batch, cfg: Config, rate: tuple[float, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth root of their rarity (rate: each
-    attribute's share)."""
+    """Binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth root of their rarity
+    (rate: each attribute's share)."""
     x = augmented(batch.x, batch.rng) if cfg.augment else batch.x
     share = torch.tensor(rate, device=x.device).clamp(1e-3, 1 - 1e-3)
     weight = torch.where(batch.y > 0.5, (0.5 / share) ** 0.25, (0.5 / (1 - share)) ** 0.25)
@@ -208,7 +210,8 @@ def _sgd(parameters: list, lr: float) -> torch.optim.Optimizer:
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """One update a cycle. The loss needs what only the data tell (rarities, who is who), which its training pool finds out."""
+    """One update a cycle. The loss needs what only the data tell (rarities, who is who), which its training pool
+    finds out."""
     known: dict = {}
 
     def pool(faces: FaceSet, split: Split, seed: int) -> Examples:
@@ -271,7 +274,8 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Judges:
-    """The two attribute judges (a: PlaceNet, b: ResNet-18), the identity network, and the held-out faces that they are scored on."""
+    """The two attribute judges (a: PlaceNet, b: ResNet-18), the identity network, and the held-out faces that they
+    are scored on."""
 
     a: Judge
     b: Judge
@@ -298,7 +302,8 @@ class Judges:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """How both attribute judges do on unedited test faces: judge, attribute, accuracy, balanced_accuracy, majority_rate, n."""
+        """How both attribute judges do on unedited test faces: judge, attribute, accuracy, balanced_accuracy,
+        majority_rate, n."""
         x, rows = as_images(self.faces, self.split.test), []
         for name, judge in (("a", self.a), ("b", self.b)):
             verdicts = judge.probabilities(x) > 0.5
@@ -319,8 +324,9 @@ class Judges:
 
     @cached_property
     def verification(self) -> dict[str, float]:
-        """The identity network on up to 2,000 test faces of people it never saw: AUC over all pairs, the cosine that half of the genuine pairs
-        exceed and the one that 1 % of the impostor pairs exceed, and the numbers of pairs."""
+        """The identity network on up to 2,000 test faces of people it never saw: AUC over all pairs, the cosine that
+        half of the genuine pairs exceed and the one that 1 % of the impostor pairs exceed, and the numbers of
+        pairs."""
         test = self.split.test[:2000]
         vectors, who = self.identity.embed(as_images(self.faces, test)), self.faces.identities[test]
         i, j = np.triu_indices(len(test), 1)
@@ -336,7 +342,8 @@ class Judges:
 
     @cached_property
     def trusted(self) -> tuple[str, ...]:
-        """Attributes on which both judges' balanced accuracy is at least TRUSTED and, on real faces, neither stays below CELEBA_REFERENCE."""
+        """Attributes on which both judges' balanced accuracy is at least TRUSTED and, on real faces, neither stays
+        below CELEBA_REFERENCE."""
         return tuple(a for a in self.names if not self.doubts(a))
 
     def doubts(self, attribute: str) -> str:
@@ -355,10 +362,10 @@ class Judges:
 def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> dict[str, Job]:
     """The three models that judge a face set: "judge a", "judge b", "identity network".
 
-    On the natural drawn faces the attribute judges learn from the twins of the training faces: the same people in the same pictures, with attributes
-    drawn independently. From the faces themselves they would never learn what, say, a woman with a beard looks like, and would read one
-    attribute off the others. place: further fields of Job (results).
-    """
+    On the natural drawn faces the attribute judges learn from the twins of the training faces: the same people in the
+    same pictures, with attributes drawn independently. From the faces themselves they would never learn what, say, a
+    woman with a beard looks like, and would read one attribute off the others. place: further fields of Job
+    (results). """
     names = ",".join(a for a in JUDGED if a in faces.attribute_names)
     settings = vars(pick(PROFILES, profile, "profile")())
     pool, pool_split = faces, split

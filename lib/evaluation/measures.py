@@ -1,8 +1,9 @@
-"""The one evaluation of every method: a table with one line per edited face, and how it becomes means, differences and ratios.
+"""The one evaluation of every method: a table with one line per edited face, and how it becomes means, differences
+and ratios.
 
-results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Every value carries n, its protocol
-and a 95 % interval, clustered by person where people have several faces, unless results/README.md says that it has none.
-"""
+results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Every
+value carries n, its protocol and a 95 % interval, clustered by person where people have several faces, unless
+results/README.md says that it has none. """
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -66,7 +67,8 @@ class Value(NamedTuple):
 
 
 def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Mean over images (n,), percentile bootstrap over people (over images, if None) with 2,000 resamples. Non-finite samples raise ValueError."""
+    """Mean over images (n,), percentile bootstrap over people (over images, if None) with 2,000 resamples. Non-finite
+    samples raise ValueError."""
     samples = np.asarray(samples, float)
     if not np.isfinite(samples).all():
         raise ValueError("a mean over images with a value that is not finite")
@@ -80,8 +82,9 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
 
 
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images: percentile bootstrap over
-    people, paired. No interval (nan) for a single image. A mean of 0 below the line counts as 1e-12."""
+    """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images:
+    percentile bootstrap over people, paired. No interval (nan) for a single image. A mean of 0 below the line counts
+    as 1e-12."""
     data = [np.asarray(v, float) for v in (own, *others)]
     value = float(data[0].mean() / max(min(d.mean() for d in data[1:]), 1e-12))
     if len(own) < 2:
@@ -107,13 +110,15 @@ def _resampled(n: int) -> np.ndarray:
 
 
 def proportion(hits: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Share of True among (n,) verdicts, Wilson interval for as many independent cases as there are people (images, if None)."""
+    """Share of True among (n,) verdicts, Wilson interval for as many independent cases as there are people (images,
+    if None)."""
     hits = np.asarray(hits, bool)
     return wilson(int(hits.sum()), len(hits), len(np.unique(people)) if people is not None else None)
 
 
 def wilson(hits: int, n: int, independent: int | None = None) -> Value:
-    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if fewer than n."""
+    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if fewer than
+    n."""
     if not n:
         return Value(float("nan"), float("nan"), float("nan"), 0)
     k = min(n, independent or n)
@@ -130,8 +135,9 @@ def frechet_value(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
-    """Frechet distance between Gaussians fitted to features (n, d) and (m, d); interval from a bootstrap over both sets, shifted so that it
-    is centred on the value (resampling biases the distance upwards). n is the smaller set."""
+    """Frechet distance between Gaussians fitted to features (n, d) and (m, d); interval from a bootstrap over both
+    sets, shifted so that it is centred on the value (resampling biases the distance upwards). n is the smaller
+    set."""
     value, rng = frechet_value(a, b), np.random.default_rng(SEED)
     draws = [frechet_value(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(resamples)]
     low, high = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value
@@ -139,8 +145,8 @@ def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
 
 
 def frechet_difference(a: np.ndarray, b: np.ndarray, real: np.ndarray, resamples: int = 200) -> Value:
-    """Distance of a to real minus that of b, features of two methods' edits of the same faces (n, d); bootstrap over the faces (the same for
-    both) and the real ones, shifted as in `frechet`."""
+    """Distance of a to real minus that of b, features of two methods' edits of the same faces (n, d); bootstrap over
+    the faces (the same for both) and the real ones, shifted as in `frechet`."""
     value, rng, draws = frechet_value(a, real) - frechet_value(b, real), np.random.default_rng(SEED), []
     for _ in range(resamples):
         i, j = rng.integers(len(a), size=len(a)), rng.integers(len(real), size=len(real))
@@ -158,7 +164,8 @@ def psnr(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def ssim(a: Tensor, b: Tensor) -> np.ndarray:
-    """(B,) structural similarity on the [0, 1] scale (it is not the same on [-1, 1]), torchmetrics' Gaussian window, sigma 1.5."""
+    """(B,) structural similarity on the [0, 1] scale (it is not the same on [-1, 1]), torchmetrics' Gaussian window,
+    sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure  # torchmetrics is slow to import
 
     a, b = (((x + 1) / 2).clamp(0, 1) for x in (a, b))
@@ -166,8 +173,8 @@ def ssim(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def l1(a: Tensor, b: Tensor, where: Tensor | None = None) -> np.ndarray:
-    """(B,) mean absolute difference over colours and the pixels `where` (B, 1, S, S) is True (all if None), on the [0, 1] scale.
-    An image with no such pixel contributes 0."""
+    """(B,) mean absolute difference over colours and the pixels `where` (B, 1, S, S) is True (all if None), on the
+    [0, 1] scale. An image with no such pixel contributes 0."""
     change = (a - b).abs().mean(1, keepdim=True) / 2
     if where is None:
         return change.flatten(1).mean(1).numpy()
@@ -197,7 +204,8 @@ def gradient_energy(x: Tensor) -> np.ndarray:
 
 
 def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.ndarray:
-    """(B,) squared error to the truth over the pixels `where`, that of `before` over that of `after`, in dB, within +-40."""
+    """(B,) squared error to the truth over the pixels `where`, that of `before` over that of `after`, in dB, within
+    +-40."""
     errors = [F.relu(((x - truth).square().mean(1, keepdim=True) * where).flatten(1).sum(1)).clamp_min(1e-8) for x in (before, after)]
     return (10 * torch.log10(errors[0] / errors[1])).clamp(-40, 40).numpy()
 
@@ -206,7 +214,8 @@ def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.n
 
 
 def per_face(method: str, e: Edited, judges: Judges) -> pd.DataFrame:
-    """One line per edited face: KEYS, and the measures that PROTOCOLS describes; those that do not apply are left out (masks, counterfactuals)."""
+    """One line per edited face: KEYS, and the measures that PROTOCOLS describes; those that do not apply are left out
+    (masks, counterfactuals)."""
     i, hit = judges.column(e.attribute), bool(e.target)
     before, after = e.case.seen("x", judges), judged(e.y, judges)
     a, b = (p[:, i] > 0.5 for p in (after.a, after.b))
@@ -248,7 +257,8 @@ def per_face(method: str, e: Edited, judges: Judges) -> pd.DataFrame:
 
 
 def row(table: str, row: str, column: str, metric: str, value: Value | float | str, protocol: str, n: int = 0) -> dict:
-    """One line of metrics.csv. value: with interval, a number (n images), or 'unavailable: why', which becomes an empty value and the protocol."""
+    """One line of metrics.csv. value: with interval, a number (n images), or 'unavailable: why', which becomes an
+    empty value and the protocol."""
     base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
     if isinstance(value, str):
         return base | {"value": None, "n": n, "protocol": value}
@@ -264,8 +274,8 @@ def value_of(frame: pd.DataFrame, measure: str) -> Value:
 
 
 def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[str] | None = None, protocols: dict | None = None) -> list[dict]:
-    """Metric rows of a per-face table: one per (attribute and direction, method, measure), in the table's order. protocol: added to what each
-    measure says of itself; protocols: what further measures say."""
+    """Metric rows of a per-face table: one per (attribute and direction, method, measure), in the table's order.
+    protocol: added to what each measure says of itself; protocols: what further measures say."""
     known = PROTOCOLS | (protocols or {})
     out = []
     for (attribute, target, method), part in frame.groupby(["attribute", "target", "method"], sort=False):
@@ -285,19 +295,22 @@ def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[
 
 
 def difference(frame: pd.DataFrame, a: str, b: str, measure: str) -> Value:
-    """Mean over faces of method a minus method b, for the edits that both made, paired by face. Narrow the frame first for one attribute."""
+    """Mean over faces of method a minus method b, for the edits that both made, paired by face. Narrow the frame
+    first for one attribute."""
     (first, second), people = _pairs(frame, [a, b], measure)
     return mean(first - second, people)
 
 
 def ratio(frame: pd.DataFrame, own: str, others: list[str], measure: str) -> Value:
-    """Mean of a measure over the smallest of the others' means, for the edits that all made; percentile bootstrap, paired."""
+    """Mean of a measure over the smallest of the others' means, for the edits that all made; percentile bootstrap,
+    paired."""
     (first, *rest), people = _pairs(frame, [own, *others], measure)
     return ratio_of(first, *rest, people=people)
 
 
 def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> list[dict]:
-    """What only a set of edits has: Frechet distance on judge b's features to real faces with the target, FID, IS, LPIPS, and the edit's time."""
+    """What only a set of edits has: Frechet distance on judge b's features to real faces with the target, FID, IS,
+    LPIPS, and the edit's time."""
     real, near = e.case.seen("real", judges).features, f"to {len(e.real)} real test faces that have the target"
     distance = lpips_distance(e.y, e.x)
     put = {
@@ -312,8 +325,9 @@ def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> lis
 
 
 def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: int, device: str = "cpu") -> pd.DataFrame:
-    """Edits of n seeded test faces towards the label they have already, one line a face: own_label_l1, and for a method with masks mask_share and
-    mask_roi_mass. The faces are the same for every attribute, so sizes of masks can be compared face by face."""
+    """Edits of n seeded test faces towards the label they have already, one line a face: own_label_l1, and for a
+    method with masks mask_share and mask_roi_mass. The faces are the same for every attribute, so sizes of masks can
+    be compared face by face."""
     index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
     x, label = as_images(faces, index), torch.from_numpy(faces.column(attribute)[index]).float()[:, None]
     parts = [edit(attribute, p.to(device), c.to(device)) for p, c in zip(x.split(64), label.split(64), strict=True)]
@@ -343,7 +357,8 @@ def judge_rows(judges: Judges) -> list[dict]:
 
 
 def cost_rows(record: dict, method: str) -> list[dict]:
-    """What a model's training cost, from its model.json: images seen by each of its updates, processor seconds (the table `training`)."""
+    """What a model's training cost, from its model.json: images seen by each of its updates, processor seconds (the
+    table `training`)."""
     where = record["hardware"]
     device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads, {record['precision']}"
     seen = [row("training", update, method, "images_seen", float(n), "over all its stages") for update, n in record["images_seen"].items()]

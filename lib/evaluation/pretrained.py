@@ -1,4 +1,5 @@
-"""Networks that need weights from elsewhere: LPIPS, FID, Inception Score. Where those are neither cached nor to be had, they say so."""
+"""Networks that need weights from elsewhere: LPIPS, FID, Inception Score. Where those are neither cached nor to be
+had, they say so."""
 
 import io
 import pickle
@@ -15,7 +16,8 @@ from torch import Tensor
 
 @contextmanager
 def _quick_and_quiet():
-    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this machine."""
+    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this
+    machine."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(5)
     try:

@@ -8,8 +8,8 @@ from torch import nn
 class Block(nn.Module):
     """Pre-activation residual block (He et al. 2016, identity mappings): (B, i, H, H) -> (B, o, H/stride, H/stride).
 
-    The shortcut has no weights: average pooling, and zeros for the new channels. (A 1x1 convolution does as well, but the gradient of its
-    weights was seen to hang for ever in PyTorch 2.14 with two threads on a CPU without AVX-512.)
+    The shortcut has no weights: average pooling, and zeros for the new channels. (A 1x1 convolution does as well, but
+    the gradient of its weights was seen to hang for ever in PyTorch 2.14 with two threads on a CPU without AVX-512.)
     """
 
     def __init__(self, i: int, o: int, stride: int):
@@ -26,7 +26,8 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Pre-activation ResNet-18 of a given width (64 is the usual one). (B, 3, S, S) in [-1, 1] -> features (B, 8 width).
+    """Pre-activation ResNet-18 of a given width (64 is the usual one). (B, 3, S, S) in [-1, 1] -> features (B, 8
+    width).
 
     The stem's stride brings any S from 32 on to the 32x32 .. 63x63 that four stages expect.
     """

@@ -81,7 +81,8 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def selected(text: str, options, what: str) -> tuple[str, ...]:
-    """The options that 'all' or a list like 'a, b' names, in the order of `options`. Raises ParameterError for an empty list or others."""
+    """The options that 'all' or a list like 'a, b' names, in the order of `options`. Raises ParameterError for an
+    empty list or others."""
     wanted = listed(text)
     if wanted == ("all",):
         return tuple(options)
@@ -90,17 +91,17 @@ def selected(text: str, options, what: str) -> tuple[str, ...]:
 
 
 def configure(paper, profile: str, params: dict):
-    """The Config of a paper's profile with `params` put in. Raises ParameterError for an unknown profile, name, type or value."""
+    """The Config of a paper's profile with `params` put in. Raises ParameterError for an unknown profile, name, type
+    or value."""
     return from_params(pick(paper.PROFILES, profile, "profile")(), params)
 
 
 def declared(notebook: Path) -> dict[str, tuple[object, object]]:
     """The names a notebook's one cell tagged `parameters` declares: name -> (type, default).
 
-    Papermill only warns about an unknown parameter and checks no type, so the cell's syntax tree is read instead. Every line
-    must be `name: type = literal  # help`; anything else raises ParameterError, since papermill injects values *after* the cell
-    and a derived value would keep its old value.
-    """
+    Papermill only warns about an unknown parameter and checks no type, so the cell's syntax tree is read instead.
+    Every line must be `name: type = literal  # help`; anything else raises ParameterError, since papermill injects
+    values *after* the cell and a derived value would keep its old value. """
     cells = [c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise ParameterError(f"{notebook}: it must have exactly one cell tagged 'parameters', found {len(cells)}.")
@@ -114,7 +115,8 @@ def declared(notebook: Path) -> dict[str, tuple[object, object]]:
 
 
 def fields(file: Path, dataclass: str) -> dict[str, object]:
-    """Name -> type of a dataclass's fields, read from its source without importing it (PyTorch takes seconds). Only built-in types are known."""
+    """Name -> type of a dataclass's fields, read from its source without importing it (PyTorch takes seconds). Only
+    built-in types are known."""
     (found,) = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.ClassDef) and n.name == dataclass]
     kinds = {t.__name__: t for t in (int, float, str, bool)} | {"None": None}
     nodes = [n for n in found.body if isinstance(n, ast.AnnAssign)]
@@ -130,8 +132,9 @@ def notebook_of(name: str) -> Path:
 
 
 def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
-    """The parameters that a notebook declares, with the command line's (name, text) put in. A name that is not declared, but is a field of the
-    paper's Config or of its evaluation's Settings, goes into `overrides`. Needs no heavy import. Raises ParameterError."""
+    """The parameters that a notebook declares, with the command line's (name, text) put in. A name that is not
+    declared, but is a field of the paper's Config or of its evaluation's Settings, goes into `overrides`. Needs no
+    heavy import. Raises ParameterError."""
     notebook = notebook_of(name)
     names = declared(notebook)
     folder = ROOT / "lib" / "papers" / name
@@ -165,7 +168,8 @@ def absolute(key: str, text: str) -> str:
 
 
 def from_text(text: str, hint) -> object:
-    """A command-line value as the hinted type wants it: JSON where it parses, else the text itself ('true' is a bool only for a bool)."""
+    """A command-line value as the hinted type wants it: JSON where it parses, else the text itself ('true' is a bool
+    only for a bool)."""
     if hint is str:
         return text
     try:

@@ -1,8 +1,7 @@
 """The one training loop. It knows stages, updates and batches, and nothing of any paper.
 
-A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function of (seed, step),
-so an interrupted run ends with the same numbers as an uninterrupted one.
-"""
+A cycle performs each `Update` of a stage `repeats` times, on a fresh batch each time. Everything random is a function
+of (seed, step), so an interrupted run ends with the same numbers as an uninterrupted one. """
 
 import json
 import math
@@ -34,7 +33,8 @@ class Update:
     loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}).
     fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
     every: performed only in cycles every, 2 every, ... (cycles count from 1).
-    examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update takes fresh batches.
+    examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update
+    takes fresh batches.
     schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
     optimiser: parameters, lr -> torch optimiser; None is Adam with `betas`.
     """
@@ -60,11 +60,11 @@ class Update:
 class Stage:
     """A stretch of training: `cycles` times all `updates` in order, on batches labelled with `attributes`.
 
-    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`. A stage that follows
-    one of the same model keeps the optimiser of every update that has the same name and trains the same networks, and goes on with the
-    numbers of its batches.
-    examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels, masks).
-    """
+    Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`.
+    A stage that follows one of the same model keeps the optimiser of every update that has the same name and trains
+    the same networks, and goes on with the numbers of its batches.
+    examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels,
+    masks). """
 
     name: str
     model: str
@@ -105,8 +105,9 @@ def networks(nets) -> dict[str, nn.Module]:
 
 
 def weights(models: dict, transient: bool = False) -> dict[str, Tensor]:
-    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds. A module with the
-    attribute `transient = True` (a pool of past images) serves training only and is left out unless asked for."""
+    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds.
+    A module with the attribute `transient = True` (a pool of past images) serves training only and is left out unless
+    asked for."""
     kept = [(m, n, net) for m, nets in models.items() for n, net in networks(nets).items() if transient or not getattr(net, "transient", False)]
     return {f"{m}/{n}.{k}": v.contiguous() for m, n, net in kept for k, v in net.state_dict().items()}
 
@@ -137,8 +138,8 @@ def save_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 @contextmanager
 def polite_interrupt() -> Iterator[list]:
-    """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and save.
-    A second signal raises at once. Outside the main thread signals stay as they are."""
+    """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and
+    save. A second signal raises at once. Outside the main thread signals stay as they are."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -158,8 +159,8 @@ def polite_interrupt() -> Iterator[list]:
 
 
 class History:
-    """Rows of history.csv and the cycles not yet checked. Values stay on the device until `flush`: one transfer per window, no
-    synchronisation inside a cycle."""
+    """Rows of history.csv and the cycles not yet checked. Values stay on the device until `flush`: one transfer per
+    window, no synchronisation inside a cycle."""
 
     def __init__(self, rows: list[dict] | None = None):
         self.rows = rows or []
@@ -169,8 +170,8 @@ class History:
         self.pending.append((stage, cycle, values, rates))
 
     def flush(self, every: int) -> None:
-        """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the first bad one,
-        with all rows before it kept."""
+        """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the
+        first bad one, with all rows before it kept."""
         if not self.pending:
             return
         flat = iter(torch.stack([v.float() for _, _, values, _ in self.pending for v in values.values()]).tolist())
@@ -193,11 +194,12 @@ class History:
 def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, save_every: float = 60.0) -> dict:
     """Train all of `method.stages(cfg)` on the training split, from the last snapshot in `into.folder` if there is one.
 
-    Returns ({model: Nets} on into.device in eval mode, {stage: cycles, seconds, processor seconds, images seen by each update}).
-    into: anything with a folder (history.csv, resume.pt), a device, a precision and a seed. `resume.pt` is written every `save_every`
-    seconds (0: every cycle) and at the end of every stage; the one before it stays as resume.previous.pt. Every `log_every`-th cycle
-    becomes a row of history.csv; where an update is repeated within a cycle the row holds its last repeat, where it was not performed
-    its columns are empty.
+    Returns ({model: Nets} on into.device in eval mode, {stage: cycles, seconds, processor seconds, images seen by
+    each update}).
+    into: anything with a folder (history.csv, resume.pt), a device, a precision and a seed. `resume.pt` is written
+    every `save_every` seconds (0: every cycle) and at the end of every stage; the one before it stays as
+    resume.previous.pt. Every `log_every`-th cycle becomes a row of history.csv; where an update is repeated within a
+    cycle the row holds its last repeat, where it was not performed its columns are empty.
 
     Raises TrainingDiverged (history.csv keeps the curves), or KeyboardInterrupt after a clean save.
     """
@@ -312,7 +314,8 @@ def _perform(update: Update, nets, modules: dict, batch, cfg, optimiser: torch.o
 
 
 def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | None]:
-    """The newest snapshot of a training that can be read, and its file. A damaged one is set aside with a warning, and the one before it used."""
+    """The newest snapshot of a training that can be read, and its file. A damaged one is set aside with a warning,
+    and the one before it used."""
     for name in SNAPSHOTS:
         file = folder / name
         if not file.exists():
@@ -360,7 +363,8 @@ def write_history(folder: Path, history: History) -> None:
 
 
 def peak_memory_mb(device="cpu") -> float:
-    """The most memory this process held: the accelerator's allocator on a GPU, else resident memory (which includes the libraries)."""
+    """The most memory this process held: the accelerator's allocator on a GPU, else resident memory (which includes
+    the libraries)."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

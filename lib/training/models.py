@@ -1,9 +1,10 @@
 """Trained models: what decides one (`Job`), training it, and loading it again.
 
-A model lives in results/<method>/<model id>/: model.json (what was trained, how, where), history.csv (its curves), weights.safetensors (the
-networks that edits and evaluation need, in half precision: every reported number is measured with this file) and, while it is trained,
-resume.pt. Its id is a hash of what decides training and of nothing else, so that no comment or moved file makes hours of training void.
-"""
+A model lives in results/<method>/<model id>/: model.json (what was trained, how, where), history.csv (its curves),
+weights.safetensors (the
+networks that edits and evaluation need, in half precision: every reported number is measured with this file) and,
+while it is trained, resume.pt. Its id is a hash of what decides training and of nothing else, so that no comment or
+moved file makes hours of training void. """
 
 import dataclasses
 import fcntl
@@ -41,14 +42,16 @@ REMEDY = "What was there before is kept whole. Free space there or make it writa
 
 
 class ModelError(RuntimeError):
-    """A model that cannot be trained, read or written: in use by another process, damaged, or of other networks. Names file and remedy."""
+    """A model that cannot be trained, read or written: in use by another process, damaged, or of other networks.
+    Names file and remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """All that decides one trained model.
 
-    method: a module with the contract of `lib.papers`; cfg: its Config, which holds nothing but what training reads; faces, split, seed.
+    method: a module with the contract of `lib.papers`; cfg: its Config, which holds nothing but what training reads;
+    faces, split, seed.
     after: names of jobs of the same study that must be trained before. results: the folder that holds <method>/<id>/.
     """
 
@@ -89,7 +92,8 @@ class Job:
 
     @property
     def path(self) -> str:
-        """Its folder as the Config of a model that starts from it names it: relative to the project where it lies inside."""
+        """Its folder as the Config of a model that starts from it names it: relative to the project where it lies
+        inside."""
         return str(self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder)
 
     @property
@@ -144,7 +148,8 @@ def key_of(method: ModuleType) -> str:
 
 
 def read_record(file: Path) -> dict | None:
-    """A json record; None where it is missing or no JSON object (a killed process or a full disk on another machine may have left half of one)."""
+    """A json record; None where it is missing or no JSON object (a killed process or a full disk on another machine
+    may have left half of one)."""
     try:
         record = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -168,9 +173,8 @@ class _Into:
 def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool = False, save_every: float = 60.0) -> None:
     """Train a job to its end, from its last snapshot if it was begun; nothing where it is trained already.
 
-    Raises ModelError (another process is at it, the folder cannot be written, the weights are too large), TrainingDiverged, or
-    KeyboardInterrupt after a clean save. retrain: throw away what is there.
-    """
+    Raises ModelError (another process is at it, the folder cannot be written, the weights are too large),
+    TrainingDiverged, or KeyboardInterrupt after a clean save. retrain: throw away what is there. """
     if job.trained and not retrain:
         return
     folder = job.folder
@@ -280,8 +284,9 @@ def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def load(job: Job, device: str = "cpu") -> dict:
-    """{model: Nets} of a trained job in evaluation mode: float32 networks with the weights of weights.safetensors; networks that are not
-    kept are None. Raises ModelError if it is not trained, or its file is damaged or not the recorded one."""
+    """{model: Nets} of a trained job in evaluation mode: float32 networks with the weights of weights.safetensors;
+    networks that are not kept are None. Raises ModelError if it is not trained, or its file is damaged or not the
+    recorded one."""
     record = job.record
     if not job.trained:
         raise ModelError(f"{job.folder}: not trained. Train it: {job.command}")
@@ -289,7 +294,8 @@ def load(job: Job, device: str = "cpu") -> dict:
 
 
 def opened(method: ModuleType, path: str) -> dict:
-    """{model: Nets} of a trained model by its folder (`Job.path`), for another that starts from it; otherwise as `load`, on the CPU."""
+    """{model: Nets} of a trained model by its folder (`Job.path`), for another that starts from it; otherwise as
+    `load`, on the CPU."""
     folder = ROOT / path
     record = read_record(folder / "model.json")
     if record is None or record.get("status") != "complete":
@@ -364,8 +370,8 @@ def release(folder: Path) -> None:
 
 
 def keep(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that a killed process or a full disk leaves the old one whole, readable for all who may read its folder.
-    Raises ModelError where it cannot be written."""
+    """Write a file so that a killed process or a full disk leaves the old one whole, readable for all who may read
+    its folder. Raises ModelError where it cannot be written."""
 
     def readable(temporary: Path) -> None:
         write(temporary)

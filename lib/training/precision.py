@@ -1,8 +1,9 @@
-"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16, which a GPU has faster units for.
+"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16, which a GPU has
+faster units for.
 
-In bf16 (torch.autocast) the weights, their gradients, the optimiser's memory, the statistics of norms and every sum, mean and loss stay float32. What
-runs so is the loss of an update, not its backward pass, which repeats the kinds of the numbers it finds. Edits and their evaluation are float32.
-"""
+In bf16 (torch.autocast) the weights, their gradients, the optimiser's memory, the statistics of norms and every sum,
+mean and loss stay float32. What runs so is the loss of an update, not its backward pass, which repeats the kinds of
+the numbers it finds. Edits and their evaluation are float32. """
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +23,8 @@ EXACT |= {F.normalize, F.softplus, F.softmax, F.log_softmax, F.cross_entropy, F.
 
 
 def resolve(precision: str, device: str) -> str:
-    """`auto` becomes bf16 where the processor (AVX512-BF16, AMX) or the GPU (compute capability 8) has units for it, else float32.
-    Raises ParameterError for a precision that there is not."""
+    """`auto` becomes bf16 where the processor (AVX512-BF16, AMX) or the GPU (compute capability 8) has units for it,
+    else float32. Raises ParameterError for a precision that there is not."""
     require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return precision
@@ -37,11 +38,11 @@ def resolve(precision: str, device: str) -> str:
 
 
 class Float32Sums(TorchFunctionMode):
-    """Inside it reductions and losses take bf16 numbers as float32, and `torch.autograd.grad` runs without autocast, as `backward` does.
+    """Inside it reductions and losses take bf16 numbers as float32, and `torch.autograd.grad` runs without autocast,
+    as `backward` does.
 
-    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a group, whose kernel
-    is several times faster, too.
-    """
+    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a
+    group, whose kernel is several times faster, too. """
 
     def __init__(self, device: str):
         super().__init__()
@@ -61,8 +62,9 @@ class Float32Sums(TorchFunctionMode):
 
 
 def in_bf16(loss: Callable, device: str) -> Callable:
-    """The loss of an update, computed in bf16 on a kind of device. No rounded weights are kept between their uses: one made without gradient must not
-    serve where a gradient is wanted, nor one made outside a recorded step within it."""
+    """The loss of an update, computed in bf16 on a kind of device. No rounded weights are kept between their uses:
+    one made without gradient must not serve where a gradient is wanted, nor one made outside a recorded step within
+    it."""
 
     def of_batch(nets, batch, cfg):
         with torch.autocast(device, torch.bfloat16, cache_enabled=False), Float32Sums(device):

@@ -1,4 +1,5 @@
-"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/. It is cheap, and made again whenever its code changes."""
+"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/. It is cheap, and made again whenever
+its code changes."""
 
 import dataclasses
 import hashlib
@@ -20,7 +21,8 @@ LEFT = ("run.json", "metrics.csv", "claims.csv", "figures", "tables", "private")
 
 
 def run_id(plan) -> str:
-    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split, never of source text."""
+    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split, never of source
+    text."""
     what = [dataclasses.asdict(plan.cfg), dataclasses.asdict(plan.settings), plan.faces.fingerprint, plan.split.checksum]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
@@ -47,7 +49,8 @@ class Run:
         write_json(self.folder / "run.json", self.record)
 
     def add(self, rows: list[dict]) -> pd.DataFrame:
-        """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a frame."""
+        """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a
+        frame."""
         frame = pd.DataFrame(rows, columns=METRIC_COLUMNS)
         self.metrics += frame.to_dict("records")
         keep(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))
@@ -64,8 +67,8 @@ class Run:
         return frame
 
     def figure(self, figure: "Figure", name: str, faces: bool) -> None:
-        """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git ignores), and only
-        if the reader asked for images."""
+        """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git
+        ignores), and only if the reader asked for images."""
         show = self.publishable or self.with_images
         keep_figure(figure, name, faces, show, self.folder / ("private" if faces and not self.publishable else "figures"))
 
@@ -82,7 +85,8 @@ class Run:
 
 
 def start(plan, with_images: bool = False) -> Run:
-    """Open the folder of an evaluation and clear what an earlier one left. plan: `lib.study.Plan`. Raises ModelError if it is in use."""
+    """Open the folder of an evaluation and clear what an earlier one left. plan: `lib.study.Plan`. Raises ModelError
+    if it is in use."""
     folder = plan.results / plan.name / run_id(plan)
     hold(folder)
     for name in LEFT:
@@ -119,7 +123,8 @@ def fail(folder: Path, reason: str) -> None:
 
 
 def keep_figure(figure: "Figure", name: str, faces: bool, show: bool, folder: Path) -> None:
-    """Write <folder>/<name>.png, marked with whether it shows faces; nothing if it does and they must not be shown (`show`)."""
+    """Write <folder>/<name>.png, marked with whether it shows faces; nothing if it does and they must not be shown
+    (`show`)."""
     if faces and not show:
         return
     folder.mkdir(parents=True, exist_ok=True)

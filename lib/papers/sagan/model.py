@@ -1,8 +1,8 @@
 """SaGAN: attribute editing restricted by a spatial attention mask.
 
-G. Zhang, M. Kan, S. Shan, X. Chen: Generative Adversarial Network with Spatial Attention for Face Attribute Editing, ECCV 2018.
-Sections 2 (method), 3 (implementation) and 4 (experiments). The claim under test: an attention mask confines an edit to the
-region of its attribute, so that everything else is kept, while the edit itself succeeds.
+G. Zhang, M. Kan, S. Shan, X. Chen: Generative Adversarial Network with Spatial Attention for Face Attribute Editing,
+ECCV 2018. Sections 2 (method), 3 (implementation) and 4 (experiments). The claim under test: an attention mask
+confines an edit to the region of its attribute, so that everything else is kept, while the edit itself succeeds.
 
 One model edits one attribute, in both directions.
 
@@ -218,9 +218,9 @@ def attributes_of(cfg: Config) -> tuple[str, ...]:
 def encoder_decoder(c_in: int, c_out: int, w: int, blocks: int, last: nn.Module) -> nn.Sequential:
     """Table 1, AMN and SAN alike: (B, c_in, H, H) -> (B, c_out, H, H). Shapes are given for w = 32, H = 128.
 
-    All padding is zeros. That matters: c enters AMN as a constant plane, instance norm subtracts what a constant plane adds, and
-    only the zeros beyond the border leave a trace of it. With reflected borders AMN would not see its label at all.
-    """
+    All padding is zeros. That matters: c enters AMN as a constant plane, instance norm subtracts what a constant
+    plane adds, and only the zeros beyond the border leave a trace of it. With reflected borders AMN would not see its
+    label at all. """
 
     def conv(i, o, k, s, p):
         return [nn.Conv2d(i, o, k, s, p), nn.InstanceNorm2d(o), nn.ReLU()]
@@ -265,13 +265,15 @@ class Generator(nn.Module):
 
 
 def compose(I_a: Tensor, b: Tensor, I: Tensor) -> Tensor:
-    """Eq. (7): I-hat = I_a * b + I * (1 - b), b broadcast over the colours. A convex combination: no clipping needed."""
+    """Eq. (7): I-hat = I_a * b + I * (1 - b), b broadcast over the colours. A convex combination: no clipping
+    needed."""
     return I_a * b + I * (1 - b)
 
 
 class Discriminator(nn.Module):
-    """Table 2: (B, 3, H, H) -> critic scores (B, 1, h, h), attribute logit (B, 1). No normalisation anywhere (it would break the
-    per-image gradient penalty). h = H / 2^n_down with n_down = floor(log2 H) - 1: 2 at 128 (six layers, as printed), 64 and 32."""
+    """Table 2: (B, 3, H, H) -> critic scores (B, 1, h, h), attribute logit (B, 1). No normalisation anywhere (it
+    would break the per-image gradient penalty). h = H / 2^n_down with n_down = floor(log2 H) - 1: 2 at 128 (six
+    layers, as printed), 64 and 32."""
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -357,8 +359,8 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (11): L_adv + L_cls + L_rec, what F_m and F_a minimise together.
 
-    b = F_a(I) does not depend on c, so it is computed once for both edits of I; the way back needs its own mask, F_a(I-hat).
-    """
+    b = F_a(I) does not depend on c, so it is computed once for both edits of I; the way back needs its own mask,
+    F_a(I-hat). """
     G, I, c_g = nets.G, batch.x, batch.y
     c = 1 - c_g
     b = G.F_a(I)
@@ -388,7 +390,8 @@ def stages(cfg: Config) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Edit:
-    """image: (B, 3, H, H), [-1, 1], I-hat. mask: (B, 1, H, H), [0, 1], b. attribute_image: (B, 3, H, H), I_a, what b lets through."""
+    """image: (B, 3, H, H), [-1, 1], I-hat. mask: (B, 1, H, H), [0, 1], b. attribute_image: (B, 3, H, H), I_a, what b
+    lets through."""
 
     image: Tensor
     mask: Tensor
@@ -397,8 +400,8 @@ class Edit:
 
 @torch.no_grad()
 def edit(nets: Nets, x: Tensor, target: Tensor | float) -> Edit:
-    """Edit faces towards a label. x: (B, 3, H, H), [-1, 1]; target: number or (B, 1) in [0, 1]: 1 adds the attribute, 0 removes it.
-    Values between were never trained; they go into the condition plane itself."""
+    """Edit faces towards a label. x: (B, 3, H, H), [-1, 1]; target: number or (B, 1) in [0, 1]: 1 adds the attribute,
+    0 removes it. Values between were never trained; they go into the condition plane itself."""
     c = torch.as_tensor(target, dtype=x.dtype, device=x.device).expand(len(x), 1)
     I_a, b = nets.G.F_m(x, c), nets.G.F_a(x)
     return Edit(compose(I_a, b, x), b, I_a)
