@@ -1,15 +1,18 @@
-"""Face verification, with and without training faces that an editor has changed: networks, protocols, ROC figures; and edits of LFW.
+"""Face verification with and without training faces that SaGAN has edited: Sec. 4.3, Figs 10 and 11.
 
-A recognition network is trained on the training split: on its images alone, or on three versions of each image in equal parts. All arms take
-the same number of SGD steps. Two images are compared by the cosine of their features; the people compared were never seen in training.
-"""
+A recognition network learns to tell the training people apart, from the faces alone or from three versions of each:
+itself, and SaGAN's edits of it without and with one attribute. Two faces of people it never saw are then compared by
+the cosine of their features. The networks are models like any other (`jobs`), trained by the common loop; all take the
+same number of updates.
+
+The control that gains are taken over sees every face three times unedited: at equal updates what separates it from the
+plain network is the noise of training, so a gain over it is not one of chance or of repetition."""
 
 import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,125 +20,173 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from safetensors.torch import load_file, save_file
-from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from lib.pages import figures
-from lib.evaluation import measures as metrics
-from lib.data import Batches, DataError, Examples, FaceSet, Split, load_lfw
-from lib.data.cache import default_dir
-from lib.training.loop import save_atomically
+from lib.data import DataError, Examples, FaceSet, Split, cache, load_lfw
+from lib.data.faceset import to_uint8
+from lib.evaluation.edits import SEED
 from lib.evaluation.judges import Judge, as_images
-from lib.evaluation.measures import DIRECTIONS, SEED, Value, l1, mean, proportion
-from lib.sources import sources
+from lib.evaluation.measures import Value, row
 from lib.evaluation.resnet import ResNet18
+from lib.papers.sagan import model as sagan
+from lib.training import models
+from lib.training.config import require
+from lib.training.loop import Stage, Update
+from lib.training.models import Job
+
+TITLE = "Face recognition network of SaGAN, Sec. 4.3"
+TRAINING = 1  # raised when a change alters what is trained
+KEEPS = ("body",)
+SECONDS = 0.3  # processor seconds of an update of profile cpu, one thread, bf16
 
 PLAIN, COPIES = "no augmentation", "x3 copies"
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 MEASURES = ("auc", "eer", *RATES)
-SHOWN = ["auc", *RATES]  # columns of tables
-GAINS = [f"{m} gain" for m in SHOWN]
-RESAMPLES = 200  # of the test identities, for every interval
-RESAMPLED_PAIRS = 500_000  # impostor pairs that an interval is computed from, at most; the values themselves use all
-ON_LFW = ["fold_accuracy", "fold_accuracy_std", "smiling share", "smiling share difference"]
-NO_LFW = "not run: no LFW folder given"
+GAINED = ("auc", *RATES)  # of which gains over COPIES are reported
+NO_LFW = "no LFW folder given"
+RESAMPLES = 200  # of the people compared, for every interval
+RESAMPLED_PAIRS = 200_000  # impostor pairs that an interval is computed from, at most; the values themselves use all
+GRID = np.geomspace(1e-4, 1, 121)  # false positive rates at which curves are drawn
 
 
-# ------------------------------------------------------------------------------------------------ arms: what a network is trained on
+# ------------------------------------------------------------------------------------------------ the recognition network
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A way to train. Every training image counts once per entry of `versions`: "image" is the image itself, "without" and "with" are its
-    edits of `attribute` to 0 and to 1, "own" is its edit to the label that it has."""
+class Config:
+    """One network. Of this the paper says only 'ResNet-18' (D13)."""
 
-    name: str
-    versions: tuple[str, ...]
-    attribute: str = ""
+    people: int  # training identities, its classes
+    copies: int = 1  # how many times every training face counts; 3 in the control
+    size: int = 128
+    width: int = 64  # channels of the first layer: a usual ResNet-18's
+    batch: int = 64
+    steps: int = 20_000
+    lr: float = 0.1  # a tenth of it after 50 and again after 75 % of the updates
+    momentum: float = 0.9
+    decay: float = 5e-4
+
+    def __post_init__(self):
+        for name in ("people", "copies", "size", "width", "batch", "steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
-def arms(attributes: tuple[str, ...], own_label: tuple[str, ...] = ()) -> tuple[Arm, ...]:
-    """Without augmentation; two kinds of controls; one arm per attribute with {image, without, with}.
+@dataclass
+class Nets:
+    body: ResNet18
+    head: nn.Linear
 
-    The controls: every image three times (at equal steps this is the plain arm in another order, so that their difference is the noise of
-    training), and, for the attributes of `own_label`, {image, own, own}: re-encoded by the editor, but with nothing edited.
+
+def build(cfg: Config) -> Nets:
+    """A pre-activation ResNet-18, and a linear layer to one logit per person."""
+    body = ResNet18(cfg.width, cfg.size)
+    return Nets(body, nn.Linear(body.features, cfg.people))
+
+
+def loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Softmax cross-entropy over the training people, mean over the batch."""
+    logits, who = nets.head(nets.body(batch.x)).float(), batch.y[:, 0].long()
+    return F.cross_entropy(logits, who), {"hit": (logits.argmax(1) == who).float().mean().detach()}
+
+
+def stages(cfg: Config) -> list[Stage]:
+    """One update a cycle. Labels are the people's numbers, in the place of an attribute."""
+
+    def pool(faces: FaceSet, split: Split, seed: int) -> Examples:
+        who = np.unique(faces.identities[split.train], return_inverse=True)[1]
+        return Examples(np.tile(split.train, cfg.copies), np.tile(who, cfg.copies)[:, None].astype(np.float32))
+
+    def sgd(parameters: list, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=cfg.momentum, weight_decay=cfg.decay)
+
+    def falling(cycle: int) -> float:
+        return 0.1 ** ((cycle >= cfg.steps // 2) + (cycle >= cfg.steps * 3 // 4))
+
+    update = Update("recogniser", ("body", "head"), loss, cfg.lr, schedule=falling, optimiser=sgd)
+    return [Stage("recogniser", "recogniser", ("Male",), (update,), cfg.steps, cfg.batch, examples=pool)]
+
+
+# ------------------------------------------------------------------------------------------------ what it is trained on
+
+
+class Versions:
+    """Images of a set, (N, 3, S, S), and after them those of its training faces edited to 0 and to 1: (N + 2n, 3, S, S)
+    uint8 by row.
+
+    Nothing is edited before the first edited row is asked for; then all are, once, into the data cache.
     """
-    controls = [Arm(COPIES, ("image",) * 3), *(Arm(f"own label only: {a}", ("image", "own", "own"), a) for a in own_label)]
-    return Arm(PLAIN, ("image",)), *controls, *(Arm(a, ("image", "without", "with"), a) for a in attributes)
+
+    def __init__(self, faces: FaceSet, split: Split, job: Job, fingerprint: str):
+        self.faces, self.train, self.job, self.fingerprint = faces, split.train, job, fingerprint
+        self.shape = (len(faces) + 2 * len(split.train), *faces.images.shape[1:])
+
+    @cached_property
+    def edited(self) -> np.ndarray:
+        edit, n = sagan.editor(models.load(self.job)), len(self.train)
+
+        def draw(start: int, stop: int) -> np.ndarray:
+            rows = np.arange(start, stop)
+            target = torch.from_numpy((rows >= n).astype(np.float32))[:, None]
+            return to_uint8(edit(self.job.cfg.attribute, as_images(self.faces, self.train[rows % n]), target).image)
+
+        return cache.build(cache.default_dir(), f"edited-{self.fingerprint[:16]}", self.fingerprint, 2 * n, self.faces.size, draw, 1)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> np.ndarray:
+        rows, n = np.atleast_1d(index), len(self.faces)
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        out[rows < n] = self.faces.images[rows[rows < n]]
+        if (rows >= n).any():
+            out[rows >= n] = self.edited[rows[rows >= n] - n]
+        return out if np.ndim(index) else out[0]
 
 
-def examples(arm: Arm, faces: FaceSet, index: np.ndarray) -> Examples:
-    """The training pool of an arm over the images `index` (N,): N rows per version, labels (N versions, 1) float32: the value that the arm's
-    attribute is to be set to, -1 where the image stays as it is."""
-    fixed = {"image": -1.0, "without": 0.0, "with": 1.0}
-    targets = [faces.column(arm.attribute)[index] if v == "own" else np.full(len(index), fixed[v]) for v in arm.versions]
-    return Examples(np.tile(index, len(arm.versions)), np.concatenate(targets).astype(np.float32)[:, None])
+def with_edits(faces: FaceSet, split: Split, job: Job) -> tuple[FaceSet, Split]:
+    """The set and the split with two edits of every training face, by the SaGAN of `job`, among the training faces.
+    Identities and labels are those of the face that was edited (Sec. 4.3: no attribute classifier is needed, one of the
+    two edits gives the face back)."""
+    fingerprint = hashlib.sha256(f"{faces.fingerprint} {split.checksum} {job.id}".encode()).hexdigest()
+    rows = np.concatenate([np.arange(len(faces)), split.train, split.train])
+    edits = np.arange(len(faces), len(rows))
+    files = (*faces.files, *(f"{faces.files[i]}, {job.cfg.attribute} = {c}" for c in (0, 1) for i in split.train))
+    both = replace(
+        faces, name=f"{faces.name}-edited", images=Versions(faces, split, job, fingerprint), attributes=faces.attributes[rows],
+        identities=faces.identities[rows], landmarks=None, landmark_source="none", files=files, fingerprint=fingerprint, faces=None, partition=None,
+    )  # fmt: skip
+    rule = f"{split.rule}; training faces also edited by {job.id}"
+    checksum = hashlib.sha256(f"{split.checksum} {fingerprint}".encode()).hexdigest()
+    return both, replace(split, train=np.concatenate([split.train, edits]), rule=rule, checksum=checksum)
 
 
-def recogniser(
-    arm: Arm, faces: FaceSet, split: Split, edit: Callable, editor_id: str, *, width: int, steps: int, batch: int, seed: int, device="cpu",
-    cache: Path | None = None,
-) -> Judge:  # fmt: skip
-    """A pre-activation ResNet-18 trained to tell the training identities apart: softmax, SGD (0.1, momentum 0.9, weight decay 5e-4), the rate
-    divided by 10 after 50 and 75 % of the steps. Returned as a Judge, for its `embed`.
-
-    edit: (attribute, x, target (B, 1)) -> object with .image; editor_id: whatever tells two editors apart (a hash of their weights).
-    A network that was trained before is loaded from `cache` (default: verification/ in the data cache).
-    """
-    classes = np.unique(faces.identities[split.train])
-    made_of = [arm.name, arm.versions, arm.attribute, faces.fingerprint, split.checksum, width, steps, batch, seed, torch.device(device).type]
-    made_of += [editor_id] * bool(arm.attribute) + [sources(__name__)[f"lib/{name}.py"] for name in ("verification", "resnet")]
-    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-    file = (default_dir() / "verification" if cache is None else cache) / f"{key}.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # the same first weights in every arm
-        body = ResNet18(width, faces.size)
-        net = nn.ModuleDict({"body": body, "head": nn.Linear(body.features, len(classes))})
-    if file.exists():
-        net.load_state_dict(load_file(file))
-        net.to(device, memory_format=torch.channels_last)
-    else:
-        pool = examples(arm, faces, split.train)
-        batches = Batches(faces, pool, faces.attribute_names[:1], min(batch, len(split.train)), seed, device=device)
-        label = torch.from_numpy(np.searchsorted(classes, faces.identities)).to(device)
-        net.to(device, memory_format=torch.channels_last)
-        _train(net, batches, label, steps, lambda x, target: edit(arm.attribute, x, target).image, arm.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(file, lambda p: save_file({k: v.cpu().contiguous() for k, v in net.state_dict().items()}, p))
-    net.eval().requires_grad_(False)
-    return Judge("recogniser", body, net["head"], (), pd.DataFrame(), key, torch.device(device))
+def jobs(plan, own: dict[str, Job]) -> dict[str, Job]:
+    """The networks of all arms, several seeds each: 'recogniser, <arm>, seed <k>'. own: the jobs of SaGAN, whose edits
+    the arms named after attributes are trained on."""
+    s, n = plan.settings, len(plan.split.train)
+    cfg = Config(
+        people=len(np.unique(plan.faces.identities[plan.split.train])), size=plan.faces.size, width=s.recogniser_width,
+        batch=min(s.recogniser_batch, n), steps=ceil(s.recogniser_epochs * n / min(s.recogniser_batch, n)),
+    )  # fmt: skip
+    arms = {PLAIN: (cfg, plan.faces, plan.split, ()), COPIES: (replace(cfg, copies=3), plan.faces, plan.split, ())}
+    for name, job in own.items():
+        arms[job.cfg.attribute] = (cfg, *with_edits(plan.faces, plan.split, job), (name,))
+    here = sys.modules[__name__]
+    return {
+        f"recogniser, {arm}, seed {seed}": plan.job(here, cfg, faces=faces, split=split, seed=seed, after=after)
+        for arm, (cfg, faces, split, after) in arms.items()
+        for seed in range(plan.seed, plan.seed + s.recogniser_seeds)
+    }
 
 
-def train(
-    wanted: tuple[Arm, ...], faces: FaceSet, split: Split, edit: Callable, editor_id: str, *, width: int, steps: int, seeds: int, batch: int = 32,
-    device="cpu", cache: Path | None = None,
-) -> dict[str, list[Judge]]:  # fmt: skip
-    """The networks of all arms: arm's name -> one per seed 0, 1, .. `seeds` - 1 (see `recogniser`)."""
-    budget = {"width": width, "steps": steps, "batch": batch, "device": device, "cache": cache}
-    return {arm.name: [recogniser(arm, faces, split, edit, editor_id, seed=seed, **budget) for seed in range(seeds)] for arm in wanted}
-
-
-def _train(net: nn.ModuleDict, batches: Batches, label: Tensor, steps: int, edit: Callable, what: str) -> None:
-    net.train()
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [steps // 2, steps * 3 // 4])
-    for step in tqdm(range(steps), desc=f"recogniser, {what}", unit="step", mininterval=5):
-        batch = batches(step)
-        edited = batch.y[:, 0] >= 0
-        with torch.no_grad():
-            if edited.any():
-                batch.x[edited] = edit(batch.x[edited], batch.y[edited])
-        h = net["body"](batch.x.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(net["head"](h), label[batch.index])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    if not torch.isfinite(loss):
-        raise RuntimeError(f"recogniser, {what}: training diverged (loss {loss.item()}). Choose another seed.")
+def networks(study) -> dict[str, list[Judge]]:
+    """The trained networks of every arm, one per seed: arm -> [Judge], of which `embed` is used."""
+    out: dict[str, list[Judge]] = {}
+    for name, job in study.jobs.items():
+        if name.startswith("recogniser, "):
+            out.setdefault(name.split(", ")[1], []).append(Judge(study.nets(name), (), job.id, study.device))
+    return out
 
 
 # ------------------------------------------------------------------------------------------------ protocols: who is compared with whom
@@ -143,8 +194,9 @@ def _train(net: nn.ModuleDict, batches: Batches, label: Tensor, steps: int, edit
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """P pairs of images. first, second (P,) int rows of one array of feature vectors; same (P,) bool: one person; a, b (P,) int: their
-    identities; fold (P,) int or None; alone: how many people have one image only and so no genuine pair (None where that is not known)."""
+    """P pairs of images. first, second (P,) int rows of one array of feature vectors; same (P,) bool: one person; a, b
+    (P,) int: their identities; fold (P,) int or None; alone: how many people have one image only and so no genuine pair
+    (None where that is not known)."""
 
     first: np.ndarray
     second: np.ndarray
@@ -172,6 +224,17 @@ class Comparisons:
         return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people}"
 
 
+def verification_pairs(identities: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sec. 4.3: one random image of each test identity is its target, all its others are queries.
+
+    identities: (n,). Returns the rows of the targets (one per identity, ordered by identity id) and of the queries.
+    Every query is compared with every target: one genuine pair a query, the others impostors. An identity with one
+    image yields no query."""
+    rng = np.random.default_rng(seed)
+    targets = np.array([rng.choice(np.flatnonzero(identities == who)) for who in np.unique(identities)])
+    return targets, np.setdiff1d(np.arange(len(identities)), targets)
+
+
 def against_targets(identities: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> Comparisons:
     """Every query with every target (rows of identities (n,)): Q x T pairs."""
     first, second = np.repeat(queries, len(targets)), np.tile(targets, len(queries))
@@ -180,7 +243,8 @@ def against_targets(identities: np.ndarray, targets: np.ndarray, queries: np.nda
 
 
 def in_folds(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
-    """LFW's View 2: folds of rows (image, image, 1 for the same person else 0), as `load_lfw` returns them. identities (n,)."""
+    """LFW's View 2: folds of rows (image, image, 1 for the same person else 0), as `load_lfw` returns them. identities
+    (n,)."""
     pairs = np.concatenate(folds)
     fold = np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     return Comparisons(pairs[:, 0], pairs[:, 1], pairs[:, 2] == 1, identities[pairs[:, 0]], identities[pairs[:, 1]], fold)
@@ -190,8 +254,8 @@ Lfw = tuple[FaceSet, tuple[np.ndarray, ...]] | None  # the faces and the folds o
 
 
 def lfw_of(folder: str, faces: FaceSet) -> Lfw:
-    """LFW and its folds at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose editors and judges have
-    never seen a photograph, and as `load_lfw` does."""
+    """LFW and its folds at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose
+    editors and judges have never seen a photograph, and as `load_lfw` does."""
     if not folder:
         return None
     if faces.faces is not None:
@@ -199,12 +263,47 @@ def lfw_of(folder: str, faces: FaceSet) -> Lfw:
     return load_lfw(folder, faces.size)
 
 
-# ------------------------------------------------------------------------------------------------ figures of merit
+@dataclass(frozen=True)
+class Result:
+    """Scores of every arm on one protocol: scores[arm] has one (P,) array per seed. place: CelebA or LFW, as the paper
+    calls them; what: in words."""
+
+    pairs: Comparisons
+    scores: dict[str, list[np.ndarray]]
+    place: str
+    what: str
+
+
+def compare(nets: dict[str, list[Judge]], faces: FaceSet, index: np.ndarray, pairs: Comparisons, place: str, what: str) -> Result:
+    """Cosines of the pairs, whose rows count within `index`, for every network."""
+    x = as_images(faces, index)
+    return Result(pairs, {arm: [pairs.cosines(net.embed(x)) for net in seeds] for arm, seeds in nets.items()}, place, what)
+
+
+def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result:
+    """Fig. 10: test faces of at most `verification_people` people, every query with every target."""
+    people = np.unique(study.faces.identities[study.split.test])
+    chosen = np.random.default_rng([SEED, 7]).permutation(people)[: study.settings.verification_people]
+    index = study.split.test[np.isin(study.faces.identities[study.split.test], chosen)]
+    who = study.faces.identities[index]
+    pairs = against_targets(who, *verification_pairs(who, SEED))
+    return compare(nets, study.faces, index, pairs, "CelebA", f"test faces of {study.faces.name}")
+
+
+def on_lfw(nets: dict[str, list[Judge]], lfw: Lfw) -> Result | None:
+    """Fig. 11: LFW's View 2. None where LFW is not at hand."""
+    if lfw is None:
+        return None
+    faces, folds = lfw
+    return compare(nets, faces, np.arange(len(faces)), in_folds(faces.identities, folds), "LFW", f"LFW View 2, {len(folds)} of 10 folds")
+
+
+# ------------------------------------------------------------------------------------------------ numbers
 
 
 def measures(score: np.ndarray, same: np.ndarray) -> dict[str, float]:
-    """AUC, equal error rate, and the share of genuine pairs accepted where at most 1e-2 and 1e-3 of the impostor pairs are (nan where
-    that is less than one pair)."""
+    """AUC, equal error rate, and the share of genuine pairs accepted where at most 1e-2 and 1e-3 of the impostor pairs
+    are (nan where that is less than one pair)."""
     fpr, tpr, _ = roc_curve(same, score, drop_intermediate=False)
     impostors = int((~same).sum())
     out = {"auc": float(roc_auc_score(same, score)), "eer": _eer(fpr, tpr)}
@@ -212,7 +311,8 @@ def measures(score: np.ndarray, same: np.ndarray) -> dict[str, float]:
 
 
 def _eer(fpr: np.ndarray, tpr: np.ndarray) -> float:
-    """The error rate where as many impostors are accepted as genuine pairs refused, between the two nearest points of the curve."""
+    """The error rate where as many impostors are accepted as genuine pairs refused, between the two nearest points of
+    the curve."""
     over = fpr - (1 - tpr)
     k = int(np.argmax(over >= 0))  # the curve ends at (1, 1), so there is one; it begins at over = -1
     share = -over[k - 1] / (over[k] - over[k - 1])
@@ -220,11 +320,11 @@ def _eer(fpr: np.ndarray, tpr: np.ndarray) -> float:
 
 
 def resampled(scores: list[np.ndarray], pairs: Comparisons) -> dict[str, np.ndarray]:
-    """Bootstrap over people: metric -> (RESAMPLES, len(scores)), the same resamples for each list of scores, so that they can be subtracted.
+    """Bootstrap over people: metric -> (RESAMPLES, len(scores)), the same resamples for each list of scores, so that
+    they can be subtracted.
 
-    A person drawn k times gives k times their genuine pairs, and k l times their impostor pairs with a person drawn l times. Of more than
-    RESAMPLED_PAIRS impostor pairs a seeded choice is used. Equal scores are taken in any order.
-    """
+    A person drawn k times gives k times their genuine pairs, and k l times their impostor pairs with a person drawn l
+    times. Of more than RESAMPLED_PAIRS impostor pairs a seeded choice is used. Equal scores are taken in any order."""
     rng = np.random.default_rng([SEED, 3])
     impostors = np.flatnonzero(~pairs.same)
     use = np.concatenate([np.flatnonzero(pairs.same), rng.permutation(impostors)[:RESAMPLED_PAIRS]])
@@ -247,244 +347,61 @@ def resampled(scores: list[np.ndarray], pairs: Comparisons) -> dict[str, np.ndar
     return out
 
 
-def fold_measures(score: np.ndarray, pairs: Comparisons) -> dict[str, np.ndarray]:
-    """metric -> (folds,): accuracy with the threshold that is best on the other folds (the standard protocol), AUC, TPR at FPR 1e-2."""
-    folds, out = np.unique(pairs.fold), {"accuracy": [], "auc": [], "tpr_at_fpr_1e-2": []}
-    for k in folds:
-        inside = pairs.fold == k
-        out["accuracy"].append(np.mean((score[inside] >= _best_threshold(score[~inside], pairs.same[~inside])) == pairs.same[inside]))
-        here = measures(score[inside], pairs.same[inside])
-        for name in ("auc", "tpr_at_fpr_1e-2"):
-            out[name].append(here[name])
-    return {name: np.array(values) for name, values in out.items()}
-
-
-def _best_threshold(score: np.ndarray, same: np.ndarray) -> float:
-    """The score from which 'the same person' is right most often (the largest of equals)."""
-    fpr, tpr, thresholds = roc_curve(same, score, drop_intermediate=False)
-    right = tpr * same.sum() + (1 - fpr) * (~same).sum()
-    return float(thresholds[np.argmax(right)])
-
-
-# ------------------------------------------------------------------------------------------------ rows of metrics.csv
-
-
-@dataclass(frozen=True)
-class Result:
-    """Scores of every arm on one protocol: scores[arm] has one (P,) array per seed."""
-
-    pairs: Comparisons
-    scores: dict[str, list[np.ndarray]]
-
-
-def compare(networks: dict[str, list[Judge]], faces: FaceSet, index: np.ndarray, pairs: Comparisons) -> Result:
-    """Score the pairs, whose rows count inside `index`, with every network. networks: arm -> one per seed."""
-    used = np.unique(np.concatenate([pairs.first, pairs.second]))
-    scores = {}
-    for arm, nets in networks.items():
-        scores[arm] = []
-        for net in nets:
-            vectors = np.zeros((len(index), net.body.features), np.float32)
-            for part in np.array_split(used, ceil(len(used) / 2048)):
-                vectors[part] = net.embed(as_images(faces, index[part]))
-            scores[arm].append(pairs.cosines(vectors))
-    return Result(pairs, scores)
-
-
-def _interval(draws: np.ndarray) -> tuple[float, float]:
-    draws = draws[np.isfinite(draws)]
-    return tuple(float(v) for v in np.quantile(draws, [0.025, 0.975])) if len(draws) > 1 else (float("nan"), float("nan"))
-
-
-def rows(result: Result, table: str, row: str, what: str, reference: str = PLAIN) -> list[dict]:
-    """Metric rows of one protocol: every measure of every arm (mean over seeds) and its gain (GAINS) over the arm `reference`, each with an
-    interval over people; with folds also their mean and standard deviation. what: the protocol in words. n is the number of genuine pairs."""
+def rows(result: Result | None, table: str) -> list[dict]:
+    """Metric rows: every measure of every arm (mean over seeds) and its gain over COPIES, each with an interval over
+    people; with folds also the standard protocol's accuracy. n is the number of genuine pairs; a row `seeds` says how
+    many networks an arm has."""
+    if result is None:
+        return [row(table, "LFW", "all", "auc", f"unavailable: {NO_LFW}", "")]
     pairs, names = result.pairs, list(result.scores)
     flat = [(arm, s) for arm in names for s in result.scores[arm]]
-    single = [measures(s, pairs.same) for _, s in flat]
-    draws = resampled([s for _, s in flat], pairs)
-    n, seeds = int(pairs.same.sum()), len(result.scores[reference])
-    said = f"{what}: {pairs.words}; mean of {seeds} seed{'s' * (seeds > 1)}, interval over people"
+    single, draws = [measures(s, pairs.same) for _, s in flat], resampled([s for _, s in flat], pairs)
     of = {arm: [k for k, (a, _) in enumerate(flat) if a == arm] for arm in names}
-    out = []
-
-    def put(arm, metric, value, draws, protocol):
-        if draws is not None:
-            value = Value(value, *_interval(draws), n)
-        out.append(metrics.row(table, row, arm, metric, value, f"{protocol}{said}", n))
-
+    n, how, out = int(pairs.same.sum()), f"{result.what}: {pairs.words}; mean over seeds, interval over people", []
     for arm in names:
+        out.append(row(table, result.place, arm, "seeds", float(len(of[arm])), "networks, trained from different seeds", len(of[arm])))
         for m in MEASURES:
             value, spread = float(np.mean([single[k][m] for k in of[arm]])), draws[m][:, of[arm]].mean(1)
             if np.isnan(value):
                 few = f"unavailable: {int((~pairs.same).sum())} impostor pairs are too few for this rate"
-                out.append(metrics.row(table, row, arm, m, few, "", n))
+                out.append(row(table, result.place, arm, m, few, "", n))
                 continue
-            put(arm, m, value, spread, "")
-            if arm != reference and f"{m} gain" in GAINS:
-                base = float(np.mean([single[k][m] for k in of[reference]]))
-                put(arm, f"{m} gain", value - base, spread - draws[m][:, of[reference]].mean(1), f"minus {reference}; ")
+            out.append(row(table, result.place, arm, m, Value(value, *_interval(spread), n), how))
+            if m in GAINED and COPIES in of and arm != COPIES:
+                gain = value - float(np.mean([single[k][m] for k in of[COPIES]]))
+                ends = _interval(spread - draws[m][:, of[COPIES]].mean(1))
+                out.append(row(table, result.place, arm, f"{m} gain", Value(gain, *ends, n), f"minus {COPIES}; {how}"))
         if pairs.fold is not None:
-            seed_folds = [fold_measures(s, pairs) for s in result.scores[arm]]
-            for m in seed_folds[0]:
-                per_fold = np.mean([f[m] for f in seed_folds], axis=0)
-                put(arm, f"fold_{m}", float(per_fold.mean()), None, f"mean of {len(per_fold)} folds; ")
-                if len(per_fold) > 1:
-                    put(arm, f"fold_{m}_std", float(per_fold.std(ddof=1)), None, f"over {len(per_fold)} folds; ")
+            accuracy = np.mean([fold_accuracy(s, pairs) for s in result.scores[arm]], axis=0)
+            out.append(row(table, result.place, arm, "fold_accuracy", float(accuracy.mean()), f"mean of {len(accuracy)} folds; {how}", n))
+            if len(accuracy) > 1:
+                out.append(row(table, result.place, arm, "fold_accuracy_std", float(accuracy.std(ddof=1)), f"over {len(accuracy)} folds", n))
     return out
 
 
-def not_run(table: str, row: str, metric: str, why: str = NO_LFW) -> list[dict]:
-    """One row that says why a table is empty."""
-    return [metrics.row(table, row, "all", metric, f"unavailable: {why}", "")]
+def _interval(draws: np.ndarray) -> tuple[float, float]:
+    draws = draws[np.isfinite(draws)]
+    low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
-# ------------------------------------------------------------------------------------------------ edits of LFW
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Faces x (n, 3, S, S) of one set in which the judge sees the attribute at 1 - target, and their edits by method."""
-
-    attribute: str
-    target: int
-    x: Tensor
-    edited: dict[str, Tensor]
-
-
-def edit_both_ways(editors: dict[str, Callable], faces: FaceSet, index: np.ndarray, judge: Judge, attributes, n: int, device="cpu") -> list[Sample]:
-    """Per attribute and direction at most n images of `index` (a seeded choice, the same for all editors) that the judge, not a label, says
-    to lack the target: the one rule that serves a set without labels too. editors: method -> (attribute, x, target) -> object with .image."""
-    index = np.random.default_rng([SEED, 4]).permutation(index)
-    said = np.concatenate([judge.probabilities(as_images(faces, part)) for part in np.array_split(index, ceil(len(index) / 2048))]) > 0.5
+def fold_accuracy(score: np.ndarray, pairs: Comparisons) -> np.ndarray:
+    """(folds,): accuracy with the threshold that is best on the other folds (the standard protocol)."""
     out = []
-    for a in attributes:
-        for target, _ in DIRECTIONS:
-            chosen = np.sort(index[said[:, judge.names.index(a)] != bool(target)][:n])
-            x = as_images(faces, chosen)
-            edited = {m: torch.cat([edit(a, p.to(device), target).image.cpu() for p in x.split(64)]) if len(x) else x for m, edit in editors.items()}
-            out.append(Sample(a, target, x, edited))
-    return out
-
-
-def drop_rows(home: list[Sample], away: list[Sample], judge: Judge, table: str = "Fig. 9") -> list[dict]:
-    """Edit success of every method on the test faces (`home`) and on LFW (`away`), one row each per attribute and direction; their mean drop
-    (home - LFW) with a bootstrap interval over faces; and, for two methods or more, the rank of that drop (1 = smallest). A direction
-    without a face to edit on either side is left out of the drop."""
-    hits, out = {}, []
-    for place, samples in (("CelebA", home), ("LFW", away)):
-        for s in samples:
-            for method, y in s.edited.items():
-                if not len(s.x):
-                    continue
-                hit = (judge.probabilities(y)[:, judge.names.index(s.attribute)] > 0.5) == bool(s.target)
-                hits[place, method, s.attribute, s.target] = hit
-                where = f"{s.attribute} {'+' if s.target else '-'} on {place}"
-                protocol = f"{place}: judge {judge.id} sees the target, in faces in which it saw the opposite"
-                out.append(metrics.row(table, where, method, "edit_success", proportion(hit), protocol))
-    methods = list(home[0].edited)
-    both = [(s.attribute, s.target) for s in home if all((p, methods[0], s.attribute, s.target) in hits for p in ("CelebA", "LFW"))]
-    drops = {m: _drop([hits["CelebA", m, *k] for k in both], [hits["LFW", m, *k] for k in both]) for m in methods} if both else {}
-    for m, drop in drops.items():
-        words = f"mean over {len(both)} attribute directions of edit success on CelebA's test faces minus on LFW"
-        out.append(metrics.row(table, "LFW", m, "edit_success drop", drop, words))
-        if len(drops) > 1:
-            rank = 1 + sum(other.value < drop.value for other in drops.values())  # equal drops share a rank
-            out.append(metrics.row(table, "LFW", m, "edit_success drop rank", float(rank), f"1 = smallest drop of {', '.join(methods)}", drop.n))
-    return out
-
-
-def _drop(home: list[np.ndarray], away: list[np.ndarray]) -> Value:
-    """Mean over directions of (share at home - share away), percentile bootstrap inside every sample. n: LFW faces edited."""
-    rng = np.random.default_rng([SEED, 5])
-    value = float(np.mean([h.mean() - a.mean() for h, a in zip(home, away, strict=True)]))
-    # a resampled share of n verdicts is binomial
-    draws = [rng.binomial(len(v), v.mean(), 2000) / len(v) * sign / len(home) for part, sign in ((home, 1), (away, -1)) for v in part]
-    low, high = np.quantile(np.sum(draws, 0), [0.025, 0.975])
-    return Value(value, float(low), float(high), sum(map(len, away)))
-
-
-def share_rows(judge: Judge, faces: FaceSet, index: np.ndarray, lfw: FaceSet, attribute: str = "Smiling", table: str = "Fig. 11") -> list[dict]:
-    """The judge's share of smiling faces on LFW and on the test faces, and their difference with a bootstrap interval."""
-    column = judge.names.index(attribute)
-    said = {}
-    for place, (s, i) in {"LFW": (lfw, np.arange(len(lfw))), "CelebA": (faces, index)}.items():
-        parts = np.array_split(i, ceil(len(i) / 2048))
-        said[place] = np.concatenate([judge.probabilities(as_images(s, p))[:, column] for p in parts]) > 0.5
-    a, b = (v.astype(float) for v in said.values())
-    rng = np.random.default_rng(SEED)
-    ends = bootstrap((a, b), lambda u, v, axis: u.mean(axis) - v.mean(axis), n_resamples=2000, method="percentile", rng=rng, batch=50)
-    low, high = ends.confidence_interval
-    protocol = f"share of faces in which judge {judge.id} sees {attribute}: {len(a)} of LFW, {len(b)} test faces"
-    name, value = f"{attribute.lower()} share", Value(float(a.mean() - b.mean()), float(low), float(high), min(len(a), len(b)))
-    out = [metrics.row(table, place, "judge", name, proportion(v), protocol) for place, v in said.items()]
-    return [*out, metrics.row(table, "LFW - CelebA", "judge", f"{name} difference", value, protocol)]
-
-
-def about(lfw: Lfw) -> str:
-    """What of LFW there is, in a sentence."""
-    if lfw is None:
-        return NO_LFW
-    there, folds = lfw
-    pairs = f"{sum(map(len, folds)):,} pairs in {len(folds)} of View 2's 10 folds"
-    return f"LFW: {len(there):,} images of {len(np.unique(there.identities)):,} people; {pairs}"
-
-
-def lfw_edits(editors: dict[str, Callable], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge, attributes, n: int, device="cpu"):
-    """Every method on the test faces `index` and on LFW, at most n faces an attribute and direction. Returns (metric rows, the samples of LFW);
-    without LFW one row that says so, and no sample."""
-    if lfw is None:
-        return not_run("Fig. 9", "LFW", "edit_success drop"), []
-    home, away = (edit_both_ways(editors, s, i, judge, attributes, n, device) for s, i in ((faces, index), (lfw[0], np.arange(len(lfw[0])))))
-    return drop_rows(home, away, judge), away
-
-
-def lfw_pairs(networks: dict[str, list[Judge]], lfw: Lfw, faces: FaceSet, index: np.ndarray, judge: Judge) -> tuple[list[dict], pd.DataFrame]:
-    """Verification of LFW's pairs, and the judge's share of smiles there and among the test faces `index`. Returns (metric rows, ROC curves);
-    without LFW one row that says so, and no curve."""
-    if lfw is None:
-        return not_run("Fig. 11", "LFW", "auc"), pd.DataFrame()
-    there, folds = lfw
-    result = compare(networks, there, np.arange(len(there)), in_folds(there.identities, folds))
-    return rows(result, "Fig. 11", "LFW", f"LFW View 2, {len(folds)} of 10 folds") + share_rows(judge, faces, index, there), curves(result)
+    for k in np.unique(pairs.fold):
+        inside = pairs.fold == k
+        fpr, tpr, thresholds = roc_curve(pairs.same[~inside], score[~inside], drop_intermediate=False)
+        right = tpr * pairs.same[~inside].sum() + (1 - fpr) * (~pairs.same[~inside]).sum()
+        out.append(np.mean((score[inside] >= thresholds[np.argmax(right)]) == pairs.same[inside]))
+    return np.array(out)
 
 
 # ------------------------------------------------------------------------------------------------ pictures
 
 
-def triples(edit: Callable, faces: FaceSet, index: np.ndarray, attributes, method: str, k: int = 8, n: int = 200, device="cpu"):
-    """What the networks are trained on. Returns (Figure: the image, and per attribute its versions without and with it, for the first k of
-    a seeded choice of training images; metric rows own_label_l1 on n of them: how far the version with the own label is from the image)."""
-    chosen = np.random.default_rng([SEED, 6]).permutation(index)[:n]
-    x, lines, out = as_images(faces, chosen), [], []
-    for a in attributes:
-        parts = [[edit(a, p.to(device), target).image.cpu() for p in x.split(64)] for target in (0, 1)]
-        versions = [torch.cat(p) for p in parts]
-        short = a.replace("_", " ")
-        pictures = {"image": x, f"{short}\nremoved": versions[0], f"{short}\nadded": versions[1]}
-        lines += [(name, list(figures.pixels(v[:k]))) for name, v in pictures.items() if v is not x or not lines]
-        has = torch.from_numpy(faces.column(a)[chosen]).bool()[:, None, None, None]
-        value = mean(l1(torch.where(has, versions[1], versions[0]), x))
-        protocol = "training faces edited towards the own label, [0, 1] scale"
-        out.append(metrics.row("Fig. 8", a, method, "own_label_l1", value, protocol))
-    return figures.montage(lines, [""] * min(k, len(x))), out
-
-
-def lfw_grid(samples: list[Sample], k: int = 4) -> Figure:
-    """Per attribute a block of rows: LFW faces, then every method's edits; k given the attribute, k relieved of it."""
-    lines = []
-    for a in dict.fromkeys(s.attribute for s in samples):
-        ways = [s for s in samples if s.attribute == a]
-        lines.append((a.replace("_", " "), [p for s in ways for p in figures.pixels(s.x[:k])]))
-        lines += [(m, [p for s in ways for p in figures.pixels(s.edited[m][:k])]) for m in ways[0].edited]
-    return figures.montage(lines, [word for word in ("add", "remove") for _ in range(k)])
-
-
-GRID = np.geomspace(1e-4, 1, 121)
-
-
 def curves(result: Result) -> pd.DataFrame:
-    """The ROC curve of every arm on a logarithmic grid of false positive rates: columns arm, fpr, tpr (mean over seeds)."""
+    """The ROC curve of every arm on a logarithmic grid of false positive rates: columns arm, fpr, tpr (mean over
+    seeds)."""
     out = []
     for arm, scores in result.scores.items():
         drawn = []
@@ -495,17 +412,23 @@ def curves(result: Result) -> pd.DataFrame:
     return pd.concat(out, ignore_index=True)
 
 
-def roc_figure(drawn: pd.DataFrame, title: str) -> Figure:
-    """ROC curves with a logarithmic axis of false positive rates; controls are dashed."""
-    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
+def figure(study, result: Result | None, name: str) -> None:
+    """Figs 10 and 11: the ROC curves, kept as a figure and as a table."""
+    if result is None:
+        return print(f"Not drawn: {NO_LFW}.")
+    print(result.pairs.words)
+    study.run.table(curves(result), name + "_curves")
+    study.figure(roc(result), name, f"ROC curves of face verification, {result.what}: every arm; the control is dashed", faces=False)
+
+
+def roc(result: Result) -> Figure:
+    """ROC curves with a logarithmic axis of false positive rates; the control is dashed."""
+    figure, drawn = Figure(figsize=(8.2, 4.2), layout="constrained"), curves(result)
     axis = figure.subplots()
-    names = list(dict.fromkeys(drawn["arm"]))
-    for name, colour in zip(names, sns.color_palette("colorblind", len(names)), strict=True):
-        part = drawn[drawn["arm"] == name]
-        control = name == COPIES or name.startswith("own label only")
-        colour = "black" if name == PLAIN else colour
-        axis.plot(part["fpr"], part["tpr"], "--" if control else "-", color=colour, lw=1.4, label=name.replace("_", " "))
-    axis.set(xscale="log", xlim=(GRID[0], 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate", title=title)
+    for name, colour in zip(result.scores, sns.color_palette("colorblind", len(result.scores)), strict=True):
+        part, colour = drawn[drawn["arm"] == name], "black" if name == PLAIN else colour
+        axis.plot(part["fpr"], part["tpr"], "--" if name == COPIES else "-", color=colour, lw=1.4, label=name.replace("_", " "))
+    axis.set(xscale="log", xlim=(GRID[0], 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate", title=result.what)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=axis)
     return figure
