@@ -8,12 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from lib.training import loop as engine
-from lib.layers import LeakyReLU
+from lib import claims
 from lib.data import FaceSet, split_most_images
 from lib.data.crop import Crop
+from lib.evaluation import measures
+from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
+from lib.papers.sagan import evaluation
 from lib.papers.sagan import model as sagan
+from lib.study import make_plan
+from lib.training import loop
 from lib.training.config import ParameterError
 
 
@@ -217,42 +221,24 @@ def test_split_of_the_full_celeba():
     empty = np.empty((n, 0), np.uint8)
     whole = FaceSet("celeba", np.empty((n, 0)), empty, (), identities, None, "none", files, Crop(64), "x", False)
     split = split_most_images(whole)
-    assert (len(split.train), len(split.test)) == (191_649, 10_950)
-    train, test = np.unique(identities[split.train]), np.unique(identities[split.test])
-    assert len(train) == 8_177 and len(test) == 2_000 and not np.intersect1d(train, test).size
-    assert counts[train].min() >= counts[test].max()
+    held_out = np.concatenate([split.validation, split.test])
+    assert (len(split.train), len(held_out)) == (191_649, 10_950)
+    train, others = np.unique(identities[split.train]), np.unique(identities[held_out])
+    assert len(train) == 8_177 and len(others) == 2_000 and not np.intersect1d(train, others).size
+    assert counts[train].min() >= counts[others].max()
 
 
-def test_three_updates_of_d_to_one_of_g_on_four_fresh_batches(tmp_path, open_run, faces, split, monkeypatch):
-    seen = {"D": [], "G": []}
+def test_three_updates_of_d_to_one_of_g_on_four_fresh_batches(into, faces, split, monkeypatch):
+    seen, cfg = {"D": [], "G": []}, small(attribute="Eyeglasses", g_steps=2)
 
     def spy(name, loss):
-        def wrapped(nets, b, cfg):
-            seen[name].append(tuple(b.index.tolist()))
-            return loss(nets, b, cfg)
+        return lambda nets, b, cfg: seen[name].append(tuple(b.index.tolist())) or loss(nets, b, cfg)
 
-        return wrapped
-
-    run, cfg = open_run(tmp_path, g_steps=2)
     monkeypatch.setattr(sagan, "d_loss", spy("D", sagan.d_loss))
     monkeypatch.setattr(sagan, "g_loss", spy("G", sagan.g_loss))
-    engine.train(sagan, cfg, faces, split, run)
-    assert (len(seen["D"]), len(seen["G"])) == (6, 2)
-    assert len(set(seen["D"] + seen["G"])) == 8
-    assert run.record["images_seen"] == {"D": 6 * cfg.batch, "G": 2 * cfg.batch}
-
-
-def test_verification_pairs():
-    identities = np.array([7, 7, 8, 8, 8, 9])  # 3 identities with 2, 3 and 1 images
-    targets, queries = sagan.verification_pairs(identities, seed=0)
-    assert sorted(identities[targets]) == [7, 8, 9] and len(queries) == 3 and not np.intersect1d(targets, queries).size
-    same = identities[queries][:, None] == identities[targets][None]
-    assert same.sum() == 3 and (~same).sum() == 6
-    assert any((sagan.verification_pairs(identities, s)[0] != targets).any() for s in range(1, 9))
-    # the paper's test set: 2,000 people with 10,950 images give 8,950 queries and 17,900,000 pairs
-    people = np.repeat(np.arange(2_000), np.r_[np.full(950, 6), np.full(1_050, 5)])
-    targets, queries = sagan.verification_pairs(people, 0)
-    assert (len(people), len(targets), len(queries), len(targets) * len(queries)) == (10_950, 2_000, 8_950, 17_900_000)
+    _, report = loop.train(sagan, cfg, faces, split, into())
+    assert (len(seen["D"]), len(seen["G"]), len(set(seen["D"] + seen["G"]))) == (6, 2, 8)
+    assert report["Eyeglasses"]["images_seen"] == {"D": 6 * cfg.batch, "G": 2 * cfg.batch}
 
 
 def test_leaky_relu_has_torchs_first_and_second_gradients(float64):
@@ -296,24 +282,105 @@ def test_without_attention_the_edit_is_the_attribute_image():
     assert count(with_mask.G) - count(nets.G) == count(with_mask.G.san)
 
 
+# ------------------------------------------------------------------------------------------------ evaluation
+
+
 def test_ablations_differ_in_one_field_each():
-    cfg = sagan.cpu()
-    for name, field, value in (("b = 1", "attention", False), ("no identity term", "lambda_2", 0), ("natural sampling", "sampler", "natural")):
-        arm = sagan.ablations(cfg)[f"SaGAN, {name}"]
+    cfg, arms = sagan.cpu(), evaluation.ablations(sagan.cpu())
+    expected = {"b = 1": ("attention", False, "Smiling"), "natural sampling": ("sampler", "natural", "Eyeglasses")}
+    expected |= {f"lambda_2 = {v}": ("lambda_2", v, "Smiling") for v in (0, 1, 10)}
+    assert set(arms) == {f"SaGAN, {name}" for name in expected}
+    for name, (field, value, attribute) in expected.items():
+        arm = arms[f"SaGAN, {name}"]
         assert {k for k, v in vars(arm).items() if v != vars(cfg)[k]} == {"attribute", field}
-        assert getattr(arm, field) == value and arm.attribute == "Eyeglasses"
-    assert "SaGAN, balanced sampling" in sagan.ablations(sagan.paper())
-    # without the identity term an edit towards the own label costs nothing
-    nets = sagan.build(small())
-    assert sagan.g_loss(nets, batch(), small(lambda_2=0.0))[1]["rec_same"] == 0 < sagan.g_loss(nets, batch(), small())[1]["rec_same"]
+        assert getattr(arm, field) == value and arm.attribute == attribute
+    assert "SaGAN, balanced sampling" in evaluation.ablations(sagan.paper())
 
 
-def test_mask_alarm():
-    def stage(name, mask, cls):
-        return pd.DataFrame({"stage": name, "G/mask_mean": [0.5] * 8 + [mask] * 2, "G/cls": [0.7] * 8 + [cls] * 2})
+def test_every_method_gets_the_same_faces_sampler_and_no_flips():
+    plan = make_plan("sagan", profile="smoke")
+    rivals = [job for name, job in plan.jobs.items() if name.split()[0] in evaluation.RIVALS]
+    assert len(rivals) == 4 + 4 + 1 and all(job.faces is plan.faces and not job.cfg.flip for job in rivals)
+    assert plan.jobs["StarGAN"].cfg.attributes == ",".join(sagan.ATTRIBUTES) and plan.jobs["StarGAN"].cfg.sampler == plan.cfg.sampler
+    assert [j.cfg.attribute for n, j in plan.jobs.items() if n in {f"SaGAN {a}" for a in sagan.ATTRIBUTES}] == list(sagan.ATTRIBUTES)
+    fewer = make_plan("sagan", profile="smoke", overrides={"attribute": "Smiling", "ablations": False, "recogniser_seeds": 0})
+    assert list(fewer.jobs) == ["SaGAN Smiling", "CycleGAN Smiling", "ResGAN Smiling", "StarGAN", "judge a", "judge b", "identity network"]
+    assert fewer.jobs["SaGAN Smiling"].id == plan.jobs["SaGAN Smiling"].id
 
-    cases = {"healthy": (0.1, 0.4), "closed": (0.001, 2.0), "small but working": (0.001, 0.1), "weak": (0.003, 2.0), "open": (0.95, 0.1)}
-    found = sagan.mask_alarm(pd.concat([stage(name, *values) for name, values in cases.items()])).set_index("stage")
-    assert list(found.index) == list(cases) and list(found["mean of the mask"]) == [m for m, _ in cases.values()]
-    alarms = found["collapse"].to_dict()
-    assert alarms == {"healthy": "none", "closed": "ALARM: closed", "small but working": "none", "weak": "none", "open": "ALARM: open everywhere"}
+
+def test_tables_1_and_2_in_the_papers_own_notation():
+    built = evaluation.layers(sagan.paper()).set_index(["network", "layer"])["as built"]
+    assert built["AMN", "L1"] == "Conv(I4,O32,K7,P3,S1)" and built["SAN", "L1"] == "Conv(I3,O32,K7,P3,S1)"
+    assert built["AMN", "L5"] == "Residual Block(I256,O256,K3,P1,S1)" and built["SAN", "L9"] == "Deconv(I256,O128,K4,P1,S2)"
+    assert built["AMN", "L12"] == "Conv(I32,O3,K7,P3,S1)" and built["SAN", "L12"] == "Conv(I32,O1,K7,P3,S1)"
+    assert built["D", "L6"] == "Conv(I512,O1024,K4,P1,S2)"
+    assert built["D", "L7 src"] == "Conv(I1024,O1,K3,P1,S1)" and built["D", "L7 cls"] == "Conv(I1024,O1,K2,P0,S1)"
+
+
+def judged(method: str, attribute: str, target: int, n: int = 40, **columns) -> pd.DataFrame:
+    """Lines of a per-face table with the same values in each."""
+    keys = {"method": method, "attribute": attribute, "target": target, "face": range(n), "person": range(n)}
+    return pd.DataFrame(keys | columns)
+
+
+def test_gender_is_measured_against_the_exact_answer_and_the_others():
+    changed = {"CycleGAN": 20, "StarGAN": 16, "ResGAN": 12, "SaGAN": 8, "counterfactual": 4}  # of 40
+    parts = [judged(m, "No_Beard", t, male_changed=np.arange(40) < k) for m, k in changed.items() for t in (1, 0)]
+    frame = pd.concat([judged("SaGAN", "Smiling", 1), *parts], ignore_index=True)
+    known = claims.measures(pd.DataFrame(evaluation.gender(frame)))
+    at = {m: known["comparisons", f"male_changed difference | No_Beard | {m} - counterfactual"]["value"] for m in evaluation.METHODS}
+    assert at == pytest.approx({"CycleGAN": 0.4, "StarGAN": 0.3, "ResGAN": 0.2, "SaGAN": 0.1})
+    assert known["comparisons", "male_changed difference | No_Beard | SaGAN - ResGAN"]["value"] == pytest.approx(-0.1)
+    assert evaluation.gender(frame.drop(columns="male_changed")) == []
+
+
+def test_a_mask_is_closed_where_the_edit_fails_not_where_it_is_small(faces):
+    history = pd.DataFrame({"G/cls": [0.7] * 30})
+    study = SimpleNamespace(cfg=small(attribute="Eyeglasses,Smiling"), faces=faces, history=lambda name: history)
+    cases = {"none": (0.01, 1.0, 0.001), "closed": (0.01, 0.2, 0.001), "open everywhere": (1.0, 1.0, 0.95)}
+    for collapse, (share, success, mean) in cases.items():
+        columns = {"mask_share": share, "edit_success": success, "mask_mean": mean}
+        frame = pd.concat([judged("SaGAN", a, 1, **columns) for a in ("Eyeglasses", "Smiling")], ignore_index=True)
+        assert list(evaluation.mask_alarm(study, frame)["collapse"]) == [collapse] * 2
+
+
+def measured(values: dict[str, float], half: float = 0.02) -> pd.DataFrame:
+    """Metric rows from 'table | metric | row | column' -> value, with an interval of +-half."""
+    rows = []
+    for key, value in values.items():
+        table, metric, row, column = key.split(" | ")
+        rows.append(measures.row(table, row, column, metric, measures.Value(value, value - half, value + half, 100), ""))
+    return pd.DataFrame(rows)
+
+
+def every_measure(good: bool) -> dict[str, float]:
+    """A value for every test of every claim and precondition: well inside its bound, or (the claims' own) well outside."""
+    out = {}
+    for claim in evaluation.CLAIMS:
+        for test, passes in [*((t, good) for t in claim.tests), *((t, True) for need in claim.needs for t in need.tests)]:
+            table = test.table or "any"
+            side = 1 if test.op in (">", ">=") else -1
+            value = 0.0 if test.op == "in" and passes else 0.5 if test.op == "in" else test.bound + (1 if passes else -1) * side * 0.3
+            out.setdefault(f"{table} | {test.measure}", value)
+    return out
+
+
+def test_every_claim_can_be_reproduced_and_undecided():
+    decided = claims.verdicts(evaluation.CLAIMS, measured(every_measure(True))).set_index("id")["verdict"]
+    assert set(decided) == {"reproduced"}
+    idle = every_measure(True) | {k: 0.1 for k in every_measure(True) if k.startswith(("edits | edit_success |", "comparisons | edit_success | all"))}
+    decided = claims.verdicts(evaluation.CLAIMS, measured(idle)).set_index("id")["verdict"]
+    for name in ("H1", "H2", "H3", "H4", "H6", "H7", "H8", "H9", "H10", "H12"):  # a method that edits nothing proves nothing
+        assert decided[name] == "undecided", name
+
+
+@pytest.mark.parametrize("name", ["H3", "H6", "H7", "H9", "H11", "H12"])
+def test_claims_fail_on_the_failing_side(name):
+    values = every_measure(True) | {k: v for k, v in every_measure(False).items() if v != every_measure(True)[k]}
+    (claim,) = (c for c in evaluation.CLAIMS if c.id == name)
+    own = {f"{t.table or 'any'} | {t.measure}" for t in claim.tests}
+    good = {k: values[k] if k in own else v for k, v in every_measure(True).items()}
+    assert claims.verdicts((claim,), measured(good)).loc[0, "verdict"] == "not reproduced"
+    low = {k: 0.1 for k in good if k == "Fig. 10 | auc | CelebA | no augmentation"}
+    assert claims.verdicts((claim,), measured(good | low)).loc[0, "verdict"] == ("undecided" if name == "H9" else "not reproduced")
+    assert claims.verdicts((claim,), measured({"any | psnr | a | b": 1.0})).loc[0, "verdict"] == "not tested"

@@ -566,7 +566,8 @@ CLAIMS = (
     Claim(
         "H9", "Augmentation with edits improves verification on CelebA", "Sec. 4.3, Fig. 10",
         "gain of TPR at FPR 1e-3 over x3 copies positive in the mean of three seeds for 4 of 4 attributes",
-        tuple(Test(f"tpr_at_fpr_1e-3 gain | CelebA | {a}", ">", 0.0, table="Fig. 10") for a in ATTRIBUTES), (RECOGNISES["Fig. 10"], works(*ATTRIBUTES)),
+        tuple(Test(f"tpr_at_fpr_1e-3 gain | CelebA | {a}", ">", 0.0, table="Fig. 10") for a in ATTRIBUTES),
+        (RECOGNISES["Fig. 10"], works(*ATTRIBUTES)),
     ),
     Claim(
         "H10", "Augmentation improves verification on LFW, except for smile", "Sec. 4.3, Fig. 11",
@@ -575,7 +576,8 @@ CLAIMS = (
         (RECOGNISES["Fig. 11"], works(*ATTRIBUTES)),
     ),
     Claim(
-        "H11", "The reason given: LFW has few smiling faces", "Sec. 4.3", "the judges' share of Smiling: LFW - CelebA below 0, its 95 % interval without 0",
+        "H11", "The reason given: LFW has few smiling faces", "Sec. 4.3",
+        "the judges' share of Smiling: LFW - CelebA below 0, its 95 % interval without 0",
         (Test("smiling share difference | LFW - CelebA | judges", "<", 0.0, "ci_high", "Fig. 11"),),
     ),
     Claim(
@@ -584,7 +586,8 @@ CLAIMS = (
         (
             Test("edit_success difference | all | SaGAN - b = 1", ">=", 0.0, table="ablations"),
             Test("change_outside_l1 difference | all | SaGAN - b = 1", "<", 0.0, "ci_high", "ablations"),
-            _overall("edit_success difference", "SaGAN - ResGAN", ">=", 0.0), _overall("change_outside_l1 difference", "SaGAN - ResGAN", "<", 0.0, "ci_high"),
+            _overall("edit_success difference", "SaGAN - ResGAN", ">=", 0.0),
+            _overall("change_outside_l1 difference", "SaGAN - ResGAN", "<", 0.0, "ci_high"),
         ),
         (succeeds("SaGAN", "ResGAN"), works("Smiling")),
     ),
