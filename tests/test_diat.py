@@ -407,9 +407,22 @@ def test_one_model_starts_from_another(tmp_path, faces, split):
     assert all(same == ("running" in k or "num_batches" in k) for k, same in moved.items())  # batch norm's statistics stay
     assert all(torch.equal(v, held.E_global.state_dict()[k]) for k, v in nets.E_global.state_dict().items())
     kept = {k.split("/")[1].split(".")[0] for k in loop.weights({"m": nets})}
-    assert kept == {"T", "D", "E_global"} and all(torch.equal(v, held.f.state_dict()[k]) for k, v in nets.f.state_dict().items())
+    assert kept == {"T", "E_global"} and all(torch.equal(v, held.f.state_dict()[k]) for k, v in nets.f.state_dict().items())
     other = dataclasses.replace(task, cfg=dataclasses.replace(task.cfg, start=""))
     assert other.id != task.id  # what a model starts from decides what it is
+
+
+def test_a_curve_keeps_T_along_the_way(tmp_path, faces, split):
+    plain = job(faces, split, tmp_path / "plain", variant="DIAT-A0", cycles=2)
+    curved = job(faces, split, tmp_path / "curve", variant="DIAT-A0", cycles=5, curve=2)
+    for own in (plain, curved):
+        models.train(own)
+    nets = models.load(curved)["eyeglasses_removal"]
+    first, second = (T.state_dict() for T in nets.curve.T)
+    alone = models.load(plain)["eyeglasses_removal"].T.state_dict()
+    assert nets.curve.filled == 2 and all(torch.equal(v, alone[k]) for k, v in first.items())
+    assert any(not torch.equal(v, first[k]) for k, v in second.items())
+    assert any(not torch.equal(v, second[k]) for k, v in nets.T.state_dict().items())  # five cycles
 
 
 # ------------------------------------------------------------------------------------------------ phi

@@ -70,7 +70,7 @@ class Settings:
     compared: str = "eyeglasses_removal,male_to_female"  # Figs 10 to 13: tasks on which the variants are trained too
     arms: bool = True  # train ARMS, on the first compared task
     curve_seeds: int = 3  # of the comparison of training times, on the first compared task; 0: none
-    curve_lengths: int = 4  # lengths tried, of half the cycles and each half of the one before
+    curve_points: int = 4  # how often T is looked at there, in half of the cycles
     inpainting_faces: int = 100
     inpainting_steps: int = 1_000
     inpainting_starts: int = 64
@@ -78,7 +78,7 @@ class Settings:
 
     def __post_init__(self):
         selected(self.compared, TASKS, "compared")
-        counts = ("faces", "test_images", "curve_lengths", "inpainting_faces", "inpainting_steps", "inpainting_starts", "timed_calls")
+        counts = ("faces", "test_images", "curve_points", "inpainting_faces", "inpainting_steps", "inpainting_starts", "timed_calls")
         for name in counts:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.curve_seeds >= 0, "curve_seeds", self.curve_seeds, "at least 0")
@@ -86,7 +86,7 @@ class Settings:
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, curve_seeds=1, curve_lengths=2, inpainting_faces=4, inpainting_steps=3, inpainting_starts=2, timed_calls=1,
+        faces=600, test_images=8, curve_seeds=1, curve_points=1, inpainting_faces=4, inpainting_steps=3, inpainting_starts=2, timed_calls=1,
     ),
     "cpu": Settings(faces=40_000, test_images=200, inpainting_steps=300, inpainting_starts=2),
     "gpu": Settings(faces=60_000, test_images=500, inpainting_steps=500, inpainting_starts=32),
@@ -103,9 +103,10 @@ def compared(plan) -> tuple[str, ...]:
     return tuple(name for name in selected(plan.settings.compared, TASKS, "compared") if name in own) or own[:1]
 
 
-def lengths(plan) -> list[int]:
-    """The numbers of cycles that the comparison of training times tries."""
-    return sorted({max(1, plan.cfg.cycles >> k) for k in range(1, plan.settings.curve_lengths + 1)})
+def curves(plan) -> dict[str, tuple[str, int]]:
+    """Job -> (method, seed) of the comparison of training times. Eq. (14) as printed has one seed."""
+    seeds = range(plan.seed, plan.seed + plan.settings.curve_seeds)
+    return {f"{m} {compared(plan)[0]}, curve, seed {s}": (m, s) for m in CURVES for s in (seeds[:1] if m == IN_D else seeds)}
 
 
 def first_task(plan) -> str:
@@ -141,9 +142,9 @@ def jobs(plan) -> dict[str, Job]:
     if settings.arms:
         out |= {f"{name} {task}": job(task, variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
     out[f"pre-trained {first_task(plan)}"] = job(first_task(plan), variant="DIAT-A0", cycles=0)
-    for seed in range(plan.seed, plan.seed + settings.curve_seeds):
-        for name, fields in CURVES.items():
-            out |= {f"{name} {task}, {n} cycles, seed {seed}": job(task, seed, cycles=n, **fields) for n in lengths(plan)}
+    half = max(1, cfg.cycles // 2)
+    at = {"cycles": half, "curve": max(1, half // settings.curve_points)}
+    out |= {name: job(task, seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
     split = tested(plan)
     for name in own:
         task = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
@@ -581,34 +582,34 @@ def settled(success: list[float]) -> int | None:
 
 
 def training_time(study, of: dict[str, Case]):
-    """How soon DIAT-A and DIAT reach their success on one task, T alone: models of several lengths, seeds and readings of eq. (14). Seconds a step,
-    steps until success stays within two points of the best, their product. Returns the table."""
-    table, seeds = "training time", range(study.seed, study.seed + study.settings.curve_seeds)
-    if not seeds or not lengths(study.plan):
+    """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps until success stays within two
+    points of its best, their product. Returns the table."""
+    table, name, points = "training time", compared(study.plan)[0], []
+    if not curves(study.plan):
         return study.add([row(table, "all", "DIAT-A0 / DIAT3", "training time ratio", "unavailable: curve_seeds is 0", "")])
-    name = compared(study.plan)[0]
-    case, points = of[name], []
-    for seed, method, n in ((s, m, n) for s in seeds for m in CURVES for n in lengths(study.plan)):
-        job = f"{method} {name}, {n} cycles, seed {seed}"
-        y = apply(edit_with(study, job), case, study.device).y
-        stage = study.record(job)["stages"]["transform"]
-        success = float(np.logical_and(*study.judges.sees(y, case.attribute, case.target)).mean())
-        points.append({"method": method, "seed": seed, "cycles": n, "success": success, "seconds": stage["processor_seconds"] / stage["cycles"]})
+    case = of[name]
+    for job, (method, seed) in curves(study.plan).items():
+        stage, every = study.record(job)["stages"]["transform"], study.jobs[job].cfg.curve
+        seconds = stage["processor_seconds"] / stage["cycles"]
+        for k, T in enumerate(study.nets(job).curve.T, start=1):
+            y = apply(lambda attribute, x, target, T=T: diat.edit(diat.Nets(T), x, study.cfg), case, study.device).y
+            success = float(np.logical_and(*study.judges.sees(y, case.attribute, case.target)).mean())
+            points.append({"method": method, "seed": seed, "cycles": k * every, "success": success, "seconds": seconds})
     points, out = pd.DataFrame(points), []
     for method, part in points.groupby("method", sort=False):
         best = over_seeds([p["success"].max() for _, p in part.groupby("seed")])
-        out.append(row(table, case.row, method, "edit_success best", best, "best of the lengths tried, mean over seeds"))
-        out.append(row(table, case.row, method, "seeds", float(len(seeds)), "", len(seeds)))
+        out.append(row(table, case.row, method, "edit_success best", best, "best along the way, mean over seeds"))
+        out.append(row(table, case.row, method, "seeds", float(best.n), "", best.n))
         out.append(row(table, case.row, method, "seconds a step", float(part["seconds"].median()), "processor time, D and T", len(part)))
     for method in list(CURVES)[1:]:
         steps, times = [], []
-        for seed in seeds:
+        for seed in points.loc[points["method"] == method, "seed"].unique():
             own, other = (points[(points["method"] == m) & (points["seed"] == seed)] for m in (method, "DIAT3"))
             i, k = settled(own["success"].tolist()), settled(other["success"].tolist())
             if i is not None and k is not None:
                 steps.append(own["cycles"].iloc[i] / other["cycles"].iloc[k])
                 times.append(steps[-1] * own["seconds"].median() / other["seconds"].median())
-        words = f"lengths {', '.join(map(str, lengths(study.plan)))}; without the cost of g and f; {len(steps)} of {len(seeds)} seeds settle"
+        words = f"cycles {', '.join(map(str, points['cycles'].unique()))}; without the cost of g and f; {len(steps)} seeds settle"
         for metric, values in (("steps ratio", steps), ("training time ratio", times)):
             out.append(row(table, case.row, f"{method} / DIAT3", metric, over_seeds(values) if values else "unavailable: no seed settles", words))
     shown = study.add(out)

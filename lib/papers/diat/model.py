@@ -45,7 +45,7 @@ CITATION = "M. Li, W. Zuo, D. Zhang. arXiv 1610.05586, 2016."
 SHARED = "shared"  # the task of everything that belongs to no attribute
 PAPER_CYCLES = 20_000  # T updates: the paper says "while not converged", D7
 TRAINING = 1  # raised when a change alters what is trained
-KEEPS = ("T", "D", "E_local", "E_global", "f", "phi")  # the networks that edits, evaluation and the models after it need
+KEEPS = ("T", "D", "E_local", "E_global", "f", "phi", "curve")  # the networks that edits, evaluation and the models after it need
 SECONDS = {  # processor seconds of a cycle of profile cpu by stage, one thread, bf16; "transform" with D's features (with phi's 0.31)
     "reconstruction": 0.12, "artefacts": 0.16, "denoising": 0.10, "deblurring": 0.16, "pre-training": 0.026, "transform": 0.20, "enhancement": 0.17,
 }  # fmt: skip
@@ -216,6 +216,7 @@ class Config:
     f_cycles: int = 5_000  # not stated: D7
     cycles: int = PAPER_CYCLES  # not stated: D7; 0: pre-training alone
     e_cycles: int = 10_000  # not stated: D7
+    curve: int = 0  # T is kept every so many cycles, to see how soon it succeeds; 0: only at the end
     sampler: str = "natural"  # of D's pre-training: D11
 
     def __post_init__(self):
@@ -226,7 +227,7 @@ class Config:
         for name in (*counts, "width", "blocks", "hidden", "inputs", "batch"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         weights = ("lambda_phi", "lambda_D", "gamma", "w_4", "w_5", "beta_0", "beta_1", "beta_2", "margin")
-        for name in (*weights, "clusters", "dropped", "cycles"):
+        for name in (*weights, "clusters", "dropped", "cycles", "curve"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         require(self.dropped < self.clusters or not self.clusters, "dropped", self.dropped, "less than clusters")
         for name in ("lr", "lr_A", "lr_E", "lr_pre", "lr_D_pre", "sigma"):
@@ -389,6 +390,15 @@ def local_enhancer(cfg: Config) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(6, w, 5, 1, 2), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, 3, 3, 1, 1))
 
 
+class Curve(nn.Module):
+    """T after every cfg.curve cycles of its training."""
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.T = nn.ModuleList(transform_network(cfg) for _ in range(cfg.cycles // cfg.curve))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+
 @dataclass
 class Nets:
     """A model: T, D and, for a variant with stage two, E_local or E_global; or what all models share: T after pre-training, g, f, E_global
@@ -401,6 +411,7 @@ class Nets:
     g: nn.Module | None = None
     f: nn.Module | None = None
     phi: Phi | None = None
+    curve: Curve | None = None
 
 
 def build(cfg: Config) -> Nets:
@@ -414,6 +425,8 @@ def build(cfg: Config) -> Nets:
     nets = Nets(transform_network(cfg), Discriminator(cfg), f=shared.f, phi=shared.phi)
     nets.T.load_state_dict(shared.T.state_dict())
     nets.f.transient = True  # no part of this model's weights
+    nets.D.transient = cfg.variant != "DIAT-A" and cfg.cycles > 0  # nor is D, where no figure looks into it
+    nets.curve = Curve(cfg) if cfg.curve else None
     if variant.enhance and local:
         nets.E_local = local_enhancer(cfg)
     elif variant.enhance:
@@ -542,6 +555,13 @@ def t_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 g_loss = t_loss  # the name that every method has
 
 
+def keep_T(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """No loss, but a note: T as it is now into the next place of nets.curve. Its gradient is 0."""
+    nets.curve.T[int(nets.curve.filled)].load_state_dict(nets.T.state_dict())
+    nets.curve.filled += 1
+    return 0 * next(nets.curve.parameters()).sum(), {}
+
+
 def rec_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (8): T learns to return its input, ||x - T(x)||_F^2, a sum over pixels, mean over the batch."""
     value = norm2(batch.x - nets.T(batch.x))
@@ -659,6 +679,8 @@ def stages(cfg: Config) -> list[Stage]:
         if cfg.cycles:
             lr = cfg.lr_A if variant.identity == "D" else cfg.lr
             game = Update("D", ("D",), d_loss, lr, repeats=cfg.d_step), Update("T", ("T",), t_loss, lr, repeats=cfg.t_step)
+            if cfg.curve:
+                game = *game, Update("curve", ("curve",), keep_T, lr, fresh=False, every=cfg.curve)
             out.append(Stage("transform", name, at, game, cfg.cycles, 2 * cfg.batch, "balanced", examples=both))
         if variant.enhance and task.hull:
             update = Update("E_local", ("E_local",), e_local_loss, cfg.lr_E)
