@@ -302,7 +302,7 @@ def gpu() -> Config:
 def cpu() -> Config:
     """One processor core, three quarters of an hour a model: 64x64, half the printed widths, all rates as printed."""
     return Config(
-        size=64, width=16, hidden=500, batch=16, cycles=5_000, pre_cycles=4_000, d_pre_cycles=1_500, g_cycles=1_500, f_cycles=1_000,
+        size=64, width=16, hidden=500, batch=16, cycles=5_000, pre_cycles=6_000, d_pre_cycles=1_500, g_cycles=1_500, f_cycles=1_000,
         e_cycles=3_000, lr_pre=1e-3, lr_D_pre=3e-4, sampler="balanced", phi=PROXY, scale="unit", lambda_phi=20.0, lambda_D=10.0,
     )  # fmt: skip
 
