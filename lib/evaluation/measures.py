@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.claims import SHARES
 from lib.data import FaceSet, Split
-from lib.evaluation.edits import SEED, Edited, judged, region_of
+from lib.evaluation.edits import SEED, Edited, Seen, judged, region_of
 from lib.evaluation.judges import Judges, as_images
 from lib.evaluation.pretrained import fid, inception_score, lpips_distance
 
@@ -213,11 +213,11 @@ def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.n
 # ------------------------------------------------------------------------------------------------ the per-face table
 
 
-def per_face(method: str, e: Edited, judges: Judges) -> pd.DataFrame:
+def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) -> pd.DataFrame:
     """One line per edited face: KEYS, and the measures that PROTOCOLS describes; those that do not apply are left out
-    (masks, counterfactuals)."""
+    (masks, counterfactuals). after: the judges' view of the edits, where it is known."""
     i, hit = judges.column(e.attribute), bool(e.target)
-    before, after = e.case.seen("x", judges), judged(e.y, judges)
+    before, after = e.case.seen("x", judges), after or judged(e.y, judges)
     a, b = (p[:, i] > 0.5 for p in (after.a, after.b))
     others = [judges.column(name) for name in judges.trusted if name != e.attribute and name not in ENTAILED.get(e.attribute, ())]
     kept = [((p > 0.5) == (q > 0.5))[:, others].mean(1) for p, q in ((after.a, before.a), (after.b, before.b))] if others else None

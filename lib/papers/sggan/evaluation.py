@@ -64,7 +64,7 @@ class Settings:
 
 SETTINGS = {
     "smoke": Settings(1_500, test_images=6, labels_some=12, labels_few=4, pale_labels="0, 4", sweep_steps=2),
-    "cpu": Settings(40_000, test_images=200, labels_some=700, labels_few=70, pale_labels="0, 250, 50, 10", sweep_steps=2_000),
+    "cpu": Settings(40_000, test_images=100, labels_some=700, labels_few=70, pale_labels="0, 250, 50, 10", sweep_steps=2_000),
     "gpu": Settings(60_000, test_images=500, labels_some=1_000, labels_few=100, pale_labels="0, 300, 55, 10", sweep_steps=2_500),
     "paper": Settings(),
 }  # fmt: skip
@@ -453,58 +453,57 @@ def chequerboards(study, edits: dict[str, Callable], cases: Flips, k: int = 32) 
 # ------------------------------------------------------------------------------------------------ claims
 
 
-def _success(method: str, groups: str, bound: float = 0.6, table: str = "Table 2") -> tuple[Test, ...]:
-    return tuple(Test(f"edit_success | {g} | {method}", ">=", bound, table=table) for g in listed(groups))
-
-
 def _differ(metric: str, op: str, bound: float, pair: str, groups: str, at: str = "value", table: str = "comparisons") -> tuple[Test, ...]:
     return tuple(Test(f"{metric} difference | {g} | {pair}", op, bound, at, table) for g in groups.split("; "))
 
 
 def works(groups: str, *methods: str, table: str = "Table 2") -> Precondition:
     """Both judges see the target in at least 60 % of the edits: what does not edit keeps everything else."""
-    tests = tuple(t for m in methods for t in _success(m, groups, table=table))
+    tests = tuple(Test(f"edit_success | {g} | {m}", ">=", 0.6, table=table) for m in methods for g in listed(groups))
     return Precondition(f"edits of {groups} by {', '.join(methods)} succeed by both judges at least 60 %", tests)
 
 
+def keeps(method: str) -> Precondition:
+    """It beats one and the same picture for all faces, which no term of the losses forbids."""
+    pair = f"{method} - constant G"
+    tests = _differ("identity_cosine", ">", 0.0, pair, "all", "ci_low") + _differ("change_outside_l1", "<", 0.0, pair, "all", "ci_high")
+    return Precondition(f"{method} keeps the person, and what lies outside the edit, better than one picture for all faces", tests)
+
+
 TRAINED = Precondition("at least 5 % of the paper's training", (Test(f"share_of_paper | all | {ALL}", ">=", 0.05, table="comparisons"),))
-KEEPS_FACES = Precondition(
-    "SG-GAN(ALL) keeps the person, and what lies outside the edit, better than one and the same picture for all faces",
-    (*_differ("identity_cosine", ">", 0.0, f"{ALL} - constant G", "all", "ci_low"),
-     *_differ("change_outside_l1", "<", 0.0, f"{ALL} - constant G", "all", "ci_high")),
-)  # fmt: skip
 
 CLAIMS = (
     Claim(
         "H1", "SG-GAN(ALL) obtains the highest Inception score in most cases", "Sec. 4.3, Table 1",
         "highest is_judge of Table 1's rows in 3 of 4 attributes, in 2 of 4 by more than its own standard deviation (printed leads are below one)",
         (Test(f"best_share | all | {ALL}", ">=", 0.75, table="Table 1"), Test(f"clear_share | all | {ALL}", ">=", 0.5, table="Table 1")),
-        (TRAINED, works("gender, smile, hair", ALL), KEEPS_FACES),
+        (TRAINED, works("gender, smile, hair", ALL), keeps(ALL)),
     ),
     Claim(  # asked of both judges; a method that fails with all labels loses nothing with few
         "H2", "A few labels are enough: gender 99.03, 93.79, 93.36; hair 98.99, 95.72, 88.91 %", "Sec. 4.3, Table 2",
         "success falls by at most 10 points with 5 % of the labels; with 0.5 % by at most 10 (gender) and 15 (hair)",
         _differ("edit_success", ">=", -0.10, f"{SOME} - {ALL}", "gender; hair") + _differ("edit_success", ">=", -0.10, f"{FEW} - {ALL}", "gender")
         + _differ("edit_success", ">=", -0.15, f"{FEW} - {ALL}", "hair"),
-        (TRAINED, works("gender, hair", ALL), KEEPS_FACES),
+        (TRAINED, works("gender, hair", ALL), keeps(ALL)),
     ),
     Claim(
         "H3", "Unrelated attributes are kept better than by the baselines", "Sec. 4.3, Table 2",
         "smile is recognised at least as often after a gender edit as with StarGAN and ResidualGAN (printed lead: 1 point)",
         _differ("unrelated_accuracy", ">=", 0.0, f"{ALL} - StarGAN", "gender edit, smile")
         + _differ("unrelated_accuracy", ">=", 0.0, f"{ALL} - ResidualGAN", "gender edit, smile"),
-        (TRAINED, works("gender", ALL, "StarGAN", "ResidualGAN"), KEEPS_FACES),
+        (TRAINED, works("gender", ALL, "StarGAN", "ResidualGAN"), keeps(ALL)),
     ),
     Claim(  # outside the exact region: at small sizes hair lies in the printed corner
         "H4", "The background is kept best by SG-GAN, then StarGAN, then ResidualGAN", "Sec. 4.3, Table 2",
         "change outside the edit's region in that order, edits of gender and of hair",
         tuple(t for pair in (f"{ALL} - StarGAN", "StarGAN - ResidualGAN") for t in _differ("change_outside_l1", "<", 0.0, pair, "gender; hair")),
-        (TRAINED, works("gender, hair", ALL, "StarGAN", "ResidualGAN"), KEEPS_FACES),
+        (TRAINED, works("gender, hair", ALL, "StarGAN", "ResidualGAN"), keeps(ALL)),
     ),
     Claim(  # 30 points, half of the smallest printed lead: a short training may leave RIL above its printed fifth
         "H5", "Refined residual learning edits far better than residual learning: 93.26 against 18.77, 82.67 against 23.67, 88.91 against 21.35 %",
         "Sec. 4.5, Table 3", "success at least 30 points higher for gender, smile and hair",
-        _differ("edit_success", ">=", 0.30, f"{FEW} - {RIL}", "gender; smile; hair"), (TRAINED, works("gender, smile, hair", FEW)),
+        _differ("edit_success", ">=", 0.30, f"{FEW} - {RIL}", "gender; smile; hair"),
+        (TRAINED, works("gender, smile, hair", FEW), keeps(FEW)),
     ),
     Claim(  # inside the region, where a face repainted all over counts no more than an edit
         "H6", "With residual learning the output comes close to the input", "Sec. 4.5",
@@ -536,11 +535,11 @@ CLAIMS = (
         "H10", "Mixed images improve the classifier", "Sec. 1",
         "with mixed images D classifies real test faces better, and edits succeed more often, 0.5 % of the labels",
         _differ("d_accuracy", ">", 0.0, f"{FEW} - {ALONE}", "all") + _differ("edit_success", ">", 0.0, f"{FEW} - {ALONE}", "all"),
-        (TRAINED, works("gender, smile, hair", FEW)),
+        (TRAINED, works("gender, smile, hair", FEW), keeps(FEW)),
     ),
     Claim(
         "H11", "An own branch for every output keeps edits from disturbing each other", "Secs 3.2, 4.3",
         "more unrelated verdicts kept than with one shared decoder, same losses",
-        _differ("unrelated_kept", ">", 0.0, f"{ALL} - {SHARED}", "all"), (TRAINED, works("gender, smile, hair", ALL, SHARED)),
+        _differ("unrelated_kept", ">", 0.0, f"{ALL} - {SHARED}", "all"), (TRAINED, works("gender, smile, hair", ALL, SHARED), keeps(ALL)),
     ),
 )  # fmt: skip

@@ -23,7 +23,7 @@ from lib.baselines import resgan, stargan
 from lib.data import DataError
 from lib.evaluation import edits as editing
 from lib.evaluation import measures
-from lib.evaluation.edits import SEED, Case, Edited
+from lib.evaluation.edits import SEED, Case, Edited, Seen
 from lib.evaluation.judges import as_images
 from lib.evaluation.measures import row
 from lib.pages import tables
@@ -185,8 +185,8 @@ def cases_of(study, groups: Iterable[Group]) -> Flips:
         have = [np.random.default_rng([SEED, v]).permutation(test[labels == v]) for v in (0, 1)]
         k = min(study.settings.test_images, *map(len, have))
         if k < 2:
-            protocol = f"{len(have[0])} test faces have value 0 of {group.name} and {len(have[1])} have value 1"
-            raise DataError(f"{faces.name}: {protocol}, at least 2 of each are needed. Give more images.")
+            problem = f"{len(have[0])} test faces have value 0 of {group.name} and {len(have[1])} have value 1"
+            raise DataError(f"{faces.name}: {problem}, at least 2 of each are needed. Give more images.")
         for value in (1, 0):
             index, (column, label) = np.sort(have[1 - value][:k]), attribute_of(group, value)
             region, source = editing.region_of(faces, index, column)
@@ -216,19 +216,20 @@ def measured(study, edits: dict[str, Callable], cases: Flips, skin: bool = False
         versions |= editing.floors(case, study.faces, study.split, study.judges)
         versions |= {method: flipped(edit, name, value, case, study.device) for method, edit in edits.items()}
         for method, e in versions.items():
-            part = measures.per_face(method, e, study.judges).assign(group=name)
-            part["attribute"], part["target"] = case.attribute, case.target
-            parts.append(part.assign(**extras(study, GROUPS[name], e, around)))
+            known = {"real faces": "x", "unedited": "x", "counterfactual": "truth"}.get(method)
+            after = case.seen(known, study.judges) if known else editing.judged(e.y, study.judges)
+            part = measures.per_face(method, e, study.judges, after).assign(group=name, attribute=case.attribute, target=case.target)
+            parts.append(part.assign(**extras(study, GROUPS[name], e, after, around)))
     return pd.concat(parts, ignore_index=True)
 
 
-def extras(study, group: Group, e: Edited, around: Tensor | None) -> dict[str, np.ndarray]:
+def extras(study, group: Group, e: Edited, after: Seen, around: Tensor | None) -> dict[str, np.ndarray]:
     """Further columns: `unrelated_accuracy <group>` (1 where both judges still see the labelled value of another
-    group), background of the corner (A, B, C of py), `pale_change` (absolute change of the judges'
-    probability of Pale_Skin), `skin_shift` (mean change of the skin `around` the edit's own region: tints count, noise
-    cancels), judge b's probabilities."""
-    judges, out = study.judges, {}
-    p, before = judges.probabilities(e.y), e.case.seen("x", judges)
+    group), background of the corner (A, B, C), `pale_change` (absolute change of the judges' probability of Pale_Skin),
+    `skin_shift` (mean change of the skin `around` the edit's own region: tints count, noise cancels), judge b's
+    probabilities."""
+    judges, out, p = study.judges, {}, (after.a, after.b)
+    before = e.case.seen("x", judges)
     for other in groups_named("gender, smile, hair"):
         if other.name != group.name:
             out[f"unrelated_accuracy {other.name}"] = _kept(study, other, e.index, p)
