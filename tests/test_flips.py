@@ -251,7 +251,8 @@ def test_the_exact_answer_of_two_edits(study):
 
 
 def plan(faces, split, **settings):
-    cfg, s = sggan.smoke(), replace(evaluation.SETTINGS["smoke"], **settings)
+    cfg = replace(sggan.smoke(), attributes="gender, smile, hair, lipstick")
+    s = replace(evaluation.SETTINGS["smoke"], joint="gender, hair, lipstick, pale", **settings)
     make = SimpleNamespace(cfg=cfg, settings=s, faces=faces, split=split, seed=0, profile="smoke")
     make.job = lambda method, cfg, **fields: Job(**{"method": method, "cfg": cfg, "faces": faces, "split": split} | fields)
     return make

@@ -63,7 +63,7 @@ class Settings:
 
 
 SETTINGS = {
-    "smoke": Settings(1_500, test_images=6, labels_some=12, labels_few=4, pale_labels="0, 4", sweep_steps=2),
+    "smoke": Settings(1_500, test_images=6, labels_some=12, labels_few=4, joint="smile, pale", pale_labels="0, 4", sweep_steps=2),
     "cpu": Settings(40_000, test_images=100, labels_some=700, labels_few=70, pale_labels="0, 250, 50, 10", sweep_steps=2_000),
     "gpu": Settings(60_000, test_images=500, labels_some=1_000, labels_few=100, pale_labels="0, 300, 55, 10", sweep_steps=2_500),
     "paper": Settings(),

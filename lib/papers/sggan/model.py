@@ -284,7 +284,7 @@ def cpu() -> Config:
 
 def smoke() -> Config:
     """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, width=2, d_width=2, blocks=1, batch=4, d_per_g=2, g_steps=3)
+    return Config("gender, smile", size=32, width=2, d_width=2, blocks=1, batch=4, d_per_g=2, g_steps=3)
 
 
 PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
