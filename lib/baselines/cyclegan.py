@@ -29,6 +29,7 @@ TITLE = "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial 
 CITATION = "J.-Y. Zhu, T. Park, P. Isola, A. A. Efros. ICCV 2017."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G_AB", "G_BA")  # what edits need
+BETWEEN = "input"  # what a target between 0 and 1 does: output and input are blended
 SECONDS = 1.2  # processor seconds of one cycle in profile cpu, one thread, bf16
 PAPER_STEPS = 62_500  # cycles: D1
 

@@ -32,6 +32,7 @@ TITLE = "Learning Residual Images for Face Attribute Manipulation (ResGAN)"
 CITATION = "W. Shen, R. Liu. CVPR 2017."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G_0", "G_1")  # what edits need
+BETWEEN = "input"  # what a target between 0 and 1 does: output and input are blended
 SECONDS = 1.0  # processor seconds of one cycle in profile cpu, one thread, bf16
 PAPER_STEPS = 62_500  # cycles: D1
 NEGATIVE, POSITIVE, GENERATED = 0, 1, 2  # the three classes of D

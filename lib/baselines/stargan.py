@@ -36,6 +36,7 @@ TITLE = "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image
 CITATION = "Y. Choi, M. Choi, M. Kim, J.-W. Ha, S. Kim, J. Choo. CVPR 2018."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G",)  # what edits need
+BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
 SECONDS = 2.8  # processor seconds of one cycle in profile cpu, one thread, bf16
 PAPER_STEPS = 40_000  # G updates: 200,000 D updates, one G update after every fifth
 LR_EVERY = 1_000  # D updates between two changes of the learning rate in the official code

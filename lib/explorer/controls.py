@@ -1,22 +1,14 @@
-"""The explorer's controls for JupyterLab and Voila, and its frames for a page without a kernel. What they do is in `lib.explorer`.
+"""The explorer's controls for JupyterLab and Voila, and its frames for a page without a kernel. What they do is in
+`lib.explorer.models`.
 
-Every handler is guarded: ipywidgets would swallow an exception or hide it in a log, here it becomes a sentence in the page, and what was shown stays.
-While a picture is computed, ipywidgets keeps only the newest value of a slider: dragging leaves no queue of stale frames.
+Every handler is guarded: ipywidgets would swallow an exception or hide it in a log, here it becomes a sentence in the
+page, and what was shown stays. While a picture is computed, ipywidgets keeps only the newest value of a slider.
 """
 
-import atexit
 import base64
-import dataclasses
 import io
-import re
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 
 import anywidget
@@ -27,139 +19,121 @@ import traitlets
 from IPython.display import HTML, display
 from PIL import Image
 
-from lib.explorer.models import models as explorer
-from lib.pages import sliders as widgets
 from lib.data import DataError
-from lib.explorer.models import DRAWN, ExplorerError, Face, Model, Shown, Verdict
+from lib.explorer import models as explorer
+from lib.explorer.models import DRAWN, RESULTS, Face, Method, Shown, Verdict, Witnesses
+from lib.explorer.photo import ExplorerError, read_photo
+from lib.pages import figures, sliders
+from lib.pages.tables import direction
 from lib.training.config import ParameterError
-from lib.sources import ROOT
 
-NONE = "none"
-START = "sagan"  # what is shown first, where it is there: a method that predicts a mask as well
-SOURCES = (("a drawn face", "drawn"), ("a face of a data set", "set"), ("your own photo", "photo"))
-EXPLAINED = {
-    "input": "the face before", "edited": "after the edit", "mask": "white: where the method lets itself change the picture",
-    "residual": "the change itself; grey: none", "reference": "the face whose attribute is taken over",
-}  # fmt: skip
-FIRST_CHOICE = ("Eyeglasses", "Smiling", "Mouth_Slightly_Open", "Male", "No_Beard", "Bangs")  # what the static frames show, where a method has it
+SOURCES = (("a drawn face", "drawn"), ("an astronaut", "astronaut"), ("your own photo", "photo"), ("a data set", "set"))
+FOLDS = ("The judges, the mask and the change", "Another face, or your own photo", "Another method, or two side by side", "Keep it")
+EXPLAINED = figures.KEY | {"before": "the face", "after": "the edit", "reference": "the face whose attribute is taken over"}
 EXPECTED = (DataError, ParameterError)
+TOGETHER = 6  # attributes on the page without a kernel, those that most methods edit first
 
 STYLE = """<style>
-.study-explorer{--study-soft:var(--jp-ui-font-color2,#5b6472);--study-line:var(--jp-border-color2,#dde1e8);--study-fill:var(--jp-brand-color1,#1a56b0);
+.study-explorer{--soft:var(--jp-ui-font-color2,#5b6472);--rule:var(--jp-border-color2,#dde1e8);--fill:var(--jp-brand-color1,#1a56b0);
 max-width:1180px}
 .study-explorer .widget-html-content{line-height:1.45}
 .study-explorer p{margin:.3em 0}
-.study-explorer .study-row{display:flex;flex-wrap:wrap;gap:.7rem;margin:.2rem 0 .4rem}
-.study-explorer figure{margin:0;flex:1 1 120px;max-width:160px}
-.study-explorer figure img{display:block;width:100%;aspect-ratio:1;image-rendering:pixelated;border-radius:4px}
-.study-explorer figcaption{font-size:.85em;line-height:1.25;color:var(--study-soft)}
-.study-explorer figcaption b{color:var(--jp-ui-font-color1,#1d2330);display:block}
-.study-explorer .study-method{border-top:1px solid var(--study-line);padding-top:.4rem;margin-bottom:.8rem}
-.study-explorer .study-bars{display:grid;grid-template-columns:repeat(auto-fill,minmax(225px,1fr));gap:.05rem 1.1rem;font-size:.85em}
-.study-explorer .study-bar{display:grid;grid-template-columns:9.2em 1fr 2.4em;gap:.4em;align-items:center}
-.study-explorer .study-bar.asked,.study-explorer .study-bar.who{font-weight:600}
-.study-explorer .study-track{position:relative;height:.7em;background:var(--study-line);border-radius:3px}
-.study-explorer .study-track i{position:absolute;left:0;top:0;bottom:0;border-radius:3px;background:var(--study-soft)}
-.study-explorer .study-bar.asked i,.study-explorer .study-bar.who i{background:var(--study-fill)}
+.study-explorer .study-row{display:flex;flex-wrap:wrap;gap:.8rem;margin:.2rem 0 .4rem}
+.study-explorer figure{margin:0;flex:0 1 130px}
+.study-explorer .study-big figure{flex:1 1 150px;max-width:320px}
+.study-explorer figure img{display:block;width:100%;aspect-ratio:1;border-radius:4px}
+.study-explorer figcaption{font-size:.85em;line-height:1.25;color:var(--soft)}
+.study-explorer figcaption b{color:var(--jp-ui-font-color1,#1d2330);display:block;font-size:1.1em}
+.study-explorer .study-bars{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:.1rem 1.1rem;font-size:.85em}
+.study-explorer .study-bar{display:grid;grid-template-columns:9.2em 1fr 4.4em;gap:.4em;align-items:center}
+.study-explorer .study-bar.asked{font-weight:600}
+.study-explorer .study-track{position:relative;height:.9em;background:linear-gradient(var(--soft),var(--soft)) 50%/1px 100% no-repeat var(--rule)}
+.study-explorer .study-track i{display:block;height:40%;margin-bottom:.1em;background:var(--soft)}
+.study-explorer .study-bar.asked i{background:var(--fill)}
 .study-explorer .study-bar.missed i,.study-explorer .study-bar.spoiled i{background:#b5451f}
-.study-explorer .study-track s{position:absolute;top:-.15em;bottom:-.15em;width:1px;background:currentColor;opacity:.55}
-.study-explorer .study-track u{position:absolute;top:-.15em;bottom:-.15em;width:3px;margin-left:-1px;background:currentColor;border-radius:1px}
+.study-explorer .study-track u{position:absolute;top:-.15em;bottom:-.15em;width:3px;margin-left:-1px;background:currentColor}
 .study-explorer .study-say[role=alert]{border-left:3px solid #b5451f;padding:.3rem .7rem;background:rgba(181,69,31,.1)}
-.study-explorer .study-sliders{max-height:520px;overflow-y:auto}
-.study-explorer .study-own{color:var(--study-soft);font-size:.85em}
-.study-photo p{margin:.3em 0;line-height:1.45}
+.study-explorer .study-sliders{max-height:150px;overflow-y:auto}
 </style>"""
+INTRO = (
+    "<p>Move a slider: <b>0</b> asks for a face without the attribute, <b>1</b> for one with it; where the slider started, the "
+    "attribute is left alone.</p>"
+)
 
 
 class EyePicker(anywidget.AnyWidget):
-    """A file chooser and a picture to click on. content: the picture, at most 1,000 pixels long; eyes: [] or [x, y, x, y] as shares of width and
-    height; problem: why a file was refused before it was sent."""
+    """A file chooser and a picture to click on. content: the picture, at most 1,000 pixels long; eyes: [] or [x, y, x, y]
+    as shares of width and height; problem: [why a file was refused before it was sent, when]."""
 
     _esm = Path(__file__).parent / "eyes.js"
     content = traitlets.CBytes(b"").tag(sync=True)
     eyes = traitlets.List([]).tag(sync=True)
-    problem = traitlets.Unicode("").tag(sync=True)
+    problem = traitlets.List([]).tag(sync=True)
 
 
 class Explorer:
-    """All controls; `box` is the widget to show. runs: what to offer (default: all that are found)."""
+    """All controls; `box` is the widget to show. results: the folder of trained models."""
 
-    def __init__(self, runs: Sequence[explorer.Found] | None = None):
-        self.given, self.models, self.quiet = runs, {}, False
-        self.left: Model | None = None
-        self.right: Model | None = None
+    def __init__(self, results: str | Path = RESULTS):
+        self.results, self.quiet = Path(results or RESULTS), False
+        self.left: Method | None = None
+        self.right: Method | None = None
         self.face: Face = explorer.drawn(1)
         self.opened = ""  # the data set that was opened
-        self.results: list[tuple[Model, Shown, Verdict | None]] = []
-        self.frames = 0  # pictures drawn so far
+        self.shown: list[tuple[Method, Shown, Verdict | None]] = []
         self.sliders: dict[str, ipywidgets.FloatSlider] = {}
-        self.owns: dict[str, ipywidgets.HTML] = {}
+        every, self.problems = explorer.found(self.results)
+        self.found = {run.name: run for run in every}
         self._controls()
-        self.refresh()
+        self._guarded(self._begin)()
 
     # ---- layout
 
     def _controls(self) -> None:
-        wide, text = ipywidgets.Layout(width="min(560px, 96%)"), {"description_width": "105px"}
+        wide, text = ipywidgets.Layout(width="min(640px, 96%)"), {"description_width": "105px"}
         self.method = ipywidgets.Dropdown(description="method", layout=wide, style=text)
         self.other = ipywidgets.Dropdown(description="compare with", layout=wide, style=text)
         self.way = ipywidgets.Dropdown(description="way of editing", options=[""], style=text)
         self.other_way = ipywidgets.Dropdown(description="way of editing", options=[""], style=text)
-        self.source = ipywidgets.ToggleButtons(options=SOURCES, style={"button_width": "150px"})
+        self.reference = ipywidgets.IntSlider(0, 0, DRAWN, description="reference", style=text)
+        note = ipywidgets.HTML("the drawn face whose attribute is taken over; 0: one that the method draws")
+        self.source = ipywidgets.ToggleButtons(options=SOURCES, style={"button_width": "130px"})
         self.number = ipywidgets.IntSlider(1, 1, DRAWN, description="face number", style=text)
-        self.data = ipywidgets.Text("synthetic", description="data set", style=text, placeholder="synthetic, or a folder in CelebA's layout")
+        self.data = ipywidgets.Text("", description="folder", style=text, placeholder="in CelebA's layout")
         self.open = ipywidgets.Button(description="open", tooltip="read the data set")
         self.photo = EyePicker()
-        self.find = ipywidgets.Button(description="find the eyes")
-        self.reference = ipywidgets.IntSlider(0, 0, DRAWN, description="reference", style=text)
-        self.reference_note = ipywidgets.HTML("number of the drawn face whose attribute is taken over; 0: the method draws one that has it")
-        self.say, self.stage, self.about = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
-        self.sliders_box = ipywidgets.VBox()
-        self.sliders_box.add_class("study-sliders")
+        self.say, self.stage, self.details, self.about, self.save = (ipywidgets.HTML() for _ in range(5))
         self.again = ipywidgets.Button(description="start again", tooltip="every slider back to the face's own labels")
         self.copy = ipywidgets.Button(description="copy as code cell")
         self.code = ipywidgets.Textarea(layout=ipywidgets.Layout(width="min(700px, 96%)", height="130px", display="none"))
-        self.save = ipywidgets.HTML()
-        self.judge_button = ipywidgets.Button(description="train the judges", layout=ipywidgets.Layout(display="none"))
-        self.untrained = ipywidgets.Dropdown(description="not trained yet", layout=wide, style=text)
-        self.train = ipywidgets.Button(description="train it", tooltip="profile cpu, on drawn faces")
-        self.stop = ipywidgets.Button(description="stop", layout=ipywidgets.Layout(display="none"))
-        self.progress = ipywidgets.FloatProgress(min=0, max=1, layout=ipywidgets.Layout(display="none", width="300px"))
-        self.step = ipywidgets.HTML()
-        intro = (
-            "<p>Each method learned from labelled faces to change one attribute of a face and nothing else. Choose a trained method and a face, "
-            "move a slider, and see what it does: <b>0</b> asks for a face without the attribute, <b>1</b> for one with it. A slider that stands "
-            "where it started leaves its attribute alone.</p>"
-        )
-        self.set_row, self.photo_row = _row([self.data, self.open]), ipywidgets.VBox([self.photo, self.find])
-        self.reference_row = _row([self.reference, self.reference_note])
-        self.train_row = _row([self.untrained, self.train, self.stop])
-        left = ipywidgets.VBox([self.about, self.sliders_box, self.reference_row], layout=ipywidgets.Layout(flex="0 1 425px", min_width="330px"))
-        right = ipywidgets.VBox([self.stage], layout=ipywidgets.Layout(flex="1 1 360px", min_width="330px"))
-        self.box = ipywidgets.VBox(
-            [
-                ipywidgets.HTML(STYLE + intro), _row([self.method, self.way]), _row([self.other, self.other_way]), _row([self.source, self.number]),
-                self.set_row, self.photo_row, self.say, _row([left, right], "flex-start"),
-                _row([self.again, self.copy, self.save, self.judge_button]), self.code, self.train_row, _row([self.progress, self.step]),
-            ]
-        )  # fmt: skip
+        self.sliders_box, self.set_row, self.reference_row = _row(), _row(self.data, self.open), _row(self.reference, note)
+        self.sliders_box.add_class("study-sliders")
+        ways = [self.method, self.way, self.other, self.other_way, self.reference_row, self.about]
+        faces, keep = [self.source, self.number, self.set_row, self.photo], [_row(self.again, self.copy, self.save), self.code]
+        folds = [ipywidgets.VBox(part) for part in ([self.details], faces, ways, keep)]
+        accordion = ipywidgets.Accordion(folds, titles=FOLDS, selected_index=None)
+        self.box = ipywidgets.VBox([ipywidgets.HTML(STYLE + INTRO), self.stage, self.sliders_box, self.say, accordion])
         self.box.add_class("study-explorer")
-        for control in (self.method, self.other):
-            control.observe(self._guarded(self._choose), "value")
-        for control in (self.way, self.other_way, self.reference):
-            control.observe(self._guarded(self.draw), "value")
-        for control in (self.source, self.number):
-            control.observe(self._guarded(self._take), "value")
-        self.open.on_click(self._guarded(self._open))
-        self.photo.observe(self._guarded(self._photo), "eyes")
-        self.photo.observe(self._guarded(self._photo), "content")
-        self.photo.observe(self._guarded(self._refused), "problem")
-        self.find.on_click(self._guarded(self._find))
-        self.again.on_click(self._guarded(self._reset))
-        self.copy.on_click(self._guarded(self._copy))
-        self.train.on_click(self._guarded(self._train))
-        self.judge_button.on_click(self._guarded(self._train_judges))
-        self.find.layout.display = "" if find_spec("dlib") else "none"
+        for handler, trait, *controls in (
+            (self._choose, "value", self.method, self.other), (self.draw, "value", self.way, self.other_way, self.reference),
+            (self._take, "value", self.source, self.number), (self._photo, ["eyes", "content"], self.photo),
+            (self._refused, "problem", self.photo),
+        ):  # fmt: skip
+            for control in controls:
+                control.observe(self._guarded(handler), trait)
+        for button, handler in ((self.open, self._open), (self.again, self._reset), (self.copy, self._copy)):
+            button.on_click(self._guarded(handler))
+        self._visible()
+
+    def _visible(self) -> None:
+        """Show the controls that mean something now."""
+        kind, referenced = self.source.value, any(shown.reference is not None for _, shown, _ in self.shown)
+        for control, shown in (
+            (self.way, self.left and len(self.left.modes) > 1), (self.other_way, self.right and len(self.right.modes) > 1),
+            (self.reference_row, referenced), (self.set_row, kind == "set"), (self.photo, kind == "photo"),
+            (self.number, kind in ("drawn", "set")),
+        ):  # fmt: skip
+            control.layout.display = "" if shown else "none"
 
     # ---- errors and notes
 
@@ -190,191 +164,165 @@ class Explorer:
 
     # ---- methods
 
-    def refresh(self) -> None:
-        """Look for runs and offer them; keep what is chosen."""
-        runs, problems = (list(self.given), []) if self.given is not None else explorer.found()
-        self.runs = {run.name: run for run in runs}
-        options = [(run.label, run.name) for run in runs]
-        trained = {run.method for run in runs if "beside" not in run.record}
-        missing = [p.stem for p in sorted((ROOT / "lib" / "papers").glob("*.py")) if p.stem != "__init__" and p.stem not in trained]
-        before, beside = (m.found.name if m and m.found.name in self.runs else None for m in (self.left, self.right))
-        options = options or [("no trained method yet", NONE)]
-        first = next((run.name for run in runs if run.method == START), options[0][1])
-        self._silently(self.method, options=options, value=before or first)
-        self._silently(self.other, options=[("nothing", NONE), *options], value=beside or NONE)
-        self._silently(self.untrained, options=[(explorer.short(explorer.module_of(p)), p) for p in missing], value=missing[0] if missing else None)
-        self.train_row.layout.display = "" if missing else "none"
-        self._visible()
-        if not runs:
-            self._note("No trained method was found in results/. Train one below: at the profile cpu that takes some ten to twenty minutes.")
-        elif before is None:
-            self._guarded(self._choose)()
+    def _begin(self, _=None) -> None:
+        """The best method whose models are whole, on a face that suits its best edit."""
+        problems = list(self.problems)
+        for name, run in list(self.found.items()):
+            try:
+                explorer.load_method(run)
+                break
+            except ExplorerError as error:
+                problems.append(str(error))
+                del self.found[name]
+        if not self.found:
+            self.box.children = [self.say]
+            raise ExplorerError(" ".join(["No trained model was found in results/. make train trains them.", *problems]))
+        options = [(run.title, name) for name, run in self.found.items()]
+        self._silently(self.method, options=options, value=options[0][1])
+        self._silently(self.other, options=[("nothing", ""), *options], value="")
+        self._choose()
+        attribute, target = self.left.best_edit
+        if self.left.drawn and attribute in self.left.names:
+            self._silently(self.number, value=explorer.good_face(self.left, attribute, target))
+            self._use(explorer.drawn(self.number.value))
+            self.sliders[attribute].value = float(target)
         if problems:
-            self._note(" ".join(problems), alert=True)
-
-    def _load(self, name: str) -> Model:
-        if name not in self.models:
-            self.models[name] = explorer.load_model(self.runs[name])
-        return self.models[name]
+            self._note(" ".join([*problems, *self.left.problems]), alert=True)
 
     def _choose(self, _=None) -> None:
         try:
-            left = self._load(self.method.value)
-            right = None if self.other.value == NONE else self._load(self.other.value)
-        except Exception:
-            self._silently(self.other, value=self.right.found.name if self.right else NONE)
-            if self.left:  # what was shown stays, and the menus say so
-                self._silently(self.method, value=self.left.found.name)
+            left, right = (explorer.load_method(self.found[name]) if name else None for name in (self.method.value, self.other.value))
+        except Exception:  # what was shown stays, and the menus say so
+            if self.left:
+                self._silently(self.method, value=self.left.name)
+            self._silently(self.other, value=self.right.name if self.right else "")
             raise
         self.left, self.right = left, right
-        for model, way in ((left, self.way), (right, self.other_way)):
-            if model and tuple(way.options) != model.modes:
-                self._silently(way, options=model.modes, value=model.modes[0])
-        names = list(dict.fromkeys([*left.names, *(right.names if right else ())]))
-        own = self._own()
+        for method, way in ((left, self.way), (right, self.other_way)):
+            if method and tuple(way.options) != method.modes:
+                self._silently(way, options=method.modes, value=method.modes[0])
+        own, first = self._own(), left.best_edit[0]
+        names = dict.fromkeys([*[a for a in left.names if a == first], *left.names, *(right.names if right else ())])
         for a in names:
             if a not in self.sliders:
-                self._slider(a, own.get(a, 0))
-        self.sliders_box.children = [ipywidgets.HBox([self.sliders[a], self.owns[a]]) for a in names]
-        self._visible()
+                self._slider(a, float(own.get(a, 0)))
+        self.sliders_box.children = [self.sliders[a] for a in names]
         self.draw()
+        if problems := [*left.problems, *(right.problems if right else ())]:
+            self._note(" ".join(problems), alert=True)
 
     def _slider(self, attribute: str, value: float) -> None:
-        slider = ipywidgets.FloatSlider(
-            value, min=0, max=1, step=0.05, description=attribute.replace("_", " "), readout_format=".2f", style={"description_width": "140px"},
-            layout=ipywidgets.Layout(width="340px"),
+        self.sliders[attribute] = slider = ipywidgets.FloatSlider(
+            value, min=0, max=1, step=0.05, description=attribute.replace("_", " "), readout_format=".2f",
+            style={"description_width": "125px"}, layout=ipywidgets.Layout(width="min(285px, 96%)"),
         )  # fmt: skip
         slider.observe(self._guarded(self.draw), "value")
-        self.sliders[attribute], self.owns[attribute] = slider, ipywidgets.HTML()
-
-    def _visible(self) -> None:
-        """Show the controls that mean something now."""
-        referenced = [m for m, way in ((self.left, self.way), (self.right, self.other_way)) if m and way.value in m.referenced]
-        for control, shown in (
-            (self.way, self.left and len(self.left.modes) > 1), (self.other_way, self.right and len(self.right.modes) > 1),
-            (self.reference_row, referenced), (self.set_row, self.source.value == "set"), (self.photo_row, self.source.value == "photo"),
-            (self.number, self.source.value != "photo"),
-        ):  # fmt: skip
-            control.layout.display = "" if shown else "none"
 
     # ---- faces
 
     def _take(self, _=None) -> None:
-        self._visible()
         kind = self.source.value
+        self._visible()
+        if kind in ("astronaut", "photo"):
+            self._suit_photographs()
         if kind == "photo":
-            return self._photo()
-        size = self.left.size if self.left else 32
-        if kind == "drawn":
+            self._photo()
+        elif kind == "astronaut":
+            self._use(explorer.astronaut())
+        elif kind == "drawn":
             self._silently(self.number, max=DRAWN)
             self._use(explorer.drawn(self.number.value))
         elif self.opened:
-            self._silently(self.number, max=len(explorer.test_faces(self.opened, size)[1]))
-            self._use(explorer.of_set(self.opened, self.number.value, size))
+            self._silently(self.number, max=len(explorer.test_faces(self.opened, self.left.size)[1]))
+            self._use(explorer.of_set(self.opened, self.number.value, self.left.size))
         else:
-            self._note("Press open: the test faces of the built-in set, or of a folder in CelebA's layout whose path you give.")
+            self._note("Give the path of a folder in CelebA's layout and press open: its test faces can then be edited.")
+
+    def _suit_photographs(self) -> None:
+        """Take a method that learned from photographs, if the one that is chosen did not and there is one."""
+        real = next((name for name, run in self.found.items() if not run.drawn), None)
+        if real and self.left and self.left.drawn:
+            self._silently(self.method, value=real)
+            self._choose()
 
     def _open(self, _) -> None:
         self._note("Reading the faces; the first time this takes a while.")
-        explorer.test_faces(self.data.value.strip(), self.left.size if self.left else 32)
+        explorer.test_faces(self.data.value.strip(), self.left.size)
         self.opened = self.data.value.strip()
         self._note("")
         self._take()
 
     def _photo(self, _=None) -> None:
         if not self.photo.content:
-            return self._note("Choose a picture, then click on its eyes: first the one on the left side, then the other. It stays on this machine.")
-        explorer.read_photo(self.photo.content)  # says at once what is wrong with it
+            return self._note("Choose a picture, then click on its eyes. It stays on this machine.")
+        read_photo(self.photo.content)  # says at once what is wrong with it
         if len(self.photo.eyes) != 4:
             return self._note("Now click on the centre of both eyes in the picture.")
         self._use(explorer.photo(self.photo.content, (self.photo.eyes[:2], self.photo.eyes[2:])))
 
     def _refused(self, change) -> None:
         if change["new"]:
-            raise ExplorerError(change["new"].replace("\u200b", "").strip())
-
-    def _find(self, _) -> None:
-        if not self.photo.content:
-            raise ExplorerError("Choose a picture first.")
-        eyes = explorer.find_eyes(explorer.read_photo(self.photo.content))
-        self.photo.eyes = [value for eye in eyes for value in eye]
+            raise ExplorerError(change["new"][0])
 
     def _use(self, face: Face) -> None:
-        if self.left:
-            face.at(self.left.size)  # a face that cannot be shown does not replace the one that is
+        face.at(self.left.size)  # a face that cannot be shown does not replace the one that is
         self.face = face
         self._reset()
 
+    def _seen(self, method: Method) -> Witnesses | None:
+        return explorer.witnesses_of(method.data, method.size, self.results)
+
     def _own(self) -> dict[str, int]:
-        """The face's own labels: known ones, or the judge's verdicts."""
-        if self.face.labels is not None or self.left is None:
-            return self.face.labels or {}
-        judge = explorer.judges_of(self.left.found)[0]
-        return explorer.labels_by(judge, self.face.at(self.left.size)) if judge else {}
+        """The face's own labels: known ones, or the judges' verdicts."""
+        return explorer.labels_of(self.face, self._seen(self.left), self.left.size) or {}
 
     def _reset(self, _=None) -> None:
         own = self._own()
         for a, slider in self.sliders.items():
             self._silently(slider, value=float(own.get(a, 0)))
-        if self.left:
-            self.draw()
+        self.draw()
 
     # ---- the picture
 
     def draw(self, _=None) -> None:
-        """Edit, judge, show: everything that a slider changes, in two messages to the page."""
-        if not self.left:
-            return
-        own, judged = self._own(), False
-        wanted = {a: s.value for a, s in self.sliders.items() if a in self.left.names or self.right and a in self.right.names}
-        wanted = {a: t for a, t in wanted.items() if t != own.get(a, 0)}
-        face = self.face if self.face.labels is not None or not own else dataclasses.replace(self.face, labels=own)
-        results = []
-        for model, way in ((self.left, self.way), (self.right, self.other_way)):
-            if model:
-                attribute, identity = explorer.judges_of(model.found)
-                shown = explorer.edit(model, face, wanted, way.value, self.reference.value)
-                results.append((model, shown, explorer.verdict(attribute, identity, shown) if attribute else None))
-                judged = judged or attribute is not None
-        self.results, self.frames = results, self.frames + 1
-        self.stage.value = "".join(map(self._method_html, results))
-        self.save.value = _save_link(results)
-        for a, note in self.owns.items():
-            state = "asked for" if a in wanted else "as it is"
-            note.value = f'<span class="study-own">{state}</span>'
-        self.about.value = f'<p class="study-own">{escape(self._explained())}</p>'
-        self.judge_button.layout.display = "none" if judged else ""
+        """Edit, judge, show: everything that a slider changes, in a few messages to the page."""
+        own, shown, problems = self._own(), [], []
+        values = {a: s.value for a, s in self.sliders.items() if s in self.sliders_box.children}
+        wanted = {a: value for a, value in values.items() if value != own.get(a, 0)}
+        for method, way in ((self.left, self.way), (self.right, self.other_way)):
+            if method:
+                seen = self._seen(method)
+                try:
+                    edited = explorer.edit(method, self.face, wanted, way.value, self.reference.value, seen)
+                except EXPECTED as error:
+                    problems.append(str(error))
+                    continue
+                shown.append((method, edited, explorer.verdict(seen, edited) if seen else None))
+        if not shown:
+            raise ExplorerError(" ".join(problems))
+        self.shown = shown
+        first = shown[0][1]
+        big = [_picture("before", explorer.panels(first)["before"], self.face.title, self.face.title)]
+        big += [self._after(*one) for one in shown]
+        self.stage.value = f'<div class="study-row study-big">{"".join(big)}</div>'
+        self.details.value = "".join(self._details(*one) for one in shown)
+        self.about.value = f"<p>{escape(_about([method for method, *_ in shown], self.face))}</p>"
+        sheet = _uri(explorer.picture(*(edited for _, edited, _ in shown)))
+        self.save.value = f'<a download="edit.png" href="{sheet}" style="text-decoration:underline">save the picture</a>'
         self._visible()
+        if problems:
+            self._note(" ".join(problems), alert=True)
 
-    def _explained(self) -> str:
-        texts = []
-        for model in (self.left, self.right):
-            if model:
-                text = f"{model.title}: {explorer.BETWEEN[model.between]}"
-                for value, verb in ((1, "gives but does not take"), (0, "takes but does not give")):
-                    if some := [a.replace("_", " ") for a, v in model.only.items() if v == value]:
-                        text += f" It {verb}: {', '.join(some)}."
-                texts.append(text)
-        return " ".join(dict.fromkeys(texts))
+    def _after(self, method: Method, shown: Shown, said: Verdict | None) -> str:
+        done = f"{method.short}: {', '.join(_asked(a, t) for a, t in shown.wanted.items()) or 'nothing asked for'}"
+        alt = f"{self.face.title} edited by {done}"
+        return _picture("after", explorer.panels(shown)["after"], done, alt, _sentence(method, shown, said))
 
-    def _method_html(self, result: tuple[Model, Shown, Verdict | None]) -> str:
-        model, shown, said = result
-        done = ", ".join(f"{a.replace('_', ' ')} {t:.2f}" for a, t in shown.wanted.items()) or "nothing asked for"
-        pictures = "".join(
-            f'<figure class="study-{name}"><img alt="{escape(self._alt(name, model, done))}" src="{_uri(image)}">'
-            f"<figcaption><b>{name}</b>{EXPLAINED[name]}</figcaption></figure>"
-            for name, image in explorer.panels(shown).items()
-        )
-        missing = "" if not shown.missing else f"<p>{model.title} does not edit {', '.join(shown.missing).replace('_', ' ')}.</p>"
-        no_mask = "<p class='study-own'>This method predicts no mask: it may change every pixel.</p>"
-        note = no_mask if shown.mask is None and shown.wanted else ""
-        bars = _bars(said) if said else "<p>No judge for these faces is at hand, so nobody says whether the edit succeeded. Train one below.</p>"
-        head = f"<p><b>{escape(model.title)}</b> on {escape(self.face.title)}: {escape(done)}</p>"
-        return f'<div class="study-method">{head}<div class="study-row">{pictures}</div>{missing}{note}{bars}</div>'
-
-    def _alt(self, name: str, model: Model, done: str) -> str:
-        words = {"input": self.face.title, "edited": f"{self.face.title} edited by {model.title}: {done}"}
-        return words.get(name, f"{name} of the edit by {model.title}: {EXPLAINED[name]}")
+    def _details(self, method: Method, shown: Shown, said: Verdict | None) -> str:
+        small = {name: image for name, image in explorer.panels(shown).items() if name not in ("before", "after")}
+        pictures = "".join(_picture(name, image, name, f"{name} of the edit by {method.short}", EXPLAINED[name]) for name, image in small.items())
+        none = "" if shown.mask is not None else "<p>This method predicts no mask: it may change every pixel.</p>"
+        return f'<p><b>{escape(method.short)}</b></p><div class="study-row">{pictures}</div>{none}{_bars(said) if said else ""}'
 
     # ---- keeping it
 
@@ -384,188 +332,140 @@ class Explorer:
 
     def as_code(self) -> str:
         """Python that shows the same pictures."""
-        if not self.left:
-            raise ExplorerError("There is nothing to copy yet.")
-        lines = ["from lib import explorer", "", f"face = {self.face.code}"]
-        for (model, shown, said), way in zip(self.results, (self.way, self.other_way), strict=False):
-            more = f", mode={way.value!r}" if way.value else ""
-            more += f", reference={self.reference.value}" if self.reference.value and way.value in model.referenced else ""
-            more += ", judge=explorer.judges_of(model.found)[0]" if self.face.labels is None and said else ""
-            lines += [f"model = explorer.load_model({model.found.name!r})"]
-            lines += [f"display(explorer.picture(explorer.edit(model, face, {shown.wanted!r}{more})))"]
-        return "\n".join(lines)
-
-    # ---- training
-
-    def _train(self, _) -> None:
-        paper = self.untrained.value
-        command = [sys.executable, "-m", "lib.run", paper, "-p", "profile", "cpu"]
-        self._background(command, f"{paper} is trained and measured", lambda: any(r.method == paper for r in explorer.found()[0]))
-
-    def _train_judges(self, _) -> None:
-        program = "import sys; from lib import explorer; explorer.train_judges(explorer.load_model(sys.argv[1]).found)"
-        name = self.left.found.name
-        self._background([sys.executable, "-c", program, name], "The judges are trained", lambda: False, self._with_judges)
-
-    def _with_judges(self) -> None:
-        explorer.use_judges(self.left.found, explorer.train_judges(self.left.found))  # from the cache now
-        self._reset()
-
-    def _background(self, command: list[str], what: str, ready: Callable[[], bool], then: Callable | None = None) -> None:
-        """Run a command in a process of its own; its progress bars become ours. ready: whether what was wanted is there before the end."""
-        for control in (self.train, self.judge_button):
-            control.disabled = True
-        self.progress.value, self.progress.layout.display, self.stop.layout.display = 0.0, "", ""
-        self.train_row.layout.display = ""
-        self.step.value = escape(what)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        atexit.register(process.send_signal, signal.SIGINT)  # what lib.run and its kernel stop at, and go on from
-        self.stop.on_click(lambda _: process.send_signal(signal.SIGINT))
-        thread = threading.Thread(target=self._follow, args=(process, what, ready, then), daemon=True)
-        thread.start()
-
-    def _follow(self, process: subprocess.Popen, what: str, ready: Callable[[], bool], then: Callable | None) -> None:
-        tail, looked, offered = "", time.monotonic(), False
-        for piece in iter(lambda: process.stdout.read1(4096), b""):
-            tail = (tail + piece.decode(errors="replace"))[-4000:]
-            if state := progress_of(tail):
-                name, done, total = state
-                self.progress.value, self.step.value = done / max(total, 1), escape(f"{what}: {name}, {done} of {total}")
-            if not offered and time.monotonic() - looked > 5:
-                looked, offered = time.monotonic(), ready()
-                if offered:
-                    self.refresh()
-                    self._note("The new method is in the menu. What goes on below is its evaluation, which can be stopped.")
-        code = process.wait()
-        self.progress.layout.display = self.stop.layout.display = "none"
-        self.train.disabled = self.judge_button.disabled = False
-        if code == 0:
-            self.step.value = f"{escape(what)}: done."
-            self._guarded(lambda _: (self.refresh(), then() if then else None))()
-        else:
-            last = next((line for line in reversed(re.split(r"[\r\n]+", tail)) if line.strip()), "no reason given")
-            self.step.value = f"{escape(what)}: it ended before its time ({escape(last.strip()[:300])}). The same button goes on from where it was."
+        ways = {id(self.left): self.way.value, id(self.right): self.other_way.value}
+        lines = ["from lib.explorer import models as explorer", "", f"face = {self.face.code}"]
+        for k, (method, shown, said) in enumerate(self.shown):
+            more = f", mode={ways[id(method)]!r}" if ways[id(method)] else ""
+            more += f", reference={self.reference.value}" if self.reference.value and shown.reference is not None else ""
+            more += ", seen=explorer.witnesses_of(method.data, method.size)" if self.face.labels is None and said else ""
+            lines += [f"method = explorer.load_method({method.name!r})"]
+            lines += [f"edit_{k} = explorer.edit(method, face, {shown.wanted!r}{more})"]
+        edits = ", ".join(f"edit_{k}" for k in range(len(self.shown)))
+        return "\n".join([*lines, f"display(explorer.picture({edits}))"])
 
 
-def _row(children: list, align: str = "center") -> ipywidgets.HBox:
+# ------------------------------------------------------------------------------------------------ HTML
+
+
+def _row(*children) -> ipywidgets.HBox:
     """Controls side by side, below each other where the page is narrow."""
-    return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items=align))
+    return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="center"))
 
 
-def progress_of(text: str) -> tuple[str, int, int] | None:
-    """The last of tqdm's lines in a program's output: (what, done, total)."""
-    found = re.findall(r"([^\r\n:|]+):\s+\d+%\|[^|\r\n]*\|\s*(\d+)/(\d+)", text)
-    return (found[-1][0].strip(), int(found[-1][1]), int(found[-1][2])) if found else None
+def _asked(attribute: str, target: float) -> str:
+    """'glasses on'; between 0 and 1 with the value."""
+    return direction(attribute, round(target)) if target in (0, 1) else f"{attribute.replace('_', ' ')} {target:.2f}"
 
 
-def _png(image: np.ndarray | Image.Image) -> bytes:
+def _uri(image: np.ndarray | Image.Image) -> str:
     buffer = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, "png", compress_level=1)
-    return buffer.getvalue()
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _uri(image) -> str:
-    return "data:image/png;base64," + base64.b64encode(_png(image)).decode()
+def _picture(kind: str, image: np.ndarray, title: str, alt: str, note: str = "") -> str:
+    image = f'<img alt="{escape(alt)}" src="{_uri(image)}">'
+    return f'<figure class="study-{kind.replace(" ", "-")}">{image}<figcaption><b>{escape(title)}</b>{escape(note)}</figcaption></figure>'
 
 
-def _save_link(results: Sequence[tuple[Model, Shown, Verdict | None]]) -> str:
-    rows = [explorer.picture(shown, 4) for _, shown, _ in results]
-    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return f'<a download="edit.png" href="{_uri(sheet)}" style="text-decoration:underline">save the picture</a>'
-
-
-def _bar(name: str, kind: str, before: float | None, after: float, words: str, scale: str = "") -> str:
-    mark = "" if before is None else f'<u style="left:{100 * before:.0f}%"></u>'
-    return (
-        f'<div class="study-bar {kind}" data-name="{escape(name)}" data-value="{after:.4f}" role="img" aria-label="{escape(words)}" '
-        f'title="{escape(words)}">'
-        f"<span>{escape(name.replace('_', ' '))}</span>"
-        f'<span class="study-track"><i style="width:{100 * min(1, max(0, after)):.0f}%"></i><s style="left:50%"></s>{mark}{scale}</span>'
-        f"<span>{after:.2f}</span></div>"
-    )
+def _sentence(method: Method, shown: Shown, said: Verdict | None) -> str:
+    """What came of the edit, in words."""
+    parts = [f"{method.short} does not edit {a.replace('_', ' ')}." for a in shown.missing]
+    parts += [f"{method.short} was not trained for {_asked(a, shown.wanted[a])}: the face stays." for a in shown.untouched]
+    if not shown.wanted:
+        return " ".join(parts)
+    if said is None:
+        return " ".join([*parts, "No trained judges of these faces are at hand, so nobody says whether the edit succeeded."])
+    how_many = ("neither judge sees", "one of two judges sees", "both judges see")
+    for a, _, after, target, _ in said.rows:
+        if target is not None and a not in shown.untouched:
+            seen = sum((p > 0.5) == (target >= 0.5) for p in after)
+            parts.append(f"{how_many[seen].capitalize()} {direction(a, target >= 0.5)}.")
+    same, of = said.kept
+    parts.append(f"{same} of {of} other verdicts stay.")
+    if said.identity is not None:
+        against = "" if np.isnan(said.other) else f"; two people reach {said.other:.2f} in 1 pair of 100"
+        parts.append(f"Likeness to the person: {said.identity:.2f} (1: equal{against}).")
+    if said.nearer is not None:
+        parts.append("Nearer to the exact answer than before." if said.nearer else "No nearer to the exact answer than before.")
+    return " ".join(parts)
 
 
 def _bars(said: Verdict) -> str:
-    """The verdicts as bars: what was asked for, the person, everything else."""
-    asked, others = [], []
-    for name, before, after, was_asked, trusted in said.rows:
-        doubt = "" if trusted else "; it is unsure of this one"
-        words = f"{name.replace('_', ' ')}: the judge says {after:.2f} after the edit, {before:.2f} before{doubt}"
-        kind = "asked" if was_asked else "spoiled" if trusted and (before > 0.5) != (after > 0.5) else ""
-        (asked if was_asked else others).append(_bar(name, kind, before, after, words))
-    if said.identity is not None:
-        words = f"Same person: cosine {said.identity:.2f}; half of one person's pairs reach {said.same:.2f}, 1 % of two people's {said.other:.2f}"
-        scale = f'<u style="left:{100 * said.other:.0f}%"></u>'
-        asked.append(_bar("same person", "who", None, said.identity, words, scale))
-    same, of = said.kept
-    first = f'<div class="study-bars">{"".join(asked)}</div>' if asked else ""
-    person = "" if said.identity is None else f" The person's mark, {said.other:.2f}: what 1 % of the pairs of two different people reach."
-    return (
-        f"<p>A judge, a network of its own, looks at the picture: from 0, surely without, to 1, surely with; the line is .5, the mark where it "
-        f"stood before.{person}</p>{first}<p>Everything else should stay: {same} of {of} other verdicts did.</p>"
-        f'<div class="study-bars">{"".join(others)}</div>'
-    )
+    """Both judges' probabilities as bars: what was asked for, then everything else."""
+    out = []
+    for name, before, after, target, trusted in said.rows:
+        moved = any((p > 0.5) != (q > 0.5) for p, q in zip(before, after, strict=True))
+        reached = target is not None and all((q > 0.5) == (target >= 0.5) for q in after)
+        kind = ("asked" if reached else "asked missed") if target is not None else "spoiled" if moved and trusted else ""
+        label = name.replace("_", " ")
+        words = f"{label}: judge a {after[0]:.2f} (before {before[0]:.2f}), judge b {after[1]:.2f} (before {before[1]:.2f})"
+        words += "" if trusted else "; they are unsure of this one"
+        track = "".join(f'<i style="width:{100 * q:.0f}%"></i>' for q in after) + f'<u style="left:{50 * sum(before):.0f}%"></u>'
+        out.append(
+            f'<div class="study-bar {kind}" data-name="{escape(name)}" data-value="{min(after):.4f}" role="img" aria-label="{escape(words)}" '
+            f'title="{escape(words)}"><span>{escape(label)}</span><span class="study-track">{track}</span>'
+            f"<span>{after[0]:.2f} {after[1]:.2f}</span></div>"
+        )
+    text = "Two judges, networks that no method was trained with, look at the picture: from 0, surely without, to 1, surely with. The mark: before."
+    return f'<p>{text}</p><div class="study-bars">{"".join(out)}</div>'
 
 
-# ------------------------------------------------------------------------------------------------ frames for a page without a kernel
+# ------------------------------------------------------------------------------------------------ the page without a kernel
 
 
-def two_of(model: Model) -> list[str]:
-    """Two attributes of a model, those that other methods have too before others."""
-    ranked = sorted(model.names, key=lambda a: FIRST_CHOICE.index(a) if a in FIRST_CHOICE else len(FIRST_CHOICE))
-    return ranked[:2]
+def frames(methods: list[Method], attribute: str, target: int, face: Face, steps: int = 4) -> HTML:
+    """One slider over all methods that edit the attribute (of one size), side by side on the same face: the face as it
+    is, then `steps` values up to the target; where the face is drawn, the exact answer beside them."""
+    values = [abs(1 - target - k / steps) for k in range(1, steps + 1)]
+    rows = {}
+    for method in methods:
+        shown = [explorer.edit(method, face, {attribute: value}) for value in values]
+        rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
+    exact = face.exact(methods[0].size, {attribute: target})
+    if exact is not None:
+        rows["exact answer"] = [next(iter(rows.values()))[0], *[figures.pixels(exact)[0]] * steps]
+    words = direction(attribute, target)
+    title = f"{words[0].upper()}{words[1:]}: {face.title}"
+    alt = f"{face.title}, {words}, at {steps} values up to {target}, by {', '.join(rows)}"
+    return sliders.slider(np.array(list(rows.values())), ["before", *(f"{v:.2f}" for v in values)], title, alt, list(rows))
 
 
-def frames(model: Model, steps: int = 9, side: int = 5) -> list[HTML]:
-    """For a page: for up to two attributes a slider over four drawn faces, two without the attribute, two with it; for both a pad on one face."""
-    chosen, out = two_of(model), []
-    for a in chosen:
-        faces = [face for label in (0, 1) for face in _with(a, label, 2)]
-        before = [explorer.panels(explorer.edit(model, face, {}))["input"] for face in faces]
-        grid = [[x, *(_edited(model, face, {a: t}) for t in np.linspace(0, 1, steps))] for x, face in zip(before, faces, strict=True)]
-        title = f"{model.title}: {a.replace('_', ' ')}, the input, then from without (0) to with (1)"
-        alt = f"Four drawn faces, the last two with {a.replace('_', ' ')}, edited by {model.title} at {steps} values from without to with it"
-        out.append(widgets.slider(np.array(grid), ["input", *(f"{t:.3g}" for t in np.linspace(0, 1, steps))], title, alt))
-    if len(chosen) == 2:
-        across, down = chosen
-        ends, face = np.linspace(0, 1, side), _with(across, 0, 1)[0]
-        grid = [[_edited(model, face, {across: s, down: t}) for s in ends] for t in ends]
-        words = [a.replace("_", " ") for a in chosen]
-        title = f"{model.title}: {words[0]} across, {words[1]} down"
-        alt = f"One drawn face edited by {model.title}: {words[0]} grows from left to right, {words[1]} from top to bottom"
-        out.append(widgets.pad(np.array(grid), *([f"{w} {t:.2f}" for t in ends] for w in words), title, alt))
-    return out
+def page(results: str | Path = RESULTS) -> None:
+    """Display the sliders of the page without a kernel, each method as its profile has it: those that learned from drawn faces
+    on the first drawn face that lacks the target, picked for nothing else; those of photographs on the astronaut."""
+    every = explorer.found(Path(results or RESULTS))[0]
+    for heading, drawn in (("On a drawn face", True), ("On a photograph", False)):
+        first = {run.module: run for run in reversed(every) if run.drawn == drawn}.values()
+        methods = [explorer.load_method(run) for run in reversed(first) if run.size == max(r.size for r in first)]
+        names = [a for method in methods for a in method.names]
+        if names:
+            about = _about(methods, explorer.drawn(1) if drawn else explorer.astronaut())
+            display(HTML(f"<h3>{heading}</h3><p>{escape(about)}</p>"))
+        for attribute in sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]:
+            own = [method for method in methods if attribute in method.names]
+            for target in (1, 0):
+                face = explorer.drawn(explorer.lacking(attribute, target, 1)[0]) if drawn else explorer.astronaut()
+                if face.labels.get(attribute) == 1 - target:
+                    display(frames(own, attribute, target, face))
 
 
-def _with(attribute: str, label: int, n: int) -> list[Face]:
-    faces = (explorer.drawn(k) for k in range(1, DRAWN + 1))
-    return [face for face in faces if face.labels.get(attribute, 0) == label][:n]
+def _about(methods: list[Method], face: Face) -> str:
+    """What values between 0 and 1 mean, on which faces a method learned, and what its weights may be used for."""
+    texts: dict[str, list[str]] = {}
+    for method in methods:
+        licence = "" if method.drawn else f"The weights were {method.record['data']['licence']}."
+        blind = "It learned from drawn faces alone: what it makes of a photograph says little." if method.drawn and not face.state else ""
+        for text in filter(None, (method.between, licence, blind)):
+            texts.setdefault(text, []).append(method.short)
+    return " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
 
 
-def _edited(model: Model, face: Face, wanted: dict[str, float]) -> np.ndarray:
-    return explorer.panels(explorer.edit(model, face, wanted, even_if_own=True))["edited"]
-
-
-def page(runs: Sequence[explorer.Found], wanted: bool) -> None:
-    """Display for every method its frames under a heading, with the sentence about strength and the run they come from; unless they are wanted, only
-    where they can be seen."""
-    if not wanted:
-        display(HTML("<p>These frames are in <code>reports/explorer.html</code>, which <code>python -m lib.run explorer</code> makes.</p>"))
-        return
-    for run in explorer.best(runs):
-        model = explorer.load_model(run)
-        display(HTML(f"<h3>{escape(model.title)}</h3><p>{explorer.BETWEEN[model.between]} Run: {escape(run.name)}.</p>"))
-        display(*frames(model))
-
-
-def listed(runs: Sequence[explorer.Found]) -> pd.DataFrame:
-    """One line per run: method, run, attributes, file and its size."""
+def listed(results: str | Path = RESULTS) -> pd.DataFrame:
+    """One line per method that can be played: its attributes, the faces it learned from, its weights and their licence."""
     lines = []
-    for r in runs:
-        names, size = ", ".join(explorer.names_of(r)).replace("_", " "), round(r.file.stat().st_size / 1e6, 1)
-        lines.append((explorer.short(explorer.module_of(r.method)), r.name, names, r.file.name, size))
-    return pd.DataFrame(lines, columns=["method", "run", "attributes", "file", "MB"])
+    for run in explorer.found(Path(results or RESULTS))[0]:
+        size = sum((part.folder / "weights.safetensors").stat().st_size for part in run.parts) / 1e6
+        data, names = run.record["data"], ", ".join(run.names).replace("_", " ")
+        lines.append((run.title, names, f"{data['name']}, {run.size} pixels", run.record["seed"], run.name, f"{size:.1f}", data["licence"]))
+    return pd.DataFrame(lines, columns=["method", "attributes", "learned from", "seed", "model", "MB", "licence of the weights"])

@@ -42,6 +42,7 @@ TITLE = "Local Facial Attribute Transfer through Inpainting (ATI-GAN)"
 CITATION = "R. Durall, F.-J. Pfreundt, J. Keuper. arXiv 2002.03040, 2020."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("R", "G", "D")  # D: the labels of a face that brings none, see `editor`
+BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
 # processor seconds of one iteration in profile cpu, on one core in bf16, by stage
 SECONDS = {"iteration 0": 0.8, "G on x": 0.47, "G on x-hat": 0.5, "no inpainting": 0.23, "R alone": 0.22}
 ATTRIBUTES = ("Eyeglasses", "Mustache", "Smiling", "Young")  # Sec. 4.4
@@ -568,6 +569,11 @@ def edit(nets: Nets, x: Tensor, c: Tensor, cfg: Config) -> Edit:
     """x' = G(x-hat, c). x: (B, 3, H, H), [-1, 1]; c: (B, 4) labels in [0, 1], trained on 0 and 1. Without inpainting (train = "G") G edits x."""
     x_hat = x if cfg.train == "G" else reconstruct(nets.R, x)[1]
     return Edit(nets.G(x_hat, c.to(x)), x_hat)
+
+
+def edits(cfg: Config) -> dict[str, str]:
+    """What a model of this Config edits: CelebA's attribute -> its name for `editor`. R alone edits nothing."""
+    return {} if cfg.train == "R" else {a: a for a in ATTRIBUTES}
 
 
 def editor(models: dict[str, Nets], cfg: Config) -> Callable:

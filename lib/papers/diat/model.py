@@ -45,6 +45,7 @@ CITATION = "M. Li, W. Zuo, D. Zhang. arXiv 1610.05586, 2016."
 SHARED = "shared"  # the task of everything that belongs to no attribute
 PAPER_CYCLES = 20_000  # T updates: the paper says "while not converged", D7
 TRAINING = 1  # raised when a change alters what is trained
+BETWEEN = "outputs"  # what a target between 0 and 1 does: its outputs are blended
 KEEPS = ("T", "D", "E_local", "E_global", "f", "phi", "curve")  # the networks that edits, evaluation and the models after it need
 SECONDS = {  # processor seconds of a cycle of profile cpu by stage, one thread, bf16; "transform" with D's features (with phi's 0.31)
     "reconstruction": 0.12, "artefacts": 0.16, "denoising": 0.10, "deblurring": 0.16, "pre-training": 0.026, "transform": 0.20, "enhancement": 0.17,
@@ -709,6 +710,11 @@ def edit(nets: Nets, x: Tensor, cfg: Config, enhance: bool = True) -> Edit:
         return Edit(Tx, Tx)
     y = nets.E_local(torch.cat([x, Tx], 1)) if nets.E_local else nets.E_global(blur(Tx, cfg))
     return Edit(y.clamp(-1, 1), Tx)
+
+
+def edits(cfg: Config) -> dict[str, str]:
+    """What a model of this Config edits: CelebA's attribute -> its name for `editor`. SHARED edits nothing."""
+    return {TASKS[name].attribute: TASKS[name].attribute for name in tasks_of(cfg)}
 
 
 def editor(trained: dict[str, Nets], cfg: Config, enhance: bool = True) -> Callable:

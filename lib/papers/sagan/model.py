@@ -40,6 +40,7 @@ ATTRIBUTES = ("Eyeglasses", "Mouth_Slightly_Open", "No_Beard", "Smiling")  # Sec
 PAPER_STEPS = 20_833  # G updates of the only documented budget: D2
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G",)  # the networks that edits and evaluation need
+BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
 SECONDS = 1.3  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 DEVIATIONS = (

@@ -41,6 +41,7 @@ TITLE = "Sparsely Grouped Multi-task Generative Adversarial Networks for Facial 
 CITATION = "J. Zhang, Y. Shu, S. Xu, G. Cao, F. Zhong, M. Liu, X. Qin. ACM Multimedia 2018."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G", "D")  # what edits need, and the classifier that few labels taught
+BETWEEN = "outputs"  # what a target between 0 and 1 does: its outputs are blended
 SECONDS = {f"joint, {n}": 0.55 + 0.45 * n for n in range(1, 6)}  # processor seconds of a cycle, n attributes, profile `cpu`, bf16
 PAPER_STEPS = 20_000  # G updates: Sec. 3.2, D1
 M_VALUES = 2  # m: every attribute of the experiments has two values
@@ -581,6 +582,11 @@ def edit(nets: Nets, x: Tensor, target: Tensor | float, j: int = 0) -> Edit:
     h, zero = nets.G.shared(x), j * M_VALUES
     y = (1 - c) * nets.G.output(zero, h, x) + c * nets.G.output(zero + 1, h, x)
     return Edit(y.clamp(-1, 1))
+
+
+def edits(cfg: Config) -> dict[str, str]:
+    """What a model of this Config edits: CelebA's attribute -> its group's name, which `editor` takes."""
+    return {g.one: g.name for g in groups_of(cfg)}
 
 
 def editor(models: dict[str, Nets], cfg: Config) -> Callable:
