@@ -325,9 +325,9 @@ def test_the_page_moves_from_disk_with_the_network_blocked(tmp_path, monkeypatch
         figure = opened.page.locator("figure.study-slider").first
         assert "glasses on" in figure.inner_text().lower() and "SaGAN" in figure.inner_text() and "exact answer" in figure.inner_text()
         before = figure.locator(".study-stage").screenshot()
-        figure.locator("input[type=range]").press("End")
+        figure.locator("input[type=range]").press("Home")
         assert figure.locator(".study-stage").screenshot() != before and not opened.blocked and not opened.errors
-    assert controls.listed(results)["method"].tolist()[0] == "SaGAN"
+    assert controls.listed(results)["method"][0].startswith("SaGAN")
 
 
 # ---------------------------------------------------------------------------------------------- in a browser

@@ -428,7 +428,7 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
     words = direction(attribute, target)
     title = f"{words[0].upper()}{words[1:]}: {face.title}"
     alt = f"{face.title}, {words}, at {steps} values up to {target}, by {', '.join(rows)}"
-    return sliders.slider(np.array(list(rows.values())), ["before", *(f"{v:.2f}" for v in values)], title, alt, list(rows))
+    return sliders.slider(np.array(list(rows.values())), ["before", *(f"{v:.2f}" for v in values)], title, alt, list(rows), steps)
 
 
 def page(results: str | Path = RESULTS) -> None:
@@ -436,8 +436,8 @@ def page(results: str | Path = RESULTS) -> None:
     on the first drawn face that lacks the target, picked for nothing else; those of photographs on the astronaut."""
     every = explorer.found(Path(results or RESULTS))[0]
     for heading, drawn in (("On a drawn face", True), ("On a photograph", False)):
-        first = {run.module: run for run in reversed(every) if run.drawn == drawn}.values()
-        methods = [explorer.load_method(run) for run in reversed(first) if run.size == max(r.size for r in first)]
+        first = list({method.module: method for method in reversed(every) if method.drawn == drawn}.values())[::-1]
+        methods = [method for method in first if method.size == max(m.size for m in first) and _whole(method)]
         names = [a for method in methods for a in method.names]
         if names:
             about = _about(methods, explorer.drawn(1) if drawn else explorer.astronaut())
@@ -445,9 +445,18 @@ def page(results: str | Path = RESULTS) -> None:
         for attribute in sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]:
             own = [method for method in methods if attribute in method.names]
             for target in (1, 0):
-                face = explorer.drawn(explorer.lacking(attribute, target, 1)[0]) if drawn else explorer.astronaut()
-                if face.labels.get(attribute) == 1 - target:
-                    display(frames(own, attribute, target, face))
+                faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
+                for face in faces:
+                    if face.labels.get(attribute) == 1 - target:
+                        display(frames(own, attribute, target, face))
+
+
+def _whole(method: Method) -> bool:
+    """Whether any model of it can be loaded; what cannot is said where everything is listed."""
+    try:
+        return bool(explorer.load_method(method))
+    except ExplorerError:
+        return False
 
 
 def _about(methods: list[Method], face: Face) -> str:
@@ -462,10 +471,10 @@ def _about(methods: list[Method], face: Face) -> str:
 
 
 def listed(results: str | Path = RESULTS) -> pd.DataFrame:
-    """One line per method that can be played: its attributes, the faces it learned from, its weights and their licence."""
+    """One line per method that can be played, with its weights and their licence; then one per folder that cannot be used."""
+    every, problems = explorer.found(Path(results or RESULTS))
     lines = []
-    for run in explorer.found(Path(results or RESULTS))[0]:
-        size = sum((part.folder / "weights.safetensors").stat().st_size for part in run.parts) / 1e6
-        data, names = run.record["data"], ", ".join(run.names).replace("_", " ")
-        lines.append((run.title, names, f"{data['name']}, {run.size} pixels", run.record["seed"], run.name, f"{size:.1f}", data["licence"]))
-    return pd.DataFrame(lines, columns=["method", "attributes", "learned from", "seed", "model", "MB", "licence of the weights"])
+    for method in every:
+        size = sum((part.folder / "weights.safetensors").stat().st_size for part in method.parts) / 1e6
+        lines.append((method.title, method.name, f"{size:.1f}", method.record["data"]["licence"]))
+    return pd.DataFrame(lines + [(text, "", "", "") for text in problems], columns=["method", "model", "MB", "licence of the weights"])

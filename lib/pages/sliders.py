@@ -25,13 +25,13 @@ SPRITE_BYTES = 150_000
 WEBP_SIDE = 16_383  # the format's own limit
 
 
-def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[str] = ()) -> HTML:
+def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[str] = (), start: int = 0) -> HTML:
     """One picture per value of one quantity.
 
     frames: (N,H,W,3) uint8 RGB, N >= 2; or (R,N,H,W,3), a list of R rows (faces) of N frames that move together.
     labels: N texts, one per frame ("0.25", "paper's value"). title: caption. alt: what the pictures show, for those who
-    cannot see them. names: R texts, one under each row's picture. Raises ValueError for another type, shape or number of
-    labels, or an empty title or alt.
+    cannot see them. names: R texts, one under each row's picture. start: the frame shown first. Raises ValueError for
+    another type, shape or number of labels, or an empty title or alt.
     """
     grid = _frames(frames)
     if grid.ndim == 4:
@@ -39,7 +39,7 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
     rows, columns = grid.shape[:2]
     labels = _labels(labels, columns, "labels")
     names = _labels(names, rows, "names", 1) if names else [""] * rows
-    return HTML(_figure(grid, labels, names, "slider", title, alt))
+    return HTML(_figure(grid, labels, names, "slider", title, alt, start))
 
 
 def pad(frames, x_labels: Sequence[str], y_labels: Sequence[str], title: str, alt: str) -> HTML:
@@ -87,7 +87,7 @@ def _sprite(grid: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: str, title: str, alt: str) -> str:
+def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: str, title: str, alt: str, start: int = 0) -> str:
     if not title.strip() or not alt.strip():
         raise ValueError(f"{kind}: give a title and an alt text.")
     rows, columns, height, width, _ = grid.shape
@@ -106,7 +106,7 @@ def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: st
         lines.append(f"<tr>{head}{picture if row == 0 else ''}</tr>")
     ticks = "".join(f'<td {cell} width="{shown}">{escape(label)}</td>' for label in x_labels)
     lines.append(f"<tr>{'<td></td>' if named else ''}{ticks}</tr>")
-    data = {"kind": kind, "rows": rows, "columns": columns, "width": width, "height": height}
+    data = {"kind": kind, "rows": rows, "columns": columns, "width": width, "height": height, "start": start}
     attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
     attributes += "".join(f' data-{axis}="{escape(json.dumps(texts))}"' for axis, texts in (("x", x_labels), ("y", y_labels)))
     return (

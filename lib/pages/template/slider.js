@@ -41,7 +41,7 @@ for (const figure of document.querySelectorAll("figure.study-slider")) {
     const input = document.createElement("input");
     const output = document.createElement("output");
     if (isPad) line.append(axis === "x" ? "↔" : "↕");
-    Object.assign(input, { type: "range", min: 0, max: labels.length - 1, step: 1, value: 0 });
+    Object.assign(input, { type: "range", min: 0, max: labels.length - 1, step: 1, value: figure.dataset.start || 0 });
     input.setAttribute("aria-label", figure.querySelector("figcaption").textContent + (isPad ? (axis === "x" ? ", across" : ", down") : ""));
     input.addEventListener("input", show);
     line.append(input, output);
