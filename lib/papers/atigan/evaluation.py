@@ -178,7 +178,7 @@ def table_1_rows(study) -> list[dict]:
     index = inpainting.chosen(study.split.test, study.settings.inpainted)
     out = inpainting.evaluate(
         fills(study), study.faces, index, box_of(study.cfg), study.judges.b.features,
-        table="Table 1", own="R", few={"semantic inpainting": study.settings.searched},
+        table="Table 1", own="R", few={"semantic inpainting": study.settings.searched}, twin="R, L1 only",
     )  # fmt: skip
     for name in (OWN, *(n for n in RIVALS if n in study.jobs)):
         job = study.jobs[name]
@@ -212,12 +212,15 @@ def judged(study) -> tuple[str, ...]:
     return ATTRIBUTES if study.profile == "smoke" else tuple(a for a in ATTRIBUTES if not study.judges.doubts(a))
 
 
-def edited(study, name: str, case, own_label: bool = False) -> Edited:
-    """A case edited by a model: the faces' own labels with the case's one turned, or as they are."""
+def edited(study, name: str, case, given: Tensor | None = None, own_label: bool = False) -> Edited:
+    """A case edited by a model: the faces' own labels with the case's one turned, or as they are. given: what its G is fed, if it is known."""
     nets, cfg, c = study.nets(name), study.jobs[name].cfg, own_labels(study.faces, case.index)
     if not own_label:
         c[:, ATTRIBUTES.index(case.attribute)] = case.target
-    return Edited(case, *run_edit(lambda _, x, c: atigan.edit(nets, x, c, cfg), case.attribute, case.x, c, study.device))
+    if given is not None:
+        cfg = replace(cfg, train="G")
+    x = case.x if given is None else given
+    return Edited(case, *run_edit(lambda _, x, c: atigan.edit(nets, x, c, cfg), case.attribute, x, c, study.device))
 
 
 def edit_all(study) -> dict[str, Edits]:
@@ -226,9 +229,9 @@ def edit_all(study) -> dict[str, Edits]:
     cases = test_cases(study.faces, study.split, ATTRIBUTES, study.settings.edited)
     fill, box, out = reconstructor(study, OWN), box_of(study.cfg), {}
     for key, case in cases.items():
-        versions = {OWN: edited(study, OWN, case), "R alone": Edited(case, composite(case.x, inpainting.filled(fill, case.x), box))}
-        versions["own label"] = edited(study, OWN, case, own_label=True)
-        versions |= floors(case, study.faces, study.split, study.judges)
+        given = composite(case.x, inpainting.filled(fill, case.x), box)
+        versions = {OWN: edited(study, OWN, case), "R alone": Edited(case, given), "own label": edited(study, OWN, case, given, own_label=True)}
+        versions |= {name: e for name, e in floors(case, study.faces, study.split, study.judges).items() if name != "mean face"}
         versions |= {name: edited(study, name, case) for name, job in own_jobs(study).items() if name != OWN and job.cfg.train != "R"}
         for method, version in versions.items():
             out.setdefault(method, {})[key] = version
@@ -263,13 +266,12 @@ def per_face(study, edits: dict[str, Edits]) -> pd.DataFrame:
 
 
 def edit_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[dict]:
-    """The table `edits`: every measure of every method, floor and ceiling, the realism of ATI-GAN's edits and of R alone; and why an attribute is
-    left out."""
+    """The table `edits`: every measure of every method, floor and ceiling, the realism of ATI-GAN's edits; and why an attribute is left out."""
     out = measures.summary(frame, "edits", f"{study.cfg.size}x{study.cfg.size}", protocols=PROTOCOLS)
-    for method, (key, e) in ((m, item) for m in (OWN, "R alone") for item in edits[m].items()):
-        if key[0] in judged(study):
-            out += measures.distribution_rows(e, study.judges, "edits", method)
-        elif method == OWN:
+    for e in edits[OWN].values():
+        if e.attribute in judged(study):
+            out += measures.distribution_rows(e, study.judges, "edits", OWN)
+        else:
             out.append(row("edits", e.row, OWN, "edit_success", f"unavailable: {study.judges.doubts(e.attribute)}", ""))
     return out
 

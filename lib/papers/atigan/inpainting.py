@@ -29,7 +29,7 @@ CONTEXT = 32  # the ridge regression sees the masked face at this size
 ALPHAS = tuple(float(a) for a in 10.0 ** np.arange(-1, 4, 0.5))  # candidates for its penalty
 FOR_ALPHA = 3_000  # faces, at most, on which the penalty is chosen
 RADIUS = 3  # of OpenCV's inpainting, in pixels
-SIMPLE = ("harmonic", "OpenCV Telea", "OpenCV Navier-Stokes", "ridge regression")  # they change nothing but the hole
+SIMPLE = ("harmonic", "OpenCV Telea", "OpenCV Navier-Stokes", "ridge regression")  # they change nothing but the hole: no raw picture
 VARIANTS = ("composite", "raw", "hole only")
 
 
@@ -126,14 +126,14 @@ def controls(faces: FaceSet, index: np.ndarray, box: Box) -> dict[str, Callable[
 # ---------------------------------------------------------------------------------------------- scores
 
 
-def scores(x: Tensor, y: Tensor, box: Box) -> dict[str, dict[str, np.ndarray]]:
-    """PSNR (dB) and SSIM of each filled face y, in three variants: {variant: {"psnr": (B,), "ssim": (B,)}}.
+def scores(x: Tensor, y: Tensor, box: Box, variants: tuple[str, ...] = VARIANTS) -> dict[str, dict[str, np.ndarray]]:
+    """PSNR (dB) and SSIM of each filled face y: {variant: {"psnr": (B,), "ssim": (B,)}}.
 
     composite: x outside the hole, y inside, over the whole picture; raw: y as it is, over the whole picture; hole only: the hole's pixels alone.
     PSNR of the first exceeds that of the last by `box.offset_db` exactly (up to the cap of 100 dB).
     """
     pairs = {"composite": (composite(x, y, box), x), "raw": (y, x), "hole only": (box.crop(y), box.crop(x))}
-    return {v: {"psnr": measures.psnr(a, b), "ssim": measures.ssim(a.contiguous(), b.contiguous())} for v, (a, b) in pairs.items()}
+    return {v: {"psnr": measures.psnr(*pairs[v]), "ssim": measures.ssim(*(p.contiguous() for p in pairs[v]))} for v in variants}
 
 
 def chosen(index: np.ndarray, n: int) -> np.ndarray:
@@ -148,10 +148,12 @@ def filled(fill: Callable, x: Tensor) -> Tensor:
 
 
 def evaluate(
-    fills: dict[str, Callable], faces: FaceSet, index: np.ndarray, box: Box, features: Callable, *, table: str, own: str, few: dict[str, int]
-) -> list[dict]:
+    fills: dict[str, Callable], faces: FaceSet, index: np.ndarray, box: Box, features: Callable, *,
+    table: str, own: str, few: dict[str, int], twin: str = "",
+) -> list[dict]:  # fmt: skip
     """Metric rows of every fill on the same faces: PSNR and SSIM in the three variants; LPIPS, and the Frechet distance on `features`, of the
-    composite; and, for each other fill, the paired differences of `own` to it. few: slow fills, and how many of the faces they get."""
+    composite; and, for each other fill, the paired differences of `own` to it. few: slow fills, and how many of the faces they get. twin: the
+    fill whose Frechet distance is compared with that of `own`, on the same faces."""
     x, people, out = as_images(faces, index), faces.identities[index], []
     where = f"{faces.size}x{faces.size}, hole of {box.side}x{box.side} from row {box.top} on"
     originals, each, seen, distance = features(x), {}, {}, {}
@@ -162,11 +164,9 @@ def evaluate(
     for name, fill in fills.items():
         n = few.get(name, len(x))
         y = filled(fill, x[:n])
-        each[name] = scores(x[:n], y, box)
-        for variant in VARIANTS:
-            if variant == "raw" and name in SIMPLE:
-                continue  # outside the hole they are the original
-            for metric, values in each[name][variant].items():
+        each[name] = scores(x[:n], y, box, tuple(v for v in VARIANTS if v != "raw" or name not in SIMPLE))
+        for variant, scored in each[name].items():
+            for metric, values in scored.items():
                 put(variant, name, metric, measures.mean(values, people[:n]), "to the original")
         both = composite(x[:n], y, box)
         lpips = lpips_distance(both, x[:n])
@@ -180,7 +180,7 @@ def evaluate(
         for metric in ("psnr", "ssim") if name != own else ():
             gap = each[own]["composite"][metric][:n] - each[name]["composite"][metric]
             out.append(measures.row(table, "composite", f"{own} - {name}", f"{metric} difference", measures.mean(gap, people[:n]), "paired by face"))
-        if name in seen and name != own:
+        if name in seen and name == twin:
             gap = measures.frechet_difference(seen[own], seen[name], originals)
             out.append(measures.row(table, "composite", f"{own} - {name}", "frechet_judge difference", gap, "features of judge b, the same faces"))
     rank = float(sum(v.value < distance[own].value for v in distance.values()) + 1)
