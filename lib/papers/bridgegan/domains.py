@@ -12,6 +12,7 @@ from itertools import combinations, permutations
 import numpy as np
 import torch
 
+from lib.baselines import starganv2
 from lib.data import DataError, FaceSet, Split, domain_names, load_domains
 from lib.evaluation import judges
 from lib.evaluation.edits import SEED, run_edit
@@ -23,6 +24,7 @@ from lib.papers.bridgegan.model import DOMAINS
 from lib.training.models import Job
 
 LABEL, REFERENCE = "BridgeGAN (label)", "BridgeGAN (reference)"
+V2, V2_LABEL, V2_REFERENCE = "StarGAN v2", "StarGAN v2 (label)", "StarGAN v2 (reference)"
 ANIMALS, JUDGES = "BridgeGAN, animals", ("domain judge a", "domain judge b")
 
 
@@ -50,14 +52,21 @@ def animals_of(plan) -> tuple[FaceSet, Split]:
 
 
 def jobs(plan) -> dict[str, Job]:
-    """The animals' model and two judges of domains, of different build."""
+    """The animals' model, StarGAN v2 on the same pictures, and two judges of domains, of different build."""
     cfg, s = of_domains(plan.cfg, plan.settings), plan.settings
     faces, split = animals_of(plan)
     out = {ANIMALS: plan.job(bridgegan, cfg, faces=faces, split=split)}
+    if s.starganv2_steps:
+        out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size), faces=faces, split=split)
     budget = vars(judges.PROFILES[plan.profile]()) | {"steps": s.domain_judge_steps, "size": s.domain_size}
     for name, kind in zip(JUDGES, ("places", "resnet18"), strict=True):
         out[name] = plan.job(judges, judges.Config(kind, ",".join(DOMAINS), **budget), faces=faces, split=split, seed=0)
     return out
+
+
+def rival(plan, attributes: str, size: int) -> starganv2.Config:
+    """StarGAN v2's configuration for those domains."""
+    return replace(starganv2.PROFILES[plan.profile](), attributes=attributes, size=size, g_steps=plan.settings.starganv2_steps)
 
 
 def draws(study, mode: str, k: int) -> list[Callable]:
@@ -67,8 +76,14 @@ def draws(study, mode: str, k: int) -> list[Callable]:
 
 
 def paths(study) -> dict[str, list[Callable]]:
-    """Both paths, each with as many draws as an image has translations."""
-    return {method: draws(study, mode, study.settings.domain_outputs) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
+    """Both paths of BridgeGAN, and of StarGAN v2, each with as many draws as an image has translations."""
+    k = study.settings.domain_outputs
+    out = {method: draws(study, mode, k) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
+    if V2 in study.jobs:
+        models, cfg, place = study.models(V2), study.jobs[V2].cfg, animals_of(study)
+        for method, mode in ((V2_LABEL, "label"), (V2_REFERENCE, "reference")):
+            out[method] = [starganv2.editor(models, *place, cfg, mode, seed) for seed in range(k)]
+    return out
 
 
 def referees(study) -> list[Judge]:
@@ -127,7 +142,7 @@ def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
 def differences(every: dict[str, list]) -> list[dict]:
     """`frechet_judge difference` between methods, mean over the tasks, with an interval."""
     out = []
-    for one, two in ((LABEL, "StarGAN v2 (label)"), (REFERENCE, "StarGAN v2 (reference)")):
+    for one, two in ((LABEL, V2_LABEL), (REFERENCE, V2_REFERENCE)):
         if one in every and two in every:
             parts = [frechet_difference(p[-1][0], q[-1][0], p[-1][1], resamples=20) for p, q in zip(every[one], every[two], strict=True)]
             value, error = (np.mean([v.value for v in parts]), np.sqrt(sum((v.ci_high - v.value) ** 2 for v in parts)) / len(parts))

@@ -17,7 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.baselines import stargan
+from lib.baselines import stargan, starganv2
 from lib.claims import Claim, Precondition, Test
 from lib.data import Batches, DataError, FaceSet
 from lib.data.lookup import label_finder, row_finder
@@ -38,7 +38,11 @@ from lib.training.models import Job
 
 BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
 CODE = "BridgeGAN, the code's weights"
-PRINTED = {LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN"}  # rows of Tables 1 to 3
+V2_BANGS = "StarGAN v2, bangs"  # Fig. 13
+PRINTED = {  # rows of Tables 1 to 3
+    LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN",
+    domains.V2_LABEL: "StarGAN-V2 (Label-based)", domains.V2_REFERENCE: "StarGAN-V2 (Reference-based)",
+}  # fmt: skip
 RARE = ("Gray_Hair", "Receding_Hairline", "Mustache", "Goatee", "Sideburns")  # under 10 % of CelebA's faces
 TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
 WITHOUT, ITSELF = "a reference without it", "the source as reference"  # placebos
@@ -55,6 +59,7 @@ class Settings:
     strength: float = 1.5  # factor of d for faces: D9
     code_weights: bool = False  # train a second model with the released code's weights: D2
     stargan_steps: int = 40_000  # G updates of the retrained StarGAN: its paper's
+    starganv2_steps: int = 100_000  # G updates of either StarGAN v2, on animals and on bangs; its paper's; 0: not trained
     domains: str = "animals"  # the built-in ones, or a folder in AFHQ's layout with the domains cat, dog and wild
     domain_size: int = 256  # Sec. D
     domain_steps: int = bridgegan.PAPER_STEPS  # G updates of the animals' model; not stated: D14
@@ -65,8 +70,9 @@ class Settings:
 
     def __post_init__(self):
         pick(dict.fromkeys(("official", "random", "most_images")), self.split, "split")
+        require(self.starganv2_steps >= 0, "starganv2_steps", self.starganv2_steps, "at least 0")
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if name != "starganv2_steps" and isinstance(value, int | float) and not isinstance(value, bool):
                 require(value > 0, name, value, "positive")
         size = self.domain_size
         require(size >= 32 and size & (size - 1) == 0, "domain_size", size, "a power of two, at least 32")
@@ -74,15 +80,16 @@ class Settings:
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, code_weights=True, stargan_steps=2, domain_size=32, domain_steps=2, domain_images=90, domain_sources=4,
-        domain_outputs=2, domain_judge_steps=4,
+        faces=600, test_images=8, code_weights=True, stargan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2,
+        domain_images=90, domain_sources=4, domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
-        faces=40_000, test_images=100, stargan_steps=8_000, domain_size=64, domain_steps=1_500, domain_images=6_000, domain_sources=50,
-        domain_outputs=4, domain_judge_steps=1_000,
+        faces=40_000, test_images=100, stargan_steps=8_000, starganv2_steps=2_700, domain_size=64, domain_steps=1_500,
+        domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
     ),
     "gpu": Settings(
-        faces=60_000, test_images=500, stargan_steps=8_000, domain_size=128, domain_steps=4_000, domain_images=10_000, domain_sources=200,
+        faces=60_000, test_images=500, stargan_steps=8_000, starganv2_steps=10_000, domain_size=128, domain_steps=4_000,
+        domain_images=10_000, domain_sources=200,
     ),
     "paper": Settings(),
 }  # fmt: skip
@@ -93,19 +100,21 @@ SETTINGS = {
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: the faces' and the animals', StarGAN for the same attributes (as many processor seconds
-    in profile cpu), and two judges of domains."""
+    in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains."""
     cfg, s = plan.cfg, plan.settings
     fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
     star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
     if s.code_weights:
         out[CODE] = plan.job(bridgegan, replace(cfg, weights="code"))
+    if s.starganv2_steps and "Bangs" in attributes_of(cfg):
+        out[V2_BANGS] = plan.job(starganv2, domains.rival(plan, "Bangs", cfg.size))
     return out | {STARGAN: plan.job(stargan, star)} | domains.jobs(plan)
 
 
 def records(study) -> dict[str, dict]:
     """{name: model.json} of every model but the judges."""
-    return {name: study.record(name) for name, job in study.jobs.items() if job.method in (bridgegan, stargan)}
+    return {name: study.record(name) for name, job in study.jobs.items() if job.method in (bridgegan, stargan, starganv2)}
 
 
 def histories(study) -> pd.DataFrame:
@@ -587,6 +596,26 @@ def figure_11_12(study, edit: Callable) -> list[dict]:
     return out
 
 
+def figure_13(study, edits: dict[str, Edits]) -> list[dict]:
+    """Fig. 13: bangs by references, StarGAN v2's edits in the format of Figs 11 and 12. Returns its measures beside those of
+    BridgeGAN's reference-based edits of the same faces, and the differences, paired by face."""
+    if V2_BANGS not in study.jobs:
+        print("This study does not train StarGAN v2 on bangs.")
+        return []
+    edit = starganv2.editor(study.models(V2_BANGS), study.faces, study.split, study.jobs[V2_BANGS].cfg, "reference")
+    references = with_all(study, ("Bangs",), 4)
+    figure = reference_grid(edit, study.faces, without(study, ("Bangs",))[:5], references, ["Bangs"] * len(references), study.device)
+    study.figure(figure, "fig_13", "Sources in the first row, references with bangs in the first column, StarGAN v2's edits between them")
+    e = edits[REFERENCE]["Bangs", 1]
+    frame = pd.concat([measures.per_face(m, v, study.judges) for m, v in ((REFERENCE, e), (V2_BANGS, apply(edit, e.case, study.device)))])
+    wanted = ["edit_success", "unrelated_kept", "identity_cosine", "change_outside_l1"]
+    out = measures.summary(frame, "Fig. 13", measures=wanted)
+    for measure in (m for m in wanted if m in frame):
+        value = measures.difference(frame, REFERENCE, V2_BANGS, measure)
+        out.append(row("Fig. 13", "Bangs +", f"{REFERENCE} - {V2_BANGS}", f"{measure} difference", value, "paired by face"))
+    return out
+
+
 def draws_grid(by: list[Callable], x: Tensor, attributes: Iterable[str], device: str) -> Figure:
     """One row per (source, attribute): the source, then its edit with each draw."""
     rows = []
@@ -709,5 +738,13 @@ CLAIMS = (
         "H14", "The two codes are close", "abstract, L_sty",
         "|M(R, d) - E(X_r, d)| at most as large as what E tells of face and label together",
         (Test("code_distance ratio | all | BridgeGAN", "<=", 1.0, table="bridge"),), (works(LABEL, REFERENCE), PERSON),
+    ),
+    Claim(
+        "H15", "StarGAN v2 does not keep what bangs do not touch", "Sec. D, Fig. 13",
+        "bangs by reference: BridgeGAN changes less outside the region and keeps the person better than a retrained StarGAN v2",
+        tuple(Test(f"{m} difference | Bangs + | {REFERENCE} - {V2_BANGS}", op, 0.0, table="Fig. 13")
+              for m, op in (("change_outside_l1", "<"), ("identity_cosine", ">"))),
+        (Precondition("both give bangs in at least 60 %",
+                      tuple(Test(f"edit_success | Bangs + | {m}", ">=", 0.6, table="Fig. 13") for m in (REFERENCE, V2_BANGS))),),
     ),
 )  # fmt: skip
