@@ -37,16 +37,12 @@ KEEPS = ("pictures",)
 SECONDS = 0.5  # processor seconds of a step of profile cpu for 100 faces, one thread, bf16
 
 DEVIATIONS = (
-    Deviation(
-        "C1", paper="Layers, weights, optimiser, steps: not known (the full text was not at hand)",
-        ours="conv2_1, conv2_2, conv3_1 over the scale of x's maps; a = 1, b = 0.2, mu = 0.001; Adam 0.02, 500 steps from z = x, clamped",
-        why="the comparison is with a reconstruction of CNIA, not with CNIA",
-    ),  # fmt: skip
-    Deviation(
-        "C2", paper="VGG-Face",
-        ours="the same phi as the method it is compared with",
-        why="one feature network for both",
-    ),  # fmt: skip
+    Deviation("C1", "Layers, weights, optimiser, steps: not known (the full text was not at hand)",
+              "conv2_1, conv2_2, conv3_1 over the scale of x's maps; a = 1, b = 0.2, mu = 0.001; Adam 0.02, 500 steps from z = x, clamped",
+              "the comparison is with a reconstruction of CNIA, not with CNIA"),  # fmt: skip
+    Deviation("C2", "VGG-Face",
+              "the same phi as the method it is compared with",
+              "one feature network for both"),  # fmt: skip
 )
 
 

@@ -34,26 +34,18 @@ KEEPS = ("G", "D")  # the networks that filling a hole needs
 SECONDS = 0.7  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 DEVIATIONS = (
-    Deviation(
-        "S1", paper="Prior log(1 - D(G(z))); both public codes use -log D(G(z))",
-        ours="the paper's",
-        why="nearly irrelevant: the context is a sum of thousands of terms, the prior of the order of 1",
-    ),  # fmt: skip
-    Deviation(
-        "S2", paper="DCGAN of 64 x 64",
-        ours="a layer less at 32 x 32",
-        why="4 x 4 stays the smallest map",
-    ),  # fmt: skip
-    Deviation(
-        "S3", paper="One z",
-        ours="several starts per face, the one of the lowest loss is kept",
-        why="the objective has many minima",
-    ),  # fmt: skip
-    Deviation(
-        "S4", paper="Faces cut out and aligned by a face detector's tool",
-        ours="an upright square placed by the five landmarks",
-        why="one crop for drawn and for photographed faces",
-    ),  # fmt: skip
+    Deviation("S1", "Prior log(1 - D(G(z))); both public codes use -log D(G(z))",
+              "the paper's",
+              "nearly irrelevant: the context is a sum of thousands of terms, the prior of the order of 1"),  # fmt: skip
+    Deviation("S2", "DCGAN of 64 x 64",
+              "a layer less at 32 x 32",
+              "4 x 4 stays the smallest map"),  # fmt: skip
+    Deviation("S3", "One z",
+              "several starts per face, the one of the lowest loss is kept",
+              "the objective has many minima"),  # fmt: skip
+    Deviation("S4", "Faces cut out and aligned by a face detector's tool",
+              "an upright square placed by the five landmarks",
+              "one crop for drawn and for photographed faces"),  # fmt: skip
 )
 
 

@@ -36,11 +36,9 @@ KEEPS = ("phi",)  # the networks that what is built on it needs
 SECONDS = 0.35  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 DEVIATIONS = (
-    Deviation(
-        "P1", paper="VGG-Face: 2.6 million images of 2,622 people, 224 x 224 pixels",
-        ours="the first five convolutions alone, a pooled head, the identities of the study's own training split at its own size",
-        why="the weights come with no Python package",
-    ),  # fmt: skip
+    Deviation("P1", "VGG-Face: 2.6 million images of 2,622 people, 224 x 224 pixels",
+              "the first five convolutions alone, a pooled head, the identities of the study's own training split at its own size",
+              "the weights come with no Python package"),  # fmt: skip
 )
 
 

@@ -245,8 +245,7 @@ def side_bands(size: int, n: int) -> Tensor:
 
 def mask_of(study, name: str, index: np.ndarray) -> Tensor:
     """(n, 1, S, S) bool: m of faces, the hull of a local task's landmarks with its margin."""
-    points = landmarks.points68(study.faces)[0]
-    return diat.masks(TASKS[name], study.cfg, points[index], study.faces.size)
+    return diat.masks(TASKS[name], study.cfg, landmarks.points68(study.faces, index)[0], study.faces.size)
 
 
 def cases(study) -> dict[str, Case]:
@@ -312,7 +311,7 @@ def local_and_global(study, edits: Edits):
     table, out = "Figs 4, 5", []
     found = rows_of(study, edits, table, references=True)
     for name, versions in edits.items():
-        (method, e), = versions.items()
+        ((method, e),) = versions.items()
         lines = at(found, name)
         for other, measure in (("unedited", "edit_success"), ("constant G", "identity_cosine")):
             value = difference(lines, method, other, measure)
@@ -412,7 +411,8 @@ def figure_3(study, edits: Edits, k: int = 6) -> None:
 
 def few(e: Edited, n: int) -> Edited:
     """The first n of the edited faces."""
-    parts = {name: value[:n] for name, value in vars(e.case).items() if name in ("index", "people", "x", "region", "truth") and value is not None}
+    fields = ("index", "people", "x", "region", "truth")
+    parts = {name: value[:n] for name, value in vars(e.case).items() if name in fields and value is not None}
     return Edited(replace(e.case, **parts, _seen={}), e.y[:n], None, e.ms)
 
 

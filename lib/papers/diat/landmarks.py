@@ -50,14 +50,15 @@ def frontal(faces: FaceSet, split: Split, number: int, dropped: int) -> np.ndarr
 # ------------------------------------------------------------------------------------------------ 68 points
 
 
-def points68(faces: FaceSet) -> tuple[np.ndarray, str]:
-    """(N, 68, 2) float32 and where they come from: exact on synthetic faces, else approximated from the five landmarks. Raises DataError for a
-    set without landmarks."""
+def points68(faces: FaceSet, index: np.ndarray) -> tuple[np.ndarray, str]:
+    """(n, 68, 2) float32 of the faces `index` and where they come from: exact on synthetic faces, else approximated from the five landmarks.
+    Raises DataError for a set without landmarks."""
     if faces.faces is not None:
-        return synthetic.landmarks68(faces.faces, faces.size).numpy(), "exact"
+        return synthetic.landmarks68(faces.faces[torch.from_numpy(index)], faces.size).numpy(), "exact"
     if faces.landmarks is None:
         raise DataError(f"{faces.name}: it has no landmarks to make masks from. Add list_landmarks_align_celeba.txt beside the images.")
-    return _from_five(np.asarray(faces.landmarks)), f"approximated from five points ({faces.landmark_source}): a mean shape, moved and scaled"
+    five = np.asarray(faces.landmarks)[index]
+    return _from_five(five), f"approximated from five points ({faces.landmark_source}): a mean shape, moved and scaled"
 
 
 @cache

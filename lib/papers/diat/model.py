@@ -94,83 +94,53 @@ VARIANTS = {  # Sec. 5.1
 }
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Eqs (3), (7), (14): E[1 - log D(T(x))], maximised by D",
-        ours="T minimises -log D(T(x)), which is the printed term; D minimises -log(1 - D(T(x)))",
-        why="printed, D's objective grows without bound as D(T(x)) falls to 0",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Eq. (14): the identity loss stands inside D's maximum too (hidden-layer supervision)",
-        ours="D gets no gradient from it; dyn_to_D = 'max' (as printed) is trained beside it, 'min' is possible",
-        why="as printed D would make x and T(x) look different",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="Table 1: deconvolution 3x3, pad 1, stride 2 gives 64 from 32",
-        ours="output padding 1 there, none in the next; deconv1_k = 4 for a 4x4 kernel",
-        why="the printed kernel gives 63, and the rows below it need 64",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Normalisation, activations, residual block, output of T; activations of D, f, E: not stated",
-        ours="T, g, E_global: batch norm and ReLU, tanh; D: ReLU, no norm; f, E_local: ReLU, linear output",
-        why="the cited lineage (Johnson et al.); the first author's later code has batch norm in T and none in D",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="phi is VGG-Face, trained on 2.6 million faces",
-        ours="the same five convolutions trained for identity on the study's own faces, `phi-proxy`, named so in every table; "
-        "phi = 'vgg-face' takes the weights from a file, and profile `paper` insists on them",
-        why="the weights come with no Python package",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="Scale of phi in l_id and eq. (10); w_4, w_5: not stated",
-        ours="as printed in profile `paper`, phi_0 in VGG's own range; else scale = 'unit': maps over the root mean square of x's in the batch, "
-        "the pixel term of eq. (10) a mean; w = 1",
-        why="lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A, so that it cannot mean the same",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
-        ours="1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999; 20,000 cycles in profile `paper`, the share is printed",
-        why="the usual GAN; the later code's 24:6 belongs to a Wasserstein critic",
-    ),  # fmt: skip
-    Deviation(
-        "D8", paper="14 of 62 landmark clusters are excluded by eye (Sec. 5.1)",
-        ours="the 14 whose centre is turned most to the side",
-        why="'partially invisible' faces are turned ones; on CelebA the rule drops 13.0 %, close to what the paper's count of hats implies",
-    ),  # fmt: skip
-    Deviation(
-        "D9", paper="68 landmarks from a deep detector, margin of the mask not stated (Sec. 3.2)",
-        ours="exact landmarks on drawn faces, else a mean shape fitted to five points; margin 0.25 of the eye distance",
-        why="the detector is not public",
-    ),  # fmt: skip
-    Deviation(
-        "D10", paper="Squared norms are sums, content losses means, at 128x128",
-        ours="sums are multiplied by (128 / size)^2",
-        why="so that gamma weighs the same at every size",
-    ),  # fmt: skip
-    Deviation(
-        "D11", paper="D is pre-trained on the whole set (Sec. 3.1.2)",
-        ours="half of each batch with the reference attribute, except in profile `paper`",
-        why="of a natural batch of 16 faces one wears glasses",
-    ),  # fmt: skip
-    Deviation(
-        "D12", paper="lambda = 0.1 for DIAT and DIAT-A (Sec. 5.1)",
-        ours="as printed in profile `paper`; at unit scale (D6) 20 for phi and 10 for D, with the printed 0.1 trained beside it",
-        why="pre-trained features of D are of the order of 0.1, so that the printed term is next to nothing",
-    ),  # fmt: skip
-    Deviation(
-        "D13", paper="Batch norm in adversarial training: not stated",
-        ours="from the end of pre-training on, T's batch norms keep the statistics that they have",
-        why="T is used with running statistics, which lag behind while it changes on small batches",
-    ),  # fmt: skip
-    Deviation(
-        "D14", paper="Learning rate of T's and D's pre-training, of g and f: not stated",
-        ours="0.0001 in profile `paper`, else 0.001 (D 0.0003); falling linearly to 0",
-        why="an epoch at 0.0001 ends long before T returns its input",
-    ),  # fmt: skip
-    Deviation(
-        "D15", paper="E_global is trained on 'the same dataset' as T (Sec. 3.2)",
-        ours="on all faces kept, once for both global tasks",
-        why="eq. (11) names no attribute",
-    ),  # fmt: skip
+    Deviation("D1", "Eqs (3), (7), (14): E[1 - log D(T(x))], maximised by D",
+              "T minimises -log D(T(x)), which is the printed term; D minimises -log(1 - D(T(x)))",
+              "printed, D's objective grows without bound as D(T(x)) falls to 0"),  # fmt: skip
+    Deviation("D2", "Eq. (14): the identity loss stands inside D's maximum too (hidden-layer supervision)",
+              "D gets no gradient from it; dyn_to_D = 'max' (as printed) is trained beside it, 'min' is possible",
+              "as printed D would make x and T(x) look different"),  # fmt: skip
+    Deviation("D3", "Table 1: deconvolution 3x3, pad 1, stride 2 gives 64 from 32",
+              "output padding 1 there, none in the next; deconv1_k = 4 for a 4x4 kernel",
+              "the printed kernel gives 63, and the rows below it need 64"),  # fmt: skip
+    Deviation("D4", "Normalisation, activations, residual block, output of T; activations of D, f, E: not stated",
+              "T, g, E_global: batch norm and ReLU, tanh; D: ReLU, no norm; f, E_local: ReLU, linear output",
+              "the cited lineage (Johnson et al.); the first author's later code has batch norm in T and none in D"),  # fmt: skip
+    Deviation("D5", "phi is VGG-Face, trained on 2.6 million faces",
+              "the same five convolutions trained for identity on the study's own faces, `phi-proxy`, named so in every table; "
+              "phi = 'vgg-face' takes the weights from a file, and profile `paper` insists on them",
+              "the weights come with no Python package"),  # fmt: skip
+    Deviation("D6", "Scale of phi in l_id and eq. (10); w_4, w_5: not stated",
+              "as printed in profile `paper`, phi_0 in VGG's own range; else scale = 'unit': maps over the root mean square of x's in the batch, "
+              "the pixel term of eq. (10) a mean; w = 1",
+              "lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A, so that it cannot mean the same"),  # fmt: skip
+    Deviation("D7", "dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
+              "1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999; 20,000 cycles in profile `paper`, the share is printed",
+              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic"),  # fmt: skip
+    Deviation("D8", "14 of 62 landmark clusters are excluded by eye (Sec. 5.1)",
+              "the 14 whose centre is turned most to the side",
+              "'partially invisible' faces are turned ones; the rule drops 13.0 % of CelebA, as the paper's hats imply"),  # fmt: skip
+    Deviation("D9", "68 landmarks from a deep detector, margin of the mask not stated (Sec. 3.2)",
+              "exact landmarks on drawn faces, else a mean shape fitted to five points; margin 0.25 of the eye distance",
+              "the detector is not public"),  # fmt: skip
+    Deviation("D10", "Squared norms are sums, content losses means, at 128x128",
+              "sums are multiplied by (128 / size)^2",
+              "so that gamma weighs the same at every size"),  # fmt: skip
+    Deviation("D11", "D is pre-trained on the whole set (Sec. 3.1.2)",
+              "half of each batch with the reference attribute, except in profile `paper`",
+              "of a natural batch of 16 faces one wears glasses"),  # fmt: skip
+    Deviation("D12", "lambda = 0.1 for DIAT and DIAT-A (Sec. 5.1)",
+              "as printed in profile `paper`; at unit scale (D6) 20 for phi and 10 for D, with the printed 0.1 trained beside it",
+              "pre-trained features of D are of the order of 0.1, so that the printed term is next to nothing"),  # fmt: skip
+    Deviation("D13", "Batch norm in adversarial training: not stated",
+              "from the end of pre-training on, T's batch norms keep the statistics that they have",
+              "T is used with running statistics, which lag behind while it changes on small batches"),  # fmt: skip
+    Deviation("D14", "Learning rate of T's and D's pre-training, of g and f: not stated",
+              "0.0001 in profile `paper`, else 0.001 (D 0.0003); falling linearly to 0",
+              "an epoch at 0.0001 ends long before T returns its input"),  # fmt: skip
+    Deviation("D15", "E_global is trained on 'the same dataset' as T (Sec. 3.2)",
+              "on all faces kept, once for both global tasks",
+              "eq. (11) names no attribute"),  # fmt: skip
 )
 
 
@@ -426,7 +396,7 @@ def build(cfg: Config) -> Nets:
     nets = Nets(transform_network(cfg), Discriminator(cfg), f=shared.f, phi=shared.phi)
     nets.T.load_state_dict(shared.T.state_dict())
     nets.f.transient = True  # no part of this model's weights
-    nets.D.transient = cfg.variant != "DIAT-A" and cfg.cycles > 0  # nor is D, where no figure looks into it
+    nets.D.transient = not variant.enhance and cfg.cycles > 0  # nor is D, where no figure looks into it
     nets.curve = Curve(cfg) if cfg.curve else None
     if variant.enhance and local:
         nets.E_local = local_enhancer(cfg)
@@ -644,7 +614,7 @@ def inputs_with_masks(task: Task, cfg: Config, faces: FaceSet, split: Split, see
     """Stage two, local: the input set, each face with its mask."""
     both = both_sets(task, cfg, faces, split, seed)
     index = both.index[both.labels[:, 0] == 0]
-    m = masks(task, cfg, landmarks.points68(faces)[0][index], faces.size)
+    m = masks(task, cfg, landmarks.points68(faces, index)[0], faces.size)
     return Examples(index, np.zeros((len(index), 1), np.float32), m.numpy().astype(np.uint8) * 255)
 
 
