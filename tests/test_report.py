@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 from urllib.parse import quote
 
@@ -564,6 +565,14 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
 def test_index_of_nothing_names_the_papers(tmp_path):
     page = text_of(index.write(tmp_path / "results", tmp_path / "reports", STUDY))
     assert page.count("No run of the study yet.") == 3 and page.count("<h2>") == 3
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "index.html").write_text("old")
+    (tmp_path / f"index.html.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'index.html'}'"):
+        index.write(tmp_path / "results", tmp_path, STUDY)
+    assert (tmp_path / "index.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
 # ---- tables ----

@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import jinja2
 import pandas as pd
@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib.claims import VERDICTS
 from lib.pages import SUMMARIES, comparison
-from lib.pages.comparison import FACES, STUDY
+from lib.pages.comparison import EARLIER, FACES, STUDY
 from lib.pages.report import TEMPLATES, frame, save
 from lib.pages.tables import CHIPS
 
@@ -51,6 +51,7 @@ def _card(paper: str, own: pd.DataFrame, pages: set[str]) -> dict:
     for r in [*shown.itertuples(), *others.itertuples()]:
         if (name := f"{r.paper}-{r.run}.html") in pages:
             links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
+    earlier = [(quote(f"{r.paper}-{r.run}.html"), r.run) for r in complete[complete["kind"] == EARLIER].itertuples()]
     total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
     return {
         "key": paper,
@@ -61,6 +62,7 @@ def _card(paper: str, own: pd.DataFrame, pages: set[str]) -> dict:
         "picture": _picture(first["folder"] / "figures" / "card.png") if len(shown) else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
         "links": links,
+        "earlier": [] if links else [(link, run) for link, run in earlier if unquote(link) in pages],
     }
 
 
