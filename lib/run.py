@@ -86,7 +86,8 @@ def run_paper(paper: str, values: dict, reports: Path, training: bool = True) ->
         return failed(paper, folder, failure)
     place = reports / "scratch" if record["scratch"] else reports
     stem, images = f"{paper}-{record['run_id']}", record["publishable"] or values["with_images"]
-    print(publish(folder, stem, record["title"], runs.facts(record), record["publishable"], images, reports, place))
+    head = {name: record.get(name) or "" for name in ("question", "finding")}
+    print(publish(folder, stem, record["title"], runs.facts(record), record["publishable"], images, reports, place, **head))
     return 0
 
 
@@ -133,16 +134,18 @@ def failed(name: str, folder: Path, reason: str) -> int:
     return 1
 
 
-def publish(folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None) -> Path:
+def publish(
+    folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None, **head: str
+) -> Path:  # fmt: skip
     """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A
-    page with faces that may not be published goes to private/ instead, unless its place is ignored by git already."""
+    page with faces that may not be published goes to private/ instead, unless its place is ignored by git already. head: question and finding."""
     from lib.pages import index, report
 
     place = place or reports
     if images and not publishable and place == reports:
         place = reports / "private"
     out, home = place / f"{stem}.html", "index.html" if place == reports else "../index.html"
-    report.render(folder / "notebook.ipynb", out, title=title, provenance=facts, images=images, home=home)
+    report.render(folder / "notebook.ipynb", out, title=title, provenance=facts, images=images, home=home, **head)
     index.write(ROOT / "results", reports)
     return out
 

@@ -296,6 +296,16 @@ def test_messages_of_a_cell_stand_together_and_a_page_below_points_back(tmp_path
     assert text_of(out).count('href="../index.html"') == 2 and 'href="index.html"' not in text_of(out)
 
 
+def test_the_main_figure_stands_in_the_head_beside_question_and_finding(tmp_path, chromium):
+    cells = [v4.new_markdown_cell("# The paper\n\nIts authors."), code("t", stream("first\n" * 60))]
+    cells.append(code("card", stream("trains"), shown({"image/png": b64(picture(200, 400))}, {"image/png": {"alt": "edits"}}), tags=["lead"]))
+    said = {"question": "Does a < b hold?", "finding": "It does."}
+    out = render(saved(tmp_path / "n.ipynb", *cells), tmp_path / "n.html", title="t", provenance={}, **said)
+    with open_page(out, chromium=chromium) as opened:
+        assert opened.page.locator("h1").inner_text() == "The paper" and opened.page.locator("img").bounding_box()["y"] < 300
+        assert opened.page.locator("p.lead").all_inner_texts() == ["It claims: Does a < b hold?", "We found: It does."]
+
+
 # ---- nothing foreign runs or loads ----
 
 

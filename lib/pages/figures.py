@@ -118,14 +118,14 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     return montage(rows)
 
 
-def card(edits: dict[tuple[str, int], Edited], k: int = 1) -> Figure:
+def card(edits: dict[object, Edited], k: int = 1) -> Figure:
     """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all, input above edit above exact
     answer."""
-    shown = list(edits.items())[: 4 // k]
+    shown = list(edits.values())[: 4 // k]
     rows = {"input": "x", "edited": "y", "exact answer": "truth"}
-    rows = {name: field for name, field in rows.items() if getattr(shown[0][1], field) is not None}
-    lines = [(name, [p for _, e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
-    return montage(lines, [direction(*case) for case, e in shown for _ in e.x[:k]], tile=112)
+    rows = {name: field for name, field in rows.items() if getattr(shown[0], field) is not None}
+    lines = [(name, [p for e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
+    return montage(lines, [direction(e.attribute, e.target) for e in shown for _ in e.x[:k]], tile=112)
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:

@@ -36,13 +36,16 @@ class ReportError(RuntimeError):
     """A notebook from which no honest page can be made; the message names file, place and remedy."""
 
 
-def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: bool = True, home: str = "index.html") -> Path:
+def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: bool = True, home: str = "index.html",
+           question: str = "", finding: str = "") -> Path:  # fmt: skip
     """Write `notebook` (executed, .ipynb) as one self-contained HTML page to `out` and return `out`.
 
-    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, in this order in the fold at the page's
-    end; dicts and lists are spelled out, None is a dash. images=False keeps no output but prints and the outputs of cells tagged `no-faces`
-    (curves, tables, drawings); one sentence stands for the others. home: where the index stands, seen from `out`.
-    Cell tags honoured besides: remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes.
+    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, in this order in the fold
+    at the page's end; dicts and lists are spelled out, None is a dash. images=False keeps no output but prints and the outputs of
+    cells tagged `no-faces` (curves, tables, drawings); one sentence stands for the others. home: where the index stands, seen from
+    `out`. question, finding: what is claimed and what was found, a sentence each, for the page's head.
+    Cells tagged `lead` (the main figure) come first. Tags honoured besides: remove_cell, remove_input, remove_output. Widgets leave
+    a note. Same notebook, same bytes.
     Raises ReportError for an unreadable, unexecuted or failed notebook (also for an error swallowed by an Output widget), a
     formula that cannot be drawn, anything that would be loaded from outside the page, and a page over 4 MB.
     """
@@ -53,12 +56,15 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
         raise ReportError(f"{notebook}: not a readable notebook: {str(err).splitlines()[0]}") from err
     _refuse_failed(nb, notebook)
     cells = _Cells(nb, notebook, images)
-    nb.cells = [cells.prepared(cell, i) for i, cell in enumerate(nb.cells) if "remove_cell" not in _tags(cell)]
+    order = sorted(enumerate(nb.cells), key=lambda numbered: "lead" not in _tags(numbered[1]))
+    nb.cells = [cells.prepared(cell, i) for i, cell in order if "remove_cell" not in _tags(cell)]
     nb.metadata.pop("widgets", None)
     page = frame(title) | {
         "heading": cells.heading or title,
         "script": _script(),
         "home": home,
+        "question": question,
+        "finding": finding,
         "provenance": [(name, _spelled(value)) for name, value in provenance.items()],
         "contents": [heading for heading in cells.contents if heading[0] <= 3],
         "withheld": None if images else WITHHELD,
@@ -187,6 +193,8 @@ class _Cells:
                 cell.metadata.study_summary = "parameters" if "parameters" in tags else "parameters of this run" if injected else "code"
                 cell.source = _without_folders(cell.source) if injected else cell.source
                 outputs = [] if "remove_output" in tags else _merged(cell.outputs)
+                if "lead" in tags:  # the head is for the figure, not for what was printed on the way
+                    outputs = [output for output in outputs if output.output_type != "stream"]
                 cell.outputs = self.outputs(outputs, show)
         except (ReportError, formulas.FormulaError) as err:
             raise ReportError(f"{self.notebook}: cell {i}: {err}") from err

@@ -16,8 +16,8 @@ PERCENT = SHARES | {"judge_majority_rate", "catch_accuracy", "landmark_outside"}
 WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
     "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
     "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
-    "Young": ("younger", "older"), "Black_Hair": ("hair black", "hair no longer black"), "Blond_Hair": ("hair blond", "hair no longer blond"),
-    "Brown_Hair": ("hair brown", "hair no longer brown"), "Gray_Hair": ("hair gray", "hair no longer gray"),
+    "Young": ("younger", "older"), "Black_Hair": ("hair black", "hair not black"), "Blond_Hair": ("hair blond", "hair not blond"),
+    "Brown_Hair": ("hair brown", "hair not brown"), "Gray_Hair": ("hair gray", "hair not gray"),
     "Wearing_Hat": ("hat on", "hat off"), "Wearing_Lipstick": ("lipstick on", "lipstick off"),
 }  # fmt: skip
 CHIPS = {v: v for v in ("reproduced", "partly", "undecided")} | {"not reproduced": "failed", "not tested": "untested"}  # CSS classes
