@@ -1,7 +1,9 @@
-"""What all runs say together, read from results/ alone: run.json, metrics.csv and claims.csv of every run. Nothing is trained or measured here.
+"""What all runs say together, read from results/ alone: run.json, metrics.csv and claims.csv of every run. Nothing is
+trained or measured here.
 
-What belongs to the study is what study.yaml says; any other run is listed apart and enters no mean. A method is a name in the column `column`
-of metrics.csv, together with the paper in whose run it was measured: the same name in two papers' runs was trained twice and is two lines.
+What belongs to the study is what study.yaml says; any other run is listed apart and enters no mean. A method is a name
+in the column `column` of metrics.csv, together with the paper in whose run it was measured: the same name in two
+papers' runs was trained twice and is two lines.
 """
 
 import dataclasses
@@ -41,7 +43,8 @@ def study_of(file: Path = ROOT / "study.yaml") -> dict:
 
 
 def expected(paper: str, study: dict) -> dict:
-    """The Config and Settings that the study's runs of a paper have, as run.json holds them; asked once and kept in `study`."""
+    """The Config and Settings that the study's runs of a paper have, as run.json holds them; asked once and kept in
+    `study`."""
     known = study.setdefault("expected", {})
     if paper not in known:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
@@ -54,8 +57,8 @@ def expected(paper: str, study: dict) -> dict:
 
 
 def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
-    """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and a sentence about each
-    record that cannot be read. A broken record stops nobody."""
+    """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and
+    a sentence about each record that cannot be read. A broken record stops nobody."""
     rows, broken = [], []
     for file in sorted(results.glob("*/*/run.json")):
         try:
@@ -74,7 +77,8 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
 
 
 def kind_of(record: dict, study: dict) -> str:
-    """Whether a run belongs to the study, is like it on other faces, is something else, or was made by an earlier version (it has no models)."""
+    """Whether a run belongs to the study, is like it on other faces, is something else, or was made by an earlier
+    version (it has no models)."""
     if "models" not in record:
         return EARLIER
     own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
@@ -92,8 +96,8 @@ def data_of(paper: str, study: dict) -> str:
 
 
 def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The newest complete run per paper and seed, of the study or, with `data` (a name or a folder), on those other faces; and their measurements.
-    Raises NothingToCompare."""
+    """The newest complete run per paper and seed, of the study or, with `data` (a name or a folder), on those other
+    faces; and their measurements. Raises NothingToCompare."""
     every, _ = runs(results, study)
     every = every[every["status"] == "complete"]
     found = every[(every["kind"] == FACES) & (every["data"] == Path(data).name)] if data else every[every["kind"] == STUDY]
@@ -115,7 +119,8 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def elsewhere(results: Path, study: dict) -> pd.DataFrame:
-    """The leaderboards of the runs on other faces, one under the other, with data and size in front; empty if there are none."""
+    """The leaderboards of the runs on other faces, one under the other, with data and size in front; empty if there are
+    none."""
     every, _ = runs(results, study)
     frames = []
     for name in every.loc[(every["kind"] == FACES) & (every["status"] == "complete"), "data"].unique():
@@ -136,16 +141,18 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, no ceiling, no ablation."""
+    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, no ceiling, no
+    ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
     found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
     return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
 
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One line per method: the mean of every metric over the attribute directions it was measured on (those of `attributes`, if given), then
-    over seeds, with the 95 % interval between them. The number of directions stands beside it: means over different directions are not on one
-    footing, `by_direction` is. A direction that was not measured in every seed of a method does not count in its mean."""
+    """One line per method: the mean of every metric over the attribute directions it was measured on (those of
+    `attributes`, if given), then over seeds, with the 95 % interval between them. The number of directions stands
+    beside it: means over different directions are not on one footing, `by_direction` is. A direction that was not
+    measured in every seed of a method does not count in its mean."""
     found = edits(rows)
     if attributes:
         found = found[found["row"].str[:-2].isin(attributes)]
@@ -162,15 +169,16 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
 
 
 def by_direction(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Methods by attribute directions, the mean over seeds of one metric; empty where a method does not make that edit."""
+    """Methods by attribute directions, the mean over seeds of one metric; empty where a method does not make that
+    edit."""
     found = edits(rows)
     found = found[found["metric"] == metric].assign(row=lambda f: f["row"].map(tables.spoken))
     return found.pivot_table(index="name", columns="row", values="value", aggfunc="mean", sort=False).rename_axis(index=None, columns=None)
 
 
 def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
-    """What the training of every model of those runs cost, a line per paper and method, and the share of the paper's own training. A model that
-    several runs use is counted with each of them."""
+    """What the training of every model of those runs cost, a line per paper and method, and the share of the paper's
+    own training. A model that several runs use is counted with each of them."""
     lines = []
     for r in found.itertuples():
         records: dict[str, list] = {}
@@ -189,8 +197,8 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_all(verdicts: list[str]) -> str:
-    """One verdict from those of several seeds: reproduced, or not reproduced, if every seed that decided it says so, else partly. Undecided, or
-    not tested, where no seed decided it."""
+    """One verdict from those of several seeds: reproduced, or not reproduced, if every seed that decided it says so,
+    else partly. Undecided, or not tested, where no seed decided it."""
     decided = {v for v in verdicts if v not in ("not tested", "undecided")}
     if not decided:
         return "undecided" if "undecided" in verdicts else "not tested"
@@ -198,8 +206,8 @@ def over_all(verdicts: list[str]) -> str:
 
 
 def ledger(found: pd.DataFrame) -> pd.DataFrame:
-    """Every claim of those runs, a line per paper and faces: what claims.csv has, with paper, faces, seeds and runs. Runs that differ in nothing
-    but the seed are one line, which says what each of them measured."""
+    """Every claim of those runs, a line per paper and faces: what claims.csv has, with paper, faces, seeds and runs.
+    Runs that differ in nothing but the seed are one line, which says what each of them measured."""
     there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
     columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "reason", "n", "verdict", "run"]
     frames = []
@@ -259,7 +267,8 @@ MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of 
 
 
 def findings(found: pd.DataFrame) -> str:
-    """Markdown for the README: a row a paper with its question, what we found, its verdicts and its page. found: of `select`."""
+    """Markdown for the README: a row a paper with its question, what we found, its verdicts and its page. found: of
+    `select`."""
     claims, lines = ledger(found), ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
     for paper, own in found.groupby("paper", sort=False):
         first, total = own.iloc[0], claims.loc[claims["paper"] == paper, "verdict"].value_counts()
@@ -294,8 +303,8 @@ def heatmap(table: pd.DataFrame, label: str) -> Figure:
 
 
 def pareto(rows: pd.DataFrame) -> Figure:
-    """Edit success against change outside the region, one point per method (mean over its directions); upper left is better. The line joins
-    the methods that no other one beats on both."""
+    """Edit success against change outside the region, one point per method (mean over its directions); upper left is
+    better. The line joins the methods that no other one beats on both."""
     found = edits(rows)
     found = found[found["metric"].isin(["edit_success", "change_outside_l1"])]
     points = found.pivot_table(index="name", columns="metric", values="value").reindex(columns=["edit_success", "change_outside_l1"])

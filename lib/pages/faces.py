@@ -60,8 +60,8 @@ def contact_sheet(faces: FaceSet, n: int = 64) -> Figure:
 
 
 def choose(faces: FaceSet, attribute: str, value: int, k: int, skip: int = 0) -> np.ndarray:
-    """(<= k,) int64: rows whose attribute has the value, each the first of another person, in the order of the set; `skip` people (counted round
-    and round) are passed over, so that one sheet shows many."""
+    """(<= k,) int64: rows whose attribute has the value, each the first of another person, in the order of the set;
+    `skip` people (counted round and round) are passed over, so that one sheet shows many."""
     rows = np.flatnonzero(faces.column(attribute) == value)
     rows = np.sort(rows[np.unique(faces.identities[rows], return_index=True)[1]])
     return np.roll(rows, -skip)[:k]
@@ -77,7 +77,8 @@ def attribute_sheet(faces: FaceSet, k: int = 3) -> Figure:
 
 
 def counterfactual_sheet(faces: FaceSet) -> Figure:
-    """Synthetic sets: per attribute a face that gains it and one that loses it, each with its counterfactual and the exact region."""
+    """Synthetic sets: per attribute a face that gains it and one that loses it, each with its counterfactual and the
+    exact region."""
     rows = []
     for place, a in enumerate(synthetic.ATTRIBUTES):
         found = [choose(faces, a, value, 1, skip=place) for value in (0, 1)]
@@ -97,8 +98,8 @@ def animal_sheet(size: int, seed: int, k: int = 8) -> Figure:
 
 
 def sweep(faces, name: str, steps: int = 7) -> tuple[np.ndarray, list[str]]:
-    """Drawn faces (R,) along one parameter of the renderer from its lowest to its highest value, at 96 pixels: frames (R, steps, 96, 96, 3)
-    uint8 for `sliders.slider`, and their labels."""
+    """Drawn faces (R,) along one parameter of the renderer from its lowest to its highest value, at 96 pixels: frames
+    (R, steps, 96, 96, 3) uint8 for `sliders.slider`, and their labels."""
     values = torch.linspace(*synthetic.ranges()[name][1:3], steps)
     repeated = faces[torch.arange(len(faces)).repeat_interleave(steps)]
     moved = dataclasses.replace(repeated, **{name: values.repeat(len(faces))})
@@ -110,8 +111,9 @@ def sweep(faces, name: str, steps: int = 7) -> tuple[np.ndarray, list[str]]:
 
 
 def rates(faces: FaceSet) -> pd.DataFrame:
-    """Per attribute its share, the Wilson interval (images independent), the half-width of the interval with people instead of images
-    independent (people: 1.96 standard errors of the ratio estimator, NaN for a single person), and CelebA's share (NaN if not recorded)."""
+    """Per attribute its share, the Wilson interval (images independent), the half-width of the interval with people
+    instead of images independent (people: 1.96 standard errors of the ratio estimator, NaN for a single person), and
+    CelebA's share (NaN if not recorded)."""
     who = np.unique(faces.identities, return_inverse=True)[1]
     people, images = who.max() + 1, np.bincount(who)
     lines = []
@@ -148,8 +150,8 @@ def rates_figure(shares: pd.DataFrame) -> Figure:
 
 
 def correlations(faces: FaceSet) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(ours, CelebA's): phi coefficients (A, A) of the attributes that both know, or of all of the set's if fewer than two are shared.
-    NaN where an attribute is constant or CelebA's is not recorded."""
+    """(ours, CelebA's): phi coefficients (A, A) of the attributes that both know, or of all of the set's if fewer than
+    two are shared. NaN where an attribute is constant or CelebA's is not recorded."""
     shared = [a for a in synthetic.ATTRIBUTES if a in faces.attribute_names]
     names = shared if len(shared) > 1 else list(faces.attribute_names)
     ours = pd.DataFrame({a: faces.column(a).astype(float) for a in names}).corr()
@@ -174,7 +176,8 @@ def correlation_figure(ours: pd.DataFrame, celeba: pd.DataFrame) -> Figure:
 
 
 def largest_differences(ours: pd.DataFrame, celeba: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out. Two decimals."""
+    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out. Two
+    decimals."""
     i, j = np.triu_indices(len(ours), 1)
     a, b = ours.to_numpy()[i, j], celeba.to_numpy()[i, j]
     frame = pd.DataFrame({"attribute": ours.index[i], "with": ours.index[j], "phi here": a, "phi in CelebA": b, "difference": a - b}).dropna()
@@ -219,7 +222,8 @@ def _draw_boxes(axis, faces: FaceSet, index: int, offset: int = 0) -> None:
 
 
 def crop_figure(faces: FaceSet) -> Figure:
-    """A 178x218 frame without a face: the crop, CelebA's mean landmarks with the boxes they give, and this set's mean landmarks +- 1 sd."""
+    """A 178x218 frame without a face: the crop, CelebA's mean landmarks with the boxes they give, and this set's mean
+    landmarks +- 1 sd."""
     left, top, right, bottom = Crop(faces.size).box(FRAME_WIDTH, FRAME_HEIGHT)
     figure = Figure(figsize=(6.4, 4.9), layout="constrained")
     axis = figure.subplots()

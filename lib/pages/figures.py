@@ -119,8 +119,8 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 
 
 def card(edits: dict[object, Edited], k: int = 1) -> Figure:
-    """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all, input above edit above exact
-    answer."""
+    """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all,
+    input above edit above exact answer."""
     shown = list(edits.values())[: 4 // k]
     rows = {"input": "x", "edited": "y", "exact answer": "truth"}
     rows = {name: field for name, field in rows.items() if getattr(shown[0], field) is not None}

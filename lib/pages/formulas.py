@@ -13,10 +13,11 @@ class FormulaError(ValueError):
 
 
 def svg(tex: str, block: bool, drawn: set[str]) -> str:
-    r"""LaTeX (without its dollars) as one inline <svg>, in the colour of the text around; a block is a <div>, `\tag{n}` at its right margin.
+    r"""LaTeX (without its dollars) as one inline <svg>, in the colour of the text around; a block is a <div>, `\tag{n}`
+    at its right margin.
 
-    drawn: the glyphs that the page holds already; each is defined once, by the formula that needs it first, and the set grows.
-    Raises FormulaError naming the formula if a command, an argument or a brace is missing or unknown.
+    drawn: the glyphs that the page holds already; each is defined once, by the formula that needs it first, and the set
+    grows. Raises FormulaError naming the formula if a command, an argument or a brace is missing or unknown.
     """
     source, tag = tex.strip(), re.search(r"\\tag\{([^{}]*)\}", tex)
     try:

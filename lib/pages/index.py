@@ -20,10 +20,12 @@ TITLE = "Five face-editing papers, reproduced"
 
 
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
-    """Write `reports`/index.html and return its path. study: `comparison.study_of()`, read from study.yaml unless given.
+    """Write `reports`/index.html and return its path. study: `comparison.study_of()`, read from study.yaml unless
+    given.
 
-    A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from run.json, verdicts over all
-    seeds, links to its pages, those on other faces included. Runs outside the study, earlier versions' and broken records stand in the fold.
+    A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from
+    run.json, verdicts over all seeds, links to its pages, those on other faces included. Runs outside the study,
+    earlier versions' and broken records stand in the fold.
     """
     results, reports = Path(results), Path(reports)
     study = study or comparison.study_of()

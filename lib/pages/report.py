@@ -1,7 +1,8 @@
 """Executed notebooks -> HTML pages that open from disk.
 
-A page loads nothing: pictures are data URIs, mathematics is drawn (`formulas`), and its content-security policy allows one script, our own
-(`template/slider.js`), by its hash. A page of faces that may not be published shows outputs of cells tagged `no-faces` alone.
+A page loads nothing: pictures are data URIs, mathematics is drawn (`formulas`), and its content-security policy allows
+one script, our own (`template/slider.js`), by its hash. A page of faces that may not be published shows outputs of
+cells tagged `no-faces` alone.
 """
 
 import base64
@@ -40,14 +41,14 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
            question: str = "", finding: str = "") -> Path:  # fmt: skip
     """Write `notebook` (executed, .ipynb) as one self-contained HTML page to `out` and return `out`.
 
-    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, in this order in the fold
-    at the page's end; dicts and lists are spelled out, None is a dash. images=False keeps no output but prints and the outputs of
-    cells tagged `no-faces` (curves, tables, drawings); one sentence stands for the others. home: where the index stands, seen from
-    `out`. question, finding: what is claimed and what was found, a sentence each, for the page's head.
-    Cells tagged `lead` (the main figure) come first. Tags honoured besides: remove_cell, remove_input, remove_output. Widgets leave
-    a note. Same notebook, same bytes.
-    Raises ReportError for an unreadable, unexecuted or failed notebook (also for an error swallowed by an Output widget), a
-    formula that cannot be drawn, anything that would be loaded from outside the page, and a page over 4 MB.
+    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, in this order
+    in the fold at the page's end; dicts and lists are spelled out, None is a dash. images=False keeps no output but
+    prints and the outputs of cells tagged `no-faces` (curves, tables, drawings); one sentence stands for the others.
+    home: where the index stands, seen from `out`. question, finding: what is claimed and what was found, a sentence
+    each, for the page's head. Cells tagged `lead` (the main figure) come first. Tags honoured besides: remove_cell,
+    remove_input, remove_output. Widgets leave a note. Same notebook, same bytes. Raises ReportError for an unreadable,
+    unexecuted or failed notebook (also for an error swallowed by an Output widget), a formula that cannot be drawn,
+    anything that would be loaded from outside the page, and a page over 4 MB.
     """
     notebook, out = Path(notebook), Path(out)
     try:
@@ -172,7 +173,8 @@ def _require_no_picture(text: str, notebook: Path) -> None:
 
 
 class _Cells:
-    """The cells of one notebook made ready for the template: every output becomes one of text/html, text/plain or a stream."""
+    """The cells of one notebook made ready for the template: every output becomes one of text/html, text/plain or a
+    stream."""
 
     def __init__(self, nb, notebook: Path, images: bool):
         self.notebook, self.images, self.widgets = notebook, images, _widget_state(nb)
@@ -246,7 +248,8 @@ def _without_folders(source: str) -> str:
 
 
 def _merged(outputs: list) -> list:
-    """Neighbouring prints joined, all messages (stderr) of the cell in one, progress bars reduced to their last state."""
+    """Neighbouring prints joined, all messages (stderr) of the cell in one, progress bars reduced to their last
+    state."""
     merged: list = []
     for output in outputs:
         name = output.get("name")
@@ -271,7 +274,8 @@ def _picture(mime: str, data: str, alt: str) -> str:
 
 
 def _clean(text: str, alt: str = "Figure") -> str:
-    """HTML made well-formed, without scripts and frames; raises ReportError if it would load anything from outside the page."""
+    """HTML made well-formed, without scripts and frames; raises ReportError if it would load anything from outside the
+    page."""
     soup = BeautifulSoup(text, "html.parser")
     for tag in soup.find_all(FOREIGN):
         tag.decompose()
@@ -314,7 +318,8 @@ def _align_numbers(table) -> None:
 
 
 class _Markdown(IPythonRenderer):
-    """Markdown with drawn formulas and unique heading anchors. The notebook's first heading becomes the page's, which the head shows."""
+    """Markdown with drawn formulas and unique heading anchors. The notebook's first heading becomes the page's, which
+    the head shows."""
 
     def __init__(self, cells: _Cells, attachments: dict):
         folder = str(cells.notebook.parent)

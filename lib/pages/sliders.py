@@ -1,7 +1,9 @@
-"""Pictures to play with: a slider and a two-dimensional pad over frames computed beforehand; `live`, which asks the model, for JupyterLab.
+"""Pictures to play with: a slider and a two-dimensional pad over frames computed beforehand; `live`, which asks the
+model, for JupyterLab.
 
-`slider` and `pad` return plain HTML around ONE WebP sprite: no script, no style sheet, no event handler. As it stands it is a labelled
-filmstrip (JupyterLab, scripts switched off, print). The report's own script turns every `.study-slider` into range inputs.
+`slider` and `pad` return plain HTML around ONE WebP sprite: no script, no style sheet, no event handler. As it stands
+it is a labelled filmstrip (JupyterLab, scripts switched off, print). The report's own script turns every
+`.study-slider` into range inputs.
 """
 
 import base64
@@ -118,8 +120,8 @@ def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: st
 def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Widget:
     """Controls for JupyterLab: choose a face and an attribute, move its strength, see input, edit and mask.
 
-    edit: (attribute, x (1,3,S,S) in [-1,1], strength in [0,1]) -> object with .image and .mask (or None). x: (N,3,S,S), the faces to
-    choose from. An error inside an edit raises in the cell: nothing is swallowed.
+    edit: (attribute, x (1,3,S,S) in [-1,1], strength in [0,1]) -> object with .image and .mask (or None). x: (N,3,S,S),
+    the faces to choose from. An error inside an edit raises in the cell: nothing is swallowed.
     """
     face = ipywidgets.IntSlider(0, 0, len(x) - 1, description="face")
     attribute = ipywidgets.Dropdown(options=list(attributes), description="attribute")

@@ -35,14 +35,10 @@ def spoken(text: object) -> str:
     return re.sub(rf"\b({names}|\w+) ([+-])(?=$|[,:;)])", lambda m: direction(m[1].replace(" ", "_"), m[2] == "+"), str(text))
 
 
-def show(frame: pd.DataFrame, links: dict[str, str] | None = None) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short. links: texts that become links wherever they
-    stand."""
+def show(frame: pd.DataFrame) -> HTML:
+    """A frame as an HTML table without row numbers, no text cut short."""
     with pd.option_context("display.max_colwidth", None):
-        text = frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}")
-    for words, page in (links or {}).items():
-        text = re.sub(rf"(?<![\w-]){re.escape(escape(words))}(?![\w-])", f'<a href="{escape(page)}">{escape(words)}</a>', text)
-    return HTML(text)
+        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
 
 
 def deviations(paper) -> pd.DataFrame:
