@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lib.data import Crop, DataError
+from lib.data.crop import upright
 
 EYES = ((69.6, 111.7), (107.6, 111.7))  # in CelebA's aligned 178x218 pictures, the viewer's left first
 FRAME = (178, 218)
@@ -34,7 +35,7 @@ def read_photo(content: bytes) -> Image.Image:
                 raise ExplorerError(f"This picture is huge: {size}, over 40 million. Make it smaller and try again.")
             if min(image.size) < LEAST:
                 raise ExplorerError(f"This picture is tiny: {size}. Give one of at least {LEAST} x {LEAST}.")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return upright(image)
     except Image.DecompressionBombError:
         raise ExplorerError("This picture is huge: far over 40 million pixels. Make it smaller and try again.") from None
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
