@@ -83,13 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     write = commands.add_parser("synthetic", help="write synthetic faces in CelebA's layout")
     write.add_argument("--n", type=int, default=20000, help="number of faces (default 20000)")
     write.add_argument("--out", type=Path, required=True, help="a new or empty folder")
-    write.add_argument("--size", type=int, default=64, help="side of the images in pixels (default 64)")
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--balanced", action="store_true", help="attributes drawn independently, each with probability 1/2")
     write.add_argument("--label-noise", type=float, default=0.0, help="share of labels to flip (default 0)")
     checked = commands.add_parser("check", help="check a folder in CelebA's layout and print a summary")
     checked.add_argument("folder", type=Path)
-    checked.add_argument("--size", type=int, default=64, help="output size of the crop (default 64)")
+    for command in (write, checked):
+        command.add_argument("--size", type=int, default=64, help="side of the images, or of the crop, in pixels (default 64)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "check":

@@ -85,11 +85,6 @@ class Batches:
         self._labels = torch.from_numpy(labels).to(self.device, torch.float32)
         self._host, self._host_index = faces.images, index
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Natural sampler: whole batches in one pass; balanced: batches until the larger value has been seen once, rounded down, at least 1."""
-        return max(1, max(map(len, self._strata)) * len(self._strata) // self.batch)
-
     def _order(self, stratum: int, epoch: int) -> np.ndarray:
         if self._orders.get(stratum, (-1,))[0] != epoch:  # a memo of a pure function
             rng = np.random.default_rng([self.seed, 2, stratum, epoch])

@@ -60,7 +60,7 @@ class _Table:
 
     path: Path
     names: tuple[str, ...]
-    rows: dict[str, tuple[int, list[str]]]
+    rows: dict[str, tuple[int, tuple[str, ...]]]
 
 
 def read_folder(root: Path) -> Folder:
@@ -90,18 +90,8 @@ def read_folder(root: Path) -> Folder:
         points = _joined(_table(source, width=10, counted=True), attr)
         landmarks = _convert(points, _finite, "landmarks are ten finite numbers").reshape(-1, 5, 2)
         label_files.append(source)
-    return Folder(
-        root=root,
-        files=tuple(attr.rows),
-        paths=paths,
-        attribute_names=attr.names,
-        attributes=attributes,
-        identities=identities,
-        partition=partition,
-        landmarks=landmarks,
-        landmark_source=LANDMARK_FILES[source.stem] if source else "none",
-        label_files=tuple(label_files),
-    )
+    kind = LANDMARK_FILES[source.stem] if source else "none"
+    return Folder(root, tuple(attr.rows), paths, attr.names, attributes, identities, partition, landmarks, kind, tuple(label_files))
 
 
 def _images(root: Path) -> Path | None:
@@ -135,20 +125,20 @@ def read_lines(path: Path) -> list[str]:
 
 def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
     """Parse one label file. width: values per row, None to take it from the names line; counted: txt begins with count and names."""
-    is_csv, first = path.suffix == ".csv", 0
-    lines = [[field.strip() for field in line.split(",")] if is_csv else line.split() for line in read_lines(path)]
+    lines, is_csv, first = read_lines(path), path.suffix == ".csv", 0
     names: tuple[str, ...] = ()
     if is_csv:
-        names, first = tuple(lines[0][1:]), 1
-        if lines[0][0] != "image_id":
-            fail(path, 1, f"the csv has no header (its first field is {lines[0][0]!r})", "Put image_id and the column names in line 1")
+        start, *rest = lines[0].split(",")
+        names, first = tuple(map(str.strip, rest)), 1
+        if start.strip() != "image_id":
+            fail(path, 1, f"the csv has no header (its first field is {start!r})", "Put image_id and the column names in line 1")
     elif counted:
-        count, first = " ".join(lines[0]), 2
+        count, first = lines[0].strip(), 2
         if not count.isascii() or not count.isdigit():
             fail(path, 1, f"the count line is {count[:40]!r}, not a number", "Line 1 must hold the number of rows, line 2 the names")
         if len(lines) < 2:
             fail(path, 1, "the file ends before the names line", "Restore the names line and the rows")
-        names = tuple(lines[1])
+        names = tuple(lines[1].split())
         if int(count) != len(lines) - 2:
             fail(path, 1, f"the count line says {count}, the file has {len(lines) - 2} rows", "Correct the count or restore the rows")
     if duplicate := next((name for i, name in enumerate(names) if name in names[:i]), None):
@@ -157,18 +147,18 @@ def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
         width = len(names) or fail(path, first, "the file names no attribute", "Restore the names line of the official file")
     if names and len(names) != width:
         fail(path, first, f"{len(names)} column names instead of {width}", "Restore the names line of the official file")
-    rows: dict[str, tuple[int, list[str]]] = {}
-    for line, fields in enumerate(lines[first:], first + 1):
-        name = fields[0] if fields else ""
+    rows: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for line, text in enumerate(lines[first:], first + 1):
+        name, *fields = map(str.strip, text.split(",")) if is_csv else text.split() or [""]
         if not name:
             fail(path, line, "the line is blank or begins with an empty name", "Remove it")
         if name in (".", "..") or "/" in name or "\\" in name or ":" in name:
             fail(path, line, f"the name {name!r} leaves the image folder", "Rows must hold plain file names without a path")
         if name in rows:
             fail(path, line, f"{name} is listed twice (first in line {rows[name][0]})", "Remove one of the two rows")
-        if len(fields) != width + 1:
-            fail(path, line, f"{len(fields) - 1} values after {name} instead of {width}", "Restore the row")
-        rows[name] = line, fields[1:]
+        if len(fields) != width:
+            fail(path, line, f"{len(fields)} values after {name} instead of {width}", "Restore the row")
+        rows[name] = line, tuple(fields)
     if not rows:
         fail(path, 1, "the file lists no image", "Restore its rows")
     return _Table(path, names, rows)

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -112,39 +113,23 @@ def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
     if landmarks is not None:
         landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(
-        name=folder_name(folder.root),
-        images=None,
-        attributes=folder.attributes,
-        attribute_names=folder.attribute_names,
-        identities=folder.identities,
-        landmarks=landmarks,
-        landmark_source=folder.landmark_source,
-        files=folder.files,
-        crop=crop,
-        fingerprint="",
-        publishable=False,
-        partition=folder.partition,
-    )
+        folder_name(folder.root), None, folder.attributes, folder.attribute_names, folder.identities, landmarks, folder.landmark_source,
+        folder.files, crop, fingerprint="", publishable=False, partition=folder.partition,
+    )  # fmt: skip
 
 
+@lru_cache(maxsize=2)  # `beforehand`, then `load`
 def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
     from lib import synthetic
 
     faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
+    attributes, identities, points = synthetic.attributes(faces), synthetic.identities(faces), synthetic.landmarks5(faces, crop.size)
+    files = tuple(f"{i + 1:06d}.png" for i in range(n))
+    fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
     return FaceSet(
-        name=name,
-        images=None,
-        attributes=synthetic.attributes(faces).numpy(),
-        attribute_names=tuple(synthetic.ATTRIBUTES),
-        identities=synthetic.identities(faces).numpy(),
-        landmarks=synthetic.landmarks5(faces, crop.size).numpy(),
-        landmark_source="exact",
-        files=tuple(f"{i + 1:06d}.png" for i in range(n)),
-        crop=crop,
-        fingerprint=hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest(),
-        publishable=True,
-        faces=faces,
-    )
+        name, None, attributes.numpy(), tuple(synthetic.ATTRIBUTES), identities.numpy(), points.numpy(), "exact",
+        files, crop, fingerprint, publishable=True, faces=faces,
+    )  # fmt: skip
 
 
 def sample_synthetic(n: int, size: int, seed: int, balanced: bool, label_noise: float = 0.0) -> "synthetic.Faces":  # noqa: F821
