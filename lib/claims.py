@@ -81,7 +81,7 @@ def _is_share(metric: str) -> bool:
 
 SHARES = {
     "edit_success", "edit_success_a", "edit_success_b", "success_blurred", "unrelated_kept", "counterfactual_gain", "flip_accuracy", "d_accuracy",
-    "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "human_success", "reference_match",
+    "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "reference_match",
     "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy",
 }  # fmt: skip
 

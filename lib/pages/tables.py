@@ -12,7 +12,7 @@ from IPython.display import HTML
 from lib.claims import SHARES
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
-PERCENT = SHARES | {"judge_majority_rate", "catch_accuracy", "landmark_outside"}
+PERCENT = SHARES | {"judge_majority_rate", "landmark_outside"}
 WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
     "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
     "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
