@@ -2,7 +2,8 @@
 9, Tables 1 and 2.
 
 Every method edits the same test faces. `edits` is {method: {(attribute, target): Edited}}, `frame` the table of
-`measures.per_face`, one line per edited face and method. Sec. 4.3, face verification, is in verification.py."""
+`measures.per_face`, one line per edited face and method. Sec. 4.3, face verification, is in verification.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -57,7 +58,7 @@ SETTINGS = {
     "smoke": Settings(
         faces=600, split="official", test_images=8, recogniser_width=2, recogniser_epochs=0.2, recogniser_seeds=1, verification_people=40
     ),
-    "cpu": Settings(faces=40_000, split="official", test_images=200, recogniser_width=16, recogniser_epochs=10.0, verification_people=200),
+    "cpu": Settings(faces=40_000, split="official", test_images=128, recogniser_width=16, recogniser_epochs=10.0, verification_people=150),
     "gpu": Settings(faces=60_000, split="official", test_images=500, recogniser_width=32, recogniser_epochs=20.0),
     "paper": Settings(),
 }
@@ -121,12 +122,11 @@ def histories(study) -> pd.DataFrame:
 
 
 def records(study) -> dict[str, list[dict]]:
-    """What the tables call a method -> model.json of all its models: the methods compared, the ablations, the recognition networks."""
+    """What the table of training calls a method -> model.json of all its models; the judges are left out."""
     out: dict[str, list[dict]] = {}
-    for name, job in study.jobs.items():
-        method = next((m for m in METHODS if name in (m, f"{m} {getattr(job.cfg, 'attribute', '')}")), name.split(", seed")[0])
-        if job.key in ("sagan", "cyclegan", "stargan", "resgan", "verification"):
-            out.setdefault(method, []).append(study.record(name))
+    for name in study.plan.evaluation.jobs(study.plan):
+        method = next((m for m in METHODS if name in (m, *(f"{m} {a}" for a in ATTRIBUTES))), name.split(", seed")[0])
+        out.setdefault(method, []).append(study.record(name))
     return out
 
 
@@ -148,40 +148,43 @@ def notation(m: nn.Module) -> str:
 
 
 def layers(cfg: sagan.Config) -> pd.DataFrame:
-    """Tables 1 and 2 as the modules of a configuration are: network, layer, layer in the paper's notation, output."""
+    """Tables 1 and 2 as the modules of a configuration are: network, layer, the layer in the paper's notation and its output."""
     nets, lines = sagan.build(replace(cfg, attribute=attributes_of(cfg)[0])), []
+
+    def add(network: str, layer: str, module: nn.Module, y: Tensor) -> None:
+        lines.append((network, layer, notation(module), " x ".join(map(str, y.shape[1:]))))
+
     for name, net, planes in (("AMN", nets.G.amn, 4), ("SAN", nets.G.san, 3), ("D", nets.D.trunk, 3)):
         x, k = torch.zeros(1, planes, cfg.size, cfg.size), 0
-        for m in net:
-            x = m(x)
-            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | sagan.ResidualBlock):
+        for module in net:
+            x = module(x)
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | sagan.ResidualBlock):
                 k += 1
-                lines.append((name, f"L{k}", notation(m), " x ".join(map(str, x.shape[1:]))))
-    for head in (nets.D.src, nets.D.cls):
-        lines.append(("D", f"L{k + 1} {'src' if head is nets.D.src else 'cls'}", notation(head), " x ".join(map(str, head(x).shape[1:]))))
+                add(name, f"L{k}", module, x)
+    for head in ("src", "cls"):
+        add("D", f"{head}", getattr(nets.D, head), getattr(nets.D, head)(x))
     return pd.DataFrame(lines, columns=["network", "layer", "as built", "output"])
 
 
 def architecture(study) -> pd.DataFrame:
-    """Tables 1 and 2: the layers as printed (at 128x128) beside this study's."""
+    """Tables 1 and 2: the layers of profile `paper`, which are the printed ones (D5), beside this study's."""
     printed = layers(sagan.paper()).rename(columns={"as built": "as printed", "output": "output, 128x128"})
     ours = layers(study.cfg).rename(columns={"as built": "here", "output": "output here"})
-    both = printed.merge(ours, on=["network", "layer"], how="outer", sort=False).fillna("")
-    order = {"AMN": 0, "SAN": 1, "D": 2}
-    return both.sort_values("network", key=lambda c: c.map(order), kind="stable")
+    both = printed.merge(ours, on=["network", "layer"], how="left").fillna("")
+    return both.sort_values("network", key=lambda c: c.map({"AMN": 0, "SAN": 1, "D": 2}), kind="stable")
 
 
 def figure_2(study, edits: dict[str, Edits]) -> None:
     """Fig. 2, the generator, as pictures of one face: I, I_a, b, I_a * b, I * (1 - b), I-hat, for adding and
     removing."""
     attribute = next(iter(edits["SaGAN"]))[0]
-    G, lines = study.nets(f"SaGAN {attribute}").G, []
+    nets, lines = study.nets(f"SaGAN {attribute}"), []
     for target, _ in DIRECTIONS:
         x = edits["SaGAN"][attribute, target].x[:1]
-        with torch.no_grad():
-            I_a, b = (t.cpu() for t in (G.F_m(x.to(study.device), torch.full((1, 1), float(target), device=study.device)), G.F_a(x.to(study.device))))
+        edit = sagan.edit(nets, x.to(study.device), target)
+        I_a, b = edit.attribute_image.cpu(), edit.mask.cpu()
         dark = [(v + 1) * w - 1 for v, w in ((I_a, b), (x, 1 - b))]  # black where the weight is 0
-        parts = [pixels(x), pixels(I_a), mask_pixels(b), *map(pixels, dark), pixels(sagan.compose(I_a, b, x))]
+        parts = [pixels(x), pixels(I_a), mask_pixels(b), *map(pixels, dark), pixels(edit.image.cpu())]
         lines.append((tables.direction(attribute, target), [p[0] for p in parts]))
     heads = ["I", "I_a = F_m(I, c)", "b = F_a(I)", "I_a b", "I (1 - b)", "I-hat"]
     alt = "One face a row: input, attribute image, mask, what each lets through, and their sum, the edited face"
@@ -205,10 +208,12 @@ def per_face(study, edits: dict[str, Edits], references: bool = True) -> pd.Data
     for key, e in next(iter(edits.values())).items():
         versions = {method: own[key] for method, own in edits.items()}
         versions |= floors(e.case, study.faces, study.split, study.judges) if references else {}
+        gender = e.attribute == "No_Beard" and "Male" in study.judges.trusted
+        before = study.judges.sees(e.x, "Male", 1) if gender else None
         for method, version in versions.items():
             part = measures.per_face(method, version, study.judges)
-            if e.attribute == "No_Beard" and "Male" in study.judges.trusted:
-                before, after = (study.judges.sees(x, "Male", 1) for x in (e.x, version.y))
+            if gender:
+                after = study.judges.sees(version.y, "Male", 1)
                 part["male_changed"] = (before[0] != after[0]) & (before[1] != after[1])
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -259,24 +264,18 @@ def comparisons(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[dic
     return out + gender(frame)
 
 
-def gender(frame: pd.DataFrame) -> list[dict]:
+def gender(frame: pd.DataFrame, table: str = "comparisons") -> list[dict]:
     """How often an edit of No_Beard changes the judged gender: in every method, less the same of the exact
     counterfactual, and of SaGAN less the others."""
     if "male_changed" not in frame:
         return []
-    beards, how = frame[frame["attribute"] == "No_Beard"], "both judges' verdict on Male changes, both directions"
-    beards = beards.astype({"male_changed": bool})
-    out = [
-        row("comparisons", "No_Beard", m, "male_changed", measures.value_of(p, "male_changed"), how) for m, p in beards.groupby("method", sort=False)
-    ]
-    pairs = [(m, "counterfactual") for m in METHODS if "counterfactual" in set(beards["method"])] + [("SaGAN", m) for m in RIVALS]
-    for a, b in pairs:
-        out.append(
-            row(
-                "comparisons", "No_Beard", f"{a} - {b}", "male_changed difference", difference(beards, a, b, "male_changed"), f"{how}, paired by face"
-            )
-        )
-    return out
+    beards = frame[frame["attribute"] == "No_Beard"].astype({"male_changed": bool})
+    how, methods = "both judges' verdict on Male changes, both directions", list(dict.fromkeys(beards["method"]))
+    pairs = [(m, "counterfactual") for m in METHODS if "counterfactual" in methods] + [("SaGAN", m) for m in RIVALS]
+    values = {m: measures.value_of(beards[beards["method"] == m], "male_changed") for m in methods}
+    gaps = {f"{a} - {b}": difference(beards, a, b, "male_changed") for a, b in pairs}
+    out = [row(table, "No_Beard", m, "male_changed", v, how) for m, v in values.items()]
+    return out + [row(table, "No_Beard", k, "male_changed difference", v, f"{how}, paired by face") for k, v in gaps.items()]
 
 
 def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[dict]:
@@ -418,7 +417,7 @@ def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[li
         frames[place] = per_face(study, edits[place], references=False)
         rows = measures.summary(frames[place], "Fig. 9", f"{place}, faces in which both judges saw the opposite", ["edit_success", "identity_cosine"])
         out += [r | {"row": f"{r['row']} on {place}"} for r in rows]
-        out += [r | {"table": "Fig. 9", "row": f"No_Beard on {place}"} for r in gender(frames[place]) if r["column"] in by]
+        out += [r | {"row": f"No_Beard on {place}"} for r in gender(frames[place], "Fig. 9") if r["column"] in by]
     for m in by:
         home, away = (measures.value_of(f[f["method"] == m], "edit_success") for f in (frames["CelebA"], frames["LFW"]))
         value, error = home.value - away.value, np.hypot(home.ci_high - home.ci_low, away.ci_high - away.ci_low) / 2
