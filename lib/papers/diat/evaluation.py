@@ -269,14 +269,13 @@ def variants(study, of: dict[str, Case]) -> Edits:
     return out
 
 
-def per_face(study, edits: Edits, references: bool = False) -> pd.DataFrame:
-    """The per-face table of edits and, with `references`, of the floors and the ceiling."""
+def per_face(study, edits: Edits) -> pd.DataFrame:
+    """The per-face table of edits."""
     parts = []
     for name, versions in edits.items():
         case = next(iter(versions.values())).case
-        extra = floors(case, study.faces, study.split, study.judges) if references else {}
         where = ~mask_of(study, name, case.index) if TASKS[name].hull else frame(case.x.shape[-1], len(case.x))
-        for method, e in (versions | extra).items():
+        for method, e in versions.items():
             part = measures.per_face(method, e, study.judges)
             part["colour_change"] = colour_change(e.y, e.x, where)
             part["side_change"] = measures.l1(e.y, e.x, side_bands(e.x.shape[-1], len(e.x)))
@@ -284,15 +283,20 @@ def per_face(study, edits: Edits, references: bool = False) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def rows_of(study, edits: Edits, table: str, references: bool = False) -> pd.DataFrame:
+def with_floors(study, edits: Edits) -> Edits:
+    """The same edits with the floors and, on drawn faces, the exact answer as further methods."""
+    return {t: v | floors(next(iter(v.values())).case, study.faces, study.split, study.judges) for t, v in edits.items()}
+
+
+def rows_of(study, edits: Edits, table: str) -> pd.DataFrame:
     """Edits into metrics.csv: every measure of every method, and their realism. Returns the per-face table."""
-    found = per_face(study, edits, references)
-    out = measures.summary(found, table, protocols=PROTOCOLS)
+    lines = per_face(study, edits)
+    out = measures.summary(lines, table, protocols=PROTOCOLS)
     for versions in edits.values():
         for method, e in versions.items():
             out += measures.distribution_rows(e, study.judges, table, method)
     study.add(out)
-    return found
+    return lines
 
 
 def compare_table(study, table: str, name: str, wanted: list[str]):
@@ -309,7 +313,7 @@ def local_and_global(study, edits: Edits):
     """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces,
     identity over `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
     table, out = "Figs 4, 5", []
-    found = rows_of(study, edits, table, references=True)
+    found = rows_of(study, with_floors(study, edits), table)
     for name, versions in edits.items():
         ((method, e),) = versions.items()
         lines = at(found, name)
@@ -490,10 +494,10 @@ def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
     return load_lfw(folder, faces.size)[0]
 
 
-def figures_8_9(study, edits: Edits, folder: str = ""):
+def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
     """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success beside that on
     the study's own test faces. Returns the table."""
-    table, v, lfw, out, shown = "Figs 8, 9", study.cfg.variant, lfw_faces(folder, study.faces), [], {}
+    table, v, out, shown = "Figs 8, 9", study.cfg.variant, [], {}
     for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
         e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
         if lfw is None:
