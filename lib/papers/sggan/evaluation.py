@@ -21,7 +21,7 @@ from lib.evaluation import edits as editing
 from lib.evaluation import measures, pretrained
 from lib.evaluation.judges import as_images
 from lib.evaluation.measures import row
-from lib.pages import schematics
+from lib.pages import figures, schematics
 from lib.pages.figures import montage, pixels
 from lib.papers.sggan import flips
 from lib.papers.sggan import model as sggan
@@ -333,6 +333,13 @@ def figure_2(study, cases: Flips) -> None:
     study.figure(montage(lines, [f"x\n\nD_adv {real:.2f}", *heads]), "fig_2", alt)
 
 
+def card(study, edits: dict[str, Callable], cases: Flips) -> None:
+    """The main figure: one face of every group (of the first four), turned to value 1 by SG-GAN(ALL), above the exact answer."""
+    edited = {key: flips.flipped(edits[ALL], *key, case, study.device) for key, case in cases.items() if key[1]}
+    alt = "Four faces, each edited by SG-GAN(ALL): input above edit, and on drawn faces the exact answer"
+    study.figure(figures.card(edited), "card", alt)
+
+
 def figure_3(study, edits: dict[str, Callable], cases: Flips) -> None:
     """Fig. 3: five methods, every group turned to its other value, and two groups at once (D13)."""
     groups = [g.name for g in groups_of(study.cfg)]
@@ -450,7 +457,20 @@ def chequerboards(study, edits: dict[str, Callable], cases: Flips, k: int = 32) 
     return [row("chequerboards", name, label, "pattern_peak", peak, protocol, len(x)) for label, (_, peak) in spectra.items()]
 
 
-# ------------------------------------------------------------------------------------------------ claims
+# ------------------------------------------------------------------------------------------------ question, finding, claims
+
+QUESTION = "Are a few labelled faces enough to train one network that edits several attributes?"
+
+
+def finding(rows: pd.DataFrame) -> str:
+    """What the rows of Table 2 answer, one sentence."""
+    hits, shares = rows[rows["metric"] == "edit_success"], []
+    ways = {ALL: "with all labels", SOME: "with 5 % of them", FEW: "with 0.5 %", "StarGAN": "by StarGAN with all labels"}
+    for method, words in ways.items():
+        if method in set(hits["column"]):
+            shares.append(f"{100 * hits.loc[hits['column'] == method, 'value'].mean():.0f} % {words}")
+    return f"Both judges see the target in {', '.join(shares)} (mean of {', '.join(hits['row'].unique())})."
+
 
 
 def _differ(metric: str, op: str, bound: float, pair: str, groups: str, at: str = "value", table: str = "comparisons") -> tuple[Test, ...]:
