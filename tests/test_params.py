@@ -58,7 +58,7 @@ def test_text_becomes_what_the_type_wants():
 
 def test_the_command_line_refuses_and_places_values():
     values = checked_parameters("sagan", [("seed", "3"), ("g_steps", "9"), ("attribute", "Smiling"), ("test_images", "7")])
-    assert values["seed"] == 3 and values["overrides"] == {"g_steps": 9, "test_images": 7} and values["attribute"] == "Smiling"
+    assert values["seed"] == 3 and values["overrides"] == {"g_steps": 9, "attribute": "Smiling", "test_images": 7}
     for given, message in (
         ([("sed", "3")], "unknown parameter 'sed'. Did you mean 'seed'"),
         ([("seed", "x")], "seed = 'x' is a str; it must be int"),
