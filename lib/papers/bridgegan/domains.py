@@ -126,7 +126,7 @@ def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
             out.append(row("Table 3", task, method, "domain_accuracy", proportion(hit, np.tile(index, len(ys))), f"{said}, both judges"))
             out.append(row("Table 3", task, method, "frechet_judge", every[method][-1][2], f"{where}, features of judge b", len(y)))
             if method in by:
-                out.append(row("Table 3", task, method, "fid", fid(y, real[target]), where, len(y)))
+                out.append(row("Table 3", task, method, "fid", fid(y, real[target][:500]), f"{said}, to 500 of these images", len(y)))
             if apart is not None:
                 out.append(row("Table 3", task, method, "diversity_l1", mean(apart), f"{said}, pairs of draws"))
     for method, parts in every.items():

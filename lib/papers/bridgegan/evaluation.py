@@ -84,7 +84,7 @@ SETTINGS = {
         domain_images=90, domain_sources=4, domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
-        faces=40_000, test_images=100, stargan_steps=8_000, starganv2_steps=2_700, domain_size=64, domain_steps=1_500,
+        faces=40_000, test_images=64, stargan_steps=8_000, starganv2_steps=2_700, domain_size=64, domain_steps=1_500,
         domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
     ),
     "gpu": Settings(
@@ -528,11 +528,6 @@ def scatter(rows: pd.DataFrame) -> Figure:
         sns.move_legend(axis, "upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7, frameon=False, title=None)
         sns.despine(ax=axis)
     return figure
-
-
-def both_tables(*parts: pd.DataFrame) -> pd.DataFrame:
-    """The rows of Tables 1 and 2 as one frame."""
-    return pd.concat(parts, ignore_index=True)
 
 
 def figure_14_19(study, by: dict[str, Callable], k: int = 6) -> None:

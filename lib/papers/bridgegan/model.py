@@ -612,18 +612,20 @@ MODES = ("label", "reference", "between")
 
 
 def editor(
-    models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, mode: str, strength: float = 1.0, seed: int = 0, opposite: bool = False
-) -> Callable:
+    models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, mode: str, strength: float | None = None, seed: int = 0,
+    opposite: bool = False,
+) -> Callable:  # fmt: skip
     """(attribute, x, target) -> Edit, for one attribute or a tuple of them, on test faces whose labels are looked up by their pixels.
 
     target: a number or (B, 1) in [0, 1]. R and the reference of a face are functions of (seed, its row) and, for
     references, of the attribute: drawn among the test faces that have the target value of all attributes (D11); the
     argument X_r (B, 3, H, H) is used instead of them. a: of S_int.
-    mode: label, reference, or between (S_int). strength: factor of d (D9). opposite: draw references among the faces that
-    have the *other* value, a placebo. Raises ParameterError for another mode, DataError for a face that is not in the
-    test split or where no test face can be the reference.
+    mode: label, reference, or between (S_int). strength: factor of d, 1.5 for faces and 1 for animals unless given (D9).
+    opposite: draw references among the faces that have the *other* value, a placebo. Raises ParameterError for another
+    mode, DataError for a face that is not in the test split or where no test face can be the reference.
     """
     pick(dict.fromkeys(MODES), mode, "mode")
+    strength = (1.0 if cfg.task == "domains" else 1.5) if strength is None else strength
     nets, names, find = models[cfg.task], attributes_of(cfg), row_finder(faces, split.test)
     Y = np.stack([faces.column(a) for a in names], axis=1)
 
