@@ -131,7 +131,7 @@ DEVIATIONS = (
     ),  # fmt: skip
     Deviation(
         "D15", paper="128x128, the widths of Figs 2 to 5, batch 48",
-        ours="in profile `cpu`: 64x64, half of the channels of G, M, E, D and between S and SPADE, batch 16; every weight and rate as printed",
+        ours="in profile `cpu`: half of the size and of the channels, a quarter of those inside SPADE, batch 16; every weight and rate as printed",
         why="hours on one core instead of days on a V100",
     ),  # fmt: skip
     Deviation(
