@@ -459,7 +459,7 @@ def chequerboards(study, edits: dict[str, Callable], cases: Flips, k: int = 32) 
 
 # ------------------------------------------------------------------------------------------------ question, finding, claims
 
-QUESTION = "Are a few labelled faces enough to train one network that edits several attributes?"
+QUESTION = "A few labelled faces are enough to train one network that edits several attributes."
 
 
 def finding(rows: pd.DataFrame) -> str:
