@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lib.sources import ROOT
 
-
 FOLDERS = ("data", "domains", "lfw", "results")  # parameters that may name a folder
 
 
