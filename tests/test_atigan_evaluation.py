@@ -47,7 +47,7 @@ def test_settings_refuse_what_there_is_not():
     for fields, words in (({"arms": "no G"}, "no inpainting"), ({"rivals": "GL"}, "context encoder"), ({"searched": 65}, "in 1 to 64")):
         with pytest.raises(ParameterError, match=words):
             evaluation.Settings(**fields)
-    assert evaluation.Settings(arms="", rivals="").seeds == 1
+    assert evaluation.Settings(arms="L1 only,x throughout", rivals="").seeds == 1
 
 
 class Stub:
@@ -93,7 +93,7 @@ def edits(study):
 
 
 def test_the_jobs(study):
-    assert list(study.jobs) == ["ATI-GAN", "ATI-GAN, seed 1", *evaluation.ARMS, "context encoder"]
+    assert list(study.jobs) == ["ATI-GAN", "ATI-GAN, seed 1", *evaluation.NAMES.values(), "context encoder"]
     assert study.jobs["ATI-GAN, seed 1"].cfg == study.cfg and study.jobs["ATI-GAN, seed 1"].seed == 1
     assert study.jobs["context encoder"].cfg == context_encoder.PROFILES["smoke"]()  # its hole is ours
     assert study.nets("R, L1 only").G is None and study.nets("ATI-GAN, no inpainting").R is None
@@ -134,6 +134,16 @@ def test_every_claim_asks_for_rows_that_there_are(study, edits, monkeypatch):
     assert len(table) == 9 and {"both judges", "R alone", "counterfactual", "printed"} <= set(table)
     printed = evaluation.table_1(pd.DataFrame(rows)[lambda f: f["table"] == "Table 1"]).set_index("method")
     assert printed.loc["R", "PSNR, printed"] == 31.8 and printed.loc["context encoder", "PSNR, printed"] == 21.3
+
+
+def test_an_attribute_that_the_judges_cannot_be_trusted_on_stands_with_its_reason(study, edits, monkeypatch):
+    monkeypatch.setattr(Stub, "doubts", lambda self, attribute: "too rarely right" if attribute == "Mustache" else "")
+    real = SimpleNamespace(**vars(study) | {"profile": "cpu"})
+    frame = evaluation.per_face(real, {method: edits[method] for method in ("ATI-GAN", "R alone", "unedited")})
+    assert set(frame["attribute"]) == {"Eyeglasses", "Smiling", "Young"}
+    rows = pd.DataFrame(evaluation.table_2_rows(real, frame))
+    assert set(rows.loc[rows["value"].isna(), "protocol"]) == {"unavailable: too rarely right"}
+    assert list(evaluation.table_2(rows)["both judges"].eq("unavailable")) == [False] * 6 + [True] * 3
 
 
 def test_figures(study, edits):

@@ -33,12 +33,13 @@ from lib.training.models import Job
 
 OWN = "ATI-GAN"
 ARMS = {  # one thing changed: fields of Config
-    "R, L1 only": {"train": "R"},
-    "ATI-GAN, sum norm": {"l1": "sum"},
-    "ATI-GAN, x-hat from the start": {"th_disc": 0.0},
-    "ATI-GAN, x throughout": {"th_disc": 1.0},
-    "ATI-GAN, no inpainting": {"train": "G"},
+    "L1 only": {"train": "R"},
+    "sum norm": {"l1": "sum"},
+    "x-hat from the start": {"th_disc": 0.0},
+    "x throughout": {"th_disc": 1.0},
+    "no inpainting": {"train": "G"},
 }
+NAMES = {arm: "R, L1 only" if arm == "L1 only" else f"{OWN}, {arm}" for arm in ARMS}  # what jobs and tables call them
 RIVALS = {"semantic inpainting": "SIIDGM", "context encoder": "CE"}  # rows of Table 1 that are measured here
 # row and column of Table 2, attribute, target label, whose faces (an attribute and its value, or everybody's), printed rate, and how many of 200
 # random faces of CelebA can be asked about
@@ -107,7 +108,7 @@ def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: ATI-GAN, of further seeds too, its arms, and the two competitors of Table 1. All are as long as the main one."""
     out = {OWN: plan.job(atigan, plan.cfg)}
     out |= {f"{OWN}, seed {s}": plan.job(atigan, plan.cfg, seed=s) for s in range(plan.seed + 1, plan.seed + plan.settings.seeds)}
-    out |= {name: plan.job(atigan, replace(plan.cfg, **ARMS[name])) for name in picked(plan.settings.arms, ARMS, "arms")}
+    out |= {NAMES[arm]: plan.job(atigan, replace(plan.cfg, **ARMS[arm])) for arm in picked(plan.settings.arms, ARMS, "arms")}
     box = box_of(plan.cfg)
     encoder = replace(context_encoder.PROFILES[plan.profile](), size=box.size, top=box.top, left=box.left, side=box.side)
     rivals = {"semantic inpainting": (semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]())}
@@ -363,10 +364,10 @@ def comparison_rows(study, frame: pd.DataFrame) -> list[dict]:
     for m in named:
         part = frame[frame["method"] == m]
         out += [row("comparisons", "all", m, measure, measures.value_of(part, measure), words) for measure in asked]
-        for measure in asked if m in ARMS else ():
+        for measure in asked if m in NAMES.values() else ():
             gap = measures.difference(frame, OWN, m, measure)
             out.append(row("comparisons", "all", f"{OWN} - {m}", f"{measure} difference", gap, f"paired by face, {words}"))
-    rates = [frame.loc[frame["method"] == m, "edit_success"].mean() for m in named if m not in ARMS]
+    rates = [frame.loc[frame["method"] == m, "edit_success"].mean() for m in named if m not in NAMES.values()]
     if len(rates) > 1:
         spread = float(max(rates) - min(rates))
         out.append(row("comparisons", "all", "seeds of ATI-GAN", "edit_success spread", spread, f"largest less smallest, {words}", len(rates)))
