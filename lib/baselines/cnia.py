@@ -101,8 +101,8 @@ def build(cfg: Config) -> Nets:
 
 
 def nearest(phi: Phi, x: Tensor, guided: Tensor, k: int, x_side: Tensor, guided_side: Tensor) -> Tensor:
-    """(B, k) rows of `guided` most like each x: cosine of mean-pooled phi_5, among faces turned to the same side where there are k of them.
-    x_side (B,), guided_side (K,): the sign of the head's turn, as bool."""
+    """(B, k) rows of `guided` most like each x: cosine of mean-pooled phi_5, among faces turned to the same side where
+    there are k of them. x_side (B,), guided_side (K,): the sign of the head's turn, as bool."""
     with torch.no_grad():
         u, v = (F.normalize(torch.cat([phi.maps(p)[5].float().mean((2, 3)) for p in t.split(64)]), dim=1) for t in (x, guided))
     same = x_side[:, None] == guided_side[None]
@@ -120,8 +120,8 @@ def total_variation(z: Tensor) -> Tensor:
 
 
 def objective(maps: list[Tensor], at_x: list[Tensor], target: list[Tensor], m: Tensor, cfg: Config) -> Tensor:
-    """Sum over l of [||(1 - m_l)(phi_l(z) - phi_l(x))||^2 + a ||m_l (phi_l(z) - A-bar_l)||^2 + b ||m_l (phi_l(z) - phi_l(x))||^2] / (2 C H W),
-    summed over the batch (each image is its own problem). m: (B, 1, H, H)."""
+    """Sum over l of [||(1 - m_l)(phi_l(z) - phi_l(x))||^2 + a ||m_l (phi_l(z) - A-bar_l)||^2 + b ||m_l (phi_l(z) -
+    phi_l(x))||^2] / (2 C H W), summed over the batch (each image is its own problem). m: (B, 1, H, H)."""
     total = maps[LAYERS[0]].new_zeros(())
     for l in LAYERS:
         z, x, a = maps[l], at_x[l], target[l]

@@ -148,8 +148,9 @@ def build(cfg: Config) -> Nets:
 
 
 def face_boxes(points: np.ndarray) -> np.ndarray:
-    """(n, 5, 2) landmarks -> (n, 4) left, top, right, bottom: an upright square about the face, from the brows to the chin. In units of the distance
-    between the middles of eyes and mouth: half its side is 1.2, and its centre lies 0.73 below the eyes (S4)."""
+    """(n, 5, 2) landmarks -> (n, 4) left, top, right, bottom: an upright square about the face, from the brows to the
+    chin. In units of the distance between the middles of eyes and mouth: half its side is 1.2, and its centre lies 0.73
+    below the eyes (S4)."""
     eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
     centre, half = eyes + 0.73 * (mouth - eyes), 1.2 * np.linalg.norm(mouth - eyes, axis=1, keepdims=True)
     return np.concatenate([centre - half, centre + half], 1).astype(np.float32)
@@ -163,7 +164,8 @@ def boxed(faces: FaceSet, split: Split, seed: int) -> Examples:
 
 
 def crop(x: Tensor, boxes: Tensor, s: int) -> Tensor:
-    """The squares `boxes` (B, 4) of x (B, C, H, H), resized to (B, C, s, s), bilinear; beyond the picture its border goes on."""
+    """The squares `boxes` (B, 4) of x (B, C, H, H), resized to (B, C, s, s), bilinear; beyond the picture its border
+    goes on."""
     at = (torch.arange(s, dtype=x.dtype, device=x.device) + 0.5) / s
     corner, side = boxes[:, :2].to(x), (boxes[:, 2:] - boxes[:, :2]).to(x)
     place = (corner[:, None] + at[None, :, None] * side[:, None]) * 2 / x.shape[-1] - 1  # (B, s, 2), -1 .. 1
@@ -187,7 +189,8 @@ def noise(batch, cfg: Config) -> Tensor:
 
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """-E[log D(y)] - E[log(1 - D(G(z)))], on logits; real and generated in batches of their own (batch norm). batch.y: face boxes."""
+    """-E[log D(y)] - E[log(1 - D(G(z)))], on logits; real and generated in batches of their own (batch norm). batch.y:
+    face boxes."""
     with torch.no_grad():
         fake = nets.G(noise(batch, cfg))
     value = F.softplus(-nets.D(crop(batch.x, batch.y, cfg.size))).mean() + F.softplus(nets.D(fake)).mean()
@@ -201,7 +204,8 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """One DCGAN of face crops; two updates of G to one of D. The attributes are placeholders: `boxed` replaces their values."""
+    """One DCGAN of face crops; two updates of G to one of D. The attributes are placeholders: `boxed` replaces their
+    values."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, 0.999)}
     updates = (Update("D", ("D",), d_loss, **adam), Update("G", ("G",), g_loss, repeats=2, **adam))
     return [Stage("DCGAN", "DCGAN", ("Eyeglasses",) * 4, updates, cfg.cycles, cfg.batch, examples=boxed)]
@@ -213,8 +217,9 @@ def weights(M: Tensor, kind: str) -> Tensor:
 
 
 def invert(nets: Nets, y: Tensor, M: Tensor, how: Search, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """z* = argmin ||W o (G(z) - y)||_1 (a sum) + lam log(1 - D(G(z))), by descent with Nesterov's momentum, z clipped to [-1, 1] after each
-    step. Returns G(z*) (B, 3, s, s) of the best of `starts` z, and its loss (B,). G and D stay in eval mode."""
+    """z* = argmin ||W o (G(z) - y)||_1 (a sum) + lam log(1 - D(G(z))), by descent with Nesterov's momentum, z clipped
+    to [-1, 1] after each step. Returns G(z*) (B, 3, s, s) of the best of `starts` z, and its loss (B,). G and D stay in
+    eval mode."""
     B, R = len(y), how.starts
     rng = torch.Generator().manual_seed(seed)
     z = (torch.rand(B * R, nets.G.first.in_features, generator=rng) * 2 - 1).to(y)
@@ -237,7 +242,8 @@ def invert(nets: Nets, y: Tensor, M: Tensor, how: Search, seed: int = 0) -> tupl
 
 
 def poisson(y: Tensor, drawn: Tensor, hole: Tensor) -> Tensor:
-    """y with the hole (1, s, s) filled so that gradients there are those of `drawn` and the rim is y's. y, drawn: (3, s, s)."""
+    """y with the hole (1, s, s) filled so that gradients there are those of `drawn` and the rim is y's. y, drawn: (3,
+    s, s)."""
     inside = hole[0].bool().cpu().numpy()
     where = {tuple(p): i for i, p in enumerate(np.argwhere(inside))}
     if not where:
@@ -260,8 +266,8 @@ def poisson(y: Tensor, drawn: Tensor, hole: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Edit:
-    """image: (B, 3, H, H), the face with the blended hole; plain: M y + (1 - M) G(z*) without blending; crop, hole: the input of the method;
-    loss: (B,) of the z that was kept. mask: none is predicted."""
+    """image: (B, 3, H, H), the face with the blended hole; plain: M y + (1 - M) G(z*) without blending; crop, hole: the
+    input of the method; loss: (B,) of the z that was kept. mask: none is predicted."""
 
     image: Tensor
     plain: Tensor
@@ -272,7 +278,8 @@ class Edit:
 
 
 def edit(nets: Nets, x: Tensor, m: Tensor, boxes: Tensor, size: int, how: Search, seed: int = 0) -> Edit:
-    """Cut the mask m (B, 1, H, H) out of the face crops `boxes` (B, 4), size pixels wide, and fill it. x: (B, 3, H, H), [-1, 1]."""
+    """Cut the mask m (B, 1, H, H) out of the face crops `boxes` (B, 4), size pixels wide, and fill it. x: (B, 3, H, H),
+    [-1, 1]."""
     y, M = crop(x, boxes, size), (crop(m.to(x.dtype), boxes, size) < 0.5).to(x.dtype)
     drawn, loss = invert(nets, y, M, how, seed)
     blended = torch.stack([poisson(p, q, 1 - r) for p, q, r in zip(y, drawn, M, strict=True)])

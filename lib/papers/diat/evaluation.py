@@ -98,7 +98,8 @@ SETTINGS = {
 
 
 def compared(plan) -> tuple[str, ...]:
-    """The tasks on which the variants are trained too: those of settings.compared that this study has, or else its first."""
+    """The tasks on which the variants are trained too: those of settings.compared that this study has, or else its
+    first."""
     own = tasks_of(plan.cfg)
     return tuple(name for name in selected(plan.settings.compared, TASKS, "compared") if name in own) or own[:1]
 
@@ -168,7 +169,8 @@ def first_batch(study, task: str):
 
 
 def selection(study) -> pd.DataFrame:
-    """What the filter of Sec. 5.1 leaves: faces, hats (of which the paper counts 8,500 afterwards), inputs and guided faces per task."""
+    """What the filter of Sec. 5.1 leaves: faces, hats (of which the paper counts 8,500 afterwards), inputs and guided
+    faces per task."""
     keep, faces = diat.chosen(study.faces, study.split, study.cfg), study.faces
     lines = [("faces", len(faces), int(keep.sum()))]
     if "Wearing_Hat" in faces.attribute_names:
@@ -192,7 +194,8 @@ def figure_clusters(study) -> None:
 
 
 def architecture(study) -> pd.DataFrame:
-    """Tables 1 and 2: every layer as built at the paper's size, with the printed activation size, beside this study's."""
+    """Tables 1 and 2: every layer as built at the paper's size, with the printed activation size, beside this
+    study's."""
     one = tasks_of(study.cfg)[0]
     parts = []
     for cfg in (diat.Config(task=one, phi=PROXY), replace(study.cfg, task=one, phi=PROXY, start="")):
@@ -231,7 +234,8 @@ def noise(x: Tensor) -> np.ndarray:
 
 
 def frame(size: int, n: int) -> Tensor:
-    """(n, 1, size, size) bool: the border an eighth of the side wide, of which a global edit should leave the colours."""
+    """(n, 1, size, size) bool: the border an eighth of the side wide, of which a global edit should leave the
+    colours."""
     b = max(1, round(size / 8))
     return ~F.pad(torch.ones(n, 1, size - 2 * b, size - 2 * b, dtype=torch.bool), (b, b, b, b))
 
@@ -311,7 +315,8 @@ def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def local_and_global(study, edits: Edits):
     """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces,
-    identity over `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
+    identity over `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender
+    60 %)."""
     table, out = "Figs 4, 5", []
     found = rows_of(study, with_floors(study, edits), table)
     for name, versions in edits.items():
@@ -385,7 +390,8 @@ def figures_4_5(study, edits: Edits) -> None:
 
 
 def figure_2(study, edits: Edits, k: int = 6) -> None:
-    """Fig. 2, the two stages, as pictures: x, T(x), for a local task the mask that trained E, the result. Glasses, where there are any."""
+    """Fig. 2, the two stages, as pictures: x, T(x), for a local task the mask that trained E, the result. Glasses,
+    where there are any."""
     name = "eyeglasses_removal" if "eyeglasses_removal" in edits else next(iter(edits))
     e = edits[name][study.cfg.variant]
     first = edit_with(study, f"{study.cfg.variant} {name}", False)(e.attribute, e.x[:k].to(study.device), e.target)
@@ -398,7 +404,8 @@ def figure_2(study, edits: Edits, k: int = 6) -> None:
 
 @torch.no_grad()
 def figure_3(study, edits: Edits, k: int = 6) -> None:
-    """Fig. 3, what the adaptive identity loss compares, as pictures: mean absolute difference of D_4 and of D_5 between T(x) and x, bright: large."""
+    """Fig. 3, what the adaptive identity loss compares, as pictures: mean absolute difference of D_4 and of D_5 between
+    T(x) and x, bright: large."""
     name = next(iter(edits))
     nets, x = study.nets(f"{study.cfg.variant} {name}"), edits[name][study.cfg.variant].x[:k].to(study.device)
     Tx = nets.T(x)
@@ -445,7 +452,8 @@ def figure_6(study, edits: Edits):
 
 
 def figure_7(study, edits: Edits):
-    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own. Returns the table."""
+    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own.
+    Returns the table."""
     table, v = "Fig. 7", study.cfg.variant
     name = next((t for t in ("eyeglasses_removal", *edits) if t in edits and TASKS[t].hull), None)
     if name is None:
@@ -486,7 +494,8 @@ def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
 
 
 def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
-    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose networks have never seen a photograph."""
+    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose networks have never
+    seen a photograph."""
     if not folder:
         return None
     if faces.faces is not None:
@@ -495,8 +504,8 @@ def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
 
 
 def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
-    """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success beside that on
-    the study's own test faces. Returns the table."""
+    """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the
+    target; success beside that on the study's own test faces. Returns the table."""
     table, v, out, shown = "Figs 8, 9", study.cfg.variant, [], {}
     for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
         e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
@@ -526,7 +535,8 @@ def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
 
 
 def figures_10_to_13(study, edits: Edits) -> None:
-    """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation; each on the compared tasks."""
+    """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation; each
+    on the compared tasks."""
     for number, methods in ((10, ("DIAT-A0", "DIAT-A")), (11, ("DIAT", "DIAT-A")), (12, ("DIAT1", "DIAT3")), (13, ("DIAT2", "DIAT3"))):
         pictures(study, edits, f"fig_{number}", f"Input, {' and '.join(methods)} on the compared tasks", methods, k=4)
 
@@ -535,7 +545,8 @@ def figures_10_to_13(study, edits: Edits) -> None:
 
 
 def initial_state(study, of: dict[str, Case]):
-    """T and D before adversarial training: how well T returns its input, how well D knows the attribute, what D says of T(x). Returns the table."""
+    """T and D before adversarial training: how well T returns its input, how well D knows the attribute, what D says of
+    T(x). Returns the table."""
     name = first_task(study.plan)
     case, nets, table = of[name], study.nets(f"pre-trained {name}"), "initial state"
     Tx = apply(edit_with(study, f"pre-trained {name}"), case, study.device).y
@@ -551,8 +562,8 @@ def initial_state(study, of: dict[str, Case]):
 
 
 def speed(study):
-    """Milliseconds per face of the printed 128 pixel networks, float32, on this device, beside the printed 4.5: T alone,
-    and T with E. Returns the table."""
+    """Milliseconds per face of the printed 128 pixel networks, float32, on this device, beside the printed 4.5: T
+    alone, and T with E. Returns the table."""
     cfg = diat.Config(task="mouth_open", phi=PROXY)
     nets, rows = diat.build(cfg), []
     for net in (nets.T, nets.E_local):
@@ -586,8 +597,8 @@ def settled(success: list[float]) -> int | None:
 
 
 def training_time(study, of: dict[str, Case]):
-    """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps until success stays within two
-    points of its best, their product. Returns the table."""
+    """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps
+    until success stays within two points of its best, their product. Returns the table."""
     table, name, points = "training time", compared(study.plan)[0], []
     if not curves(study.plan):
         return study.add([row(table, "all", "DIAT-A0 / DIAT3", "training time ratio", "unavailable: curve_seeds is 0", "")])

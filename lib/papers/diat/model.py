@@ -54,7 +54,8 @@ SECONDS = {  # processor seconds of a cycle of profile cpu by stage, one thread,
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is for: CelebA's attribute, the value it is given, and the landmarks that bound a local change (none: a global one)."""
+    """What a model is for: CelebA's attribute, the value it is given, and the landmarks that bound a local change
+    (none: a global one)."""
 
     attribute: str
     target: int
@@ -77,7 +78,8 @@ TASKS = {  # Secs 5.2, 5.3
 
 @dataclass(frozen=True)
 class Variant:
-    """identity: features that the identity loss compares ("phi", "D" or "" for none); smooth: with l_smooth; enhance: with stage two."""
+    """identity: features that the identity loss compares ("phi", "D" or "" for none); smooth: with l_smooth; enhance:
+    with stage two."""
 
     identity: str
     smooth: bool
@@ -225,14 +227,16 @@ def task_of(cfg: Config) -> Task:
 
 
 def shared_of(cfg: Config, start: str = "") -> Config:
-    """The Config of what all models of a study share: what it does not read stands at its default, so that it decides nothing."""
+    """The Config of what all models of a study share: what it does not read stands at its default, so that it decides
+    nothing."""
     read = ("size", "width", "blocks", "deconv1_k", "w_4", "w_5", "sigma", "phi", "phi_order", "scale", "clusters", "dropped", "batch",
             "lr_E", "lr_pre", "pre_cycles", "g_cycles", "f_cycles", "e_cycles")  # fmt: skip
     return Config(task=SHARED, start=start, **{name: getattr(cfg, name) for name in read})
 
 
 def share_of_paper(cfg: Config) -> float:
-    """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates (D7)."""
+    """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates
+    (D7)."""
     return cfg.cycles * cfg.t_step * cfg.batch / (PAPER_CYCLES * 30)
 
 
@@ -304,7 +308,8 @@ class Residual(nn.Module):
 
 
 def transform_network(cfg: Config) -> nn.Sequential:
-    """Table 1: T, and with the same architecture g and E_global. (B, 3, H, H) -> the same, [-1, 1]. Shapes for width 32, H = 128."""
+    """Table 1: T, and with the same architecture g and E_global. (B, 3, H, H) -> the same, [-1, 1]. Shapes for width
+    32, H = 128."""
     w = cfg.width
     deconv1 = nn.ConvTranspose2d(4 * w, 2 * w, cfg.deconv1_k, 2, 1, output_padding=1 if cfg.deconv1_k == 3 else 0)  # D3
 
@@ -324,7 +329,8 @@ def transform_network(cfg: Config) -> nn.Sequential:
 
 
 class Discriminator(nn.Module):
-    """Table 2: (B, 3, H, H) -> logit (B, 1). No normalisation, so D_l(x) depends on x alone. Shapes for width 32, H = 128."""
+    """Table 2: (B, 3, H, H) -> logit (B, 1). No normalisation, so D_l(x) depends on x alone. Shapes for width 32, H =
+    128."""
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -356,7 +362,8 @@ def denoiser(cfg: Config) -> nn.Sequential:
 
 
 def local_enhancer(cfg: Config) -> nn.Sequential:
-    """E for local attributes: x and T(x) as six channels, "a fully convolutional network of 4 layers" (Sec. 3.2), 64 channels (D4)."""
+    """E for local attributes: x and T(x) as six channels, "a fully convolutional network of 4 layers" (Sec. 3.2), 64
+    channels (D4)."""
     w, relu = 2 * cfg.width, nn.ReLU()
     return nn.Sequential(nn.Conv2d(6, w, 5, 1, 2), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, 3, 3, 1, 1))
 
@@ -372,8 +379,8 @@ class Curve(nn.Module):
 
 @dataclass
 class Nets:
-    """A model: T, D and, for a variant with stage two, E_local or E_global; or what all models share: T after pre-training, g, f, E_global
-    (SHARED). A task's model starts from the shared T; f and phi it only uses."""
+    """A model: T, D and, for a variant with stage two, E_local or E_global; or what all models share: T after
+    pre-training, g, f, E_global (SHARED). A task's model starts from the shared T; f and phi it only uses."""
 
     T: nn.Module
     D: Discriminator | None = None
@@ -386,8 +393,9 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """The networks of one model, with PyTorch's own initial weights (not stated), or those of the model that cfg.start names. E_global has "the
-    same architecture of the transform network" (Sec. 3.2). Raises ModelError if that model, DataError if the weights of VGG-Face are not there."""
+    """The networks of one model, with PyTorch's own initial weights (not stated), or those of the model that cfg.start
+    names. E_global has "the same architecture of the transform network" (Sec. 3.2). Raises ModelError if that model,
+    DataError if the weights of VGG-Face are not there."""
     if cfg.task == SHARED:
         phi = vgg_face.features(VGG_FACE if cfg.phi == VGG_FACE else cfg.start, cfg.width, cfg.phi_order)
         return Nets(transform_network(cfg), E_global=transform_network(cfg), g=transform_network(cfg), f=denoiser(cfg), phi=phi)
@@ -453,7 +461,8 @@ def adv_t(fake: Tensor) -> Tensor:
 
 
 def reconstruct(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (4): what g minimises, the content losses of phi_4 and phi_5 between g(x) and x. No pixel term: colours may drift."""
+    """Eq. (4): what g minimises, the content losses of phi_4 and phi_5 between g(x) and x. No pixel term: colours may
+    drift."""
     value = id_phi(nets.phi, nets.g(batch.x), batch.x, cfg)
     return value, {"content": value.detach()}
 
@@ -489,7 +498,8 @@ def inputs_and_guided(batch) -> tuple[Tensor, Tensor]:
 
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (7) and Eq. (14) as D minimises them: the adversarial term alone (D1, D2), unless dyn_to_D puts the identity term back."""
+    """Eq. (7) and Eq. (14) as D minimises them: the adversarial term alone (D1, D2), unless dyn_to_D puts the identity
+    term back."""
     x, a = inputs_and_guided(batch)
     nets.T.eval()  # D13
     with torch.no_grad():
@@ -548,7 +558,8 @@ def dis_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]
 
 
 def e_local_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (10), the mask inside the norm: outside the hull E(x, T(x)) equals x, inside it its features equal T(x)'s. T is frozen.
+    """Eq. (10), the mask inside the norm: outside the hull E(x, T(x)) equals x, inside it its features equal T(x)'s. T
+    is frozen.
 
     The pixel term is a sum (D10), at unit scale a mean (D6); the content terms, the first of them on pixels, are means.
     """
@@ -572,7 +583,8 @@ def e_global_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Ten
 
 
 def blur(x: Tensor, cfg: Config) -> Tensor:
-    """B: Gaussian, sigma 1.8 pixels at 128 (in proportion below), cut at 3.3 sigma, reflected at the border. Keeps constants."""
+    """B: Gaussian, sigma 1.8 pixels at 128 (in proportion below), cut at 3.3 sigma, reflected at the border. Keeps
+    constants."""
     sigma, r = cfg.sigma * cfg.size / 128, max(1, ceil(6 * cfg.size / 128))
     line = torch.exp(-torch.arange(-r, r + 1, dtype=x.dtype, device=x.device).square() / (2 * sigma**2))
     line = (line / line.sum()).repeat(3, 1)
@@ -595,7 +607,8 @@ def whole_set(task: Task, cfg: Config, faces: FaceSet, split: Split, seed: int) 
 
 
 def both_sets(task: Task, cfg: Config, faces: FaceSet, split: Split, seed: int) -> Examples:
-    """Algorithm 1, line 1: the guided set, all faces with the attribute (label 1), and the input set, 2,000 random ones without it (label 0)."""
+    """Algorithm 1, line 1: the guided set, all faces with the attribute (label 1), and the input set, 2,000 random ones
+    without it (label 0)."""
     whole = whole_set(task, cfg, faces, split, seed)
     without = np.flatnonzero(whole.labels[:, 0] == 0)
     without = np.random.default_rng([seed, 1]).permutation(without)[: cfg.inputs]
@@ -619,7 +632,8 @@ def inputs_with_masks(task: Task, cfg: Config, faces: FaceSet, split: Split, see
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """SHARED: T's pre-training, g, f, E_global. A task: pre-training of D, Algorithm 1 from the shared T, enhancement if local.
+    """SHARED: T's pre-training, g, f, E_global. A task: pre-training of D, Algorithm 1 from the shared T, enhancement
+    if local.
 
     Raises DataError if VGG-Face is wanted and its weights are not there.
     """
@@ -664,7 +678,8 @@ def stages(cfg: Config) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Edit:
-    """image: (B, 3, H, H), [-1, 1], the edited face. transformed: T(x), what stage two started from. mask: none, the method predicts none."""
+    """image: (B, 3, H, H), [-1, 1], the edited face. transformed: T(x), what stage two started from. mask: none, the
+    method predicts none."""
 
     image: Tensor
     transformed: Tensor
@@ -673,8 +688,8 @@ class Edit:
 
 @torch.no_grad()
 def edit(nets: Nets, x: Tensor, cfg: Config, enhance: bool = True) -> Edit:
-    """Give faces the reference attribute of the model's task: T(x), then E(x, T(x)) (local) or E(B(T(x))) (global) unless the model has no E,
-    or enhance is False. x: (B, 3, H, H), [-1, 1]."""
+    """Give faces the reference attribute of the model's task: T(x), then E(x, T(x)) (local) or E(B(T(x))) (global)
+    unless the model has no E, or enhance is False. x: (B, 3, H, H), [-1, 1]."""
     Tx = nets.T(x)
     if not enhance or not (nets.E_local or nets.E_global):
         return Edit(Tx, Tx)
@@ -688,8 +703,9 @@ def edits(cfg: Config) -> dict[str, str]:
 
 
 def editor(trained: dict[str, Nets], cfg: Config, enhance: bool = True) -> Callable:
-    """One function for all tasks: (attribute, x, target) -> Edit. A model goes one way: a value of the attribute that no model was trained for
-    gives x back. target between 0 and 1 mixes the two pictures pixel by pixel, which was never trained."""
+    """One function for all tasks: (attribute, x, target) -> Edit. A model goes one way: a value of the attribute that
+    no model was trained for gives x back. target between 0 and 1 mixes the two pictures pixel by pixel, which was never
+    trained."""
 
     def towards(attribute: str, x: Tensor, target: float) -> Edit:
         ways = {TASKS[name].target: nets for name, nets in trained.items() if TASKS[name].attribute == attribute}
