@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -391,61 +392,53 @@ def home(tmp_path_factory, results):
     return folder, os.environ | own | {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_PATH": str(ROOT / "lib" / "explorer" / "jupyter")}
 
 
-def served(command: list[str], env: dict, folder: Path) -> tuple[subprocess.Popen, int]:
-    """A server that answers on the port, which takes the place of PORT in the command."""
+@contextmanager
+def opened_in(home, command: list[str], address: str, width: int = 1280):
+    """A page of a server, whose command and address say PORT."""
+    folder, env = home
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = (folder / f"log-{port}").open("w")
-    server = subprocess.Popen([part.replace("PORT", str(port)) for part in command], env=env, cwd=folder, stdout=log, stderr=log)
-    for _ in range(900):
-        assert server.poll() is None, Path(log.name).read_text()[-2000:]
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return server, port
-        time.sleep(0.1)
-    raise AssertionError("the server did not start")
+        port = str(s.getsockname()[1])
+    with browser() as chromium, (folder / f"log-{port}").open("w") as log:
+        command = [sys.executable, "-m", *(part.replace("PORT", port) for part in command), "--no-browser", f"--port={port}"]
+        server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+        try:
+            for _ in range(900):
+                assert server.poll() is None, Path(log.name).read_text()[-2000:]
+                with socket.socket() as s:
+                    if s.connect_ex(("127.0.0.1", int(port))) == 0:
+                        break
+                time.sleep(0.1)
+            with open_page(f"http://127.0.0.1:{port}/{address}", chromium=chromium, width=width) as opened:
+                opened.page.set_default_timeout(120_000)
+                yield opened
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def test_in_jupyterlab(home):
     pytest.importorskip("jupyterlab")
-    folder, env = home
-    options = ["--no-browser", "--port=PORT", "--ServerApp.token=", "--ServerApp.password=", "--allow-root", f"--notebook-dir={folder}"]
+    options = ["--ServerApp.token=", "--ServerApp.password=", "--allow-root", f"--notebook-dir={home[0]}"]
     options += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
-    with browser() as chromium:
-        server, port = served([sys.executable, "-m", "jupyterlab", *options], env, folder)
-        try:
-            with open_page(f"http://127.0.0.1:{port}/lab/tree/explorer.ipynb?reset", chromium=chromium) as opened:
-                page = opened.page
-                page.set_default_timeout(90_000)
-                idle = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-                page.wait_for_function(idle)
-                page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-                played(page)
-                page.wait_for_function(idle)
-                page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-                assert not opened.errors and '"output_type": "error"' not in (folder / "explorer.ipynb").read_text()
-        finally:
-            server.terminate()
-            server.wait(20)
+    with opened_in(home, ["jupyterlab", *options], "lab/tree/explorer.ipynb?reset") as opened:
+        idle = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        opened.page.wait_for_function(idle)
+        opened.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        played(opened.page)
+        opened.page.wait_for_function(idle)
+        opened.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        assert not opened.errors and '"output_type": "error"' not in (home[0] / "explorer.ipynb").read_text()
 
 
 def test_in_voila(home):
     pytest.importorskip("voila", reason="Voila is not installed: pip install -e '.[explore]'")
-    folder, env = home
-    options = ["--no-browser", "--port=PORT", "--Voila.ip=127.0.0.1", "--template=study"]
-    with browser() as chromium:
-        server, port = served([sys.executable, "-m", "voila", str(folder / "explorer.ipynb"), *options], env, folder)
-        try:
-            with open_page(f"http://127.0.0.1:{port}/", chromium=chromium, width=800) as opened:
-                page = opened.page
-                page.set_default_timeout(120_000)
-                page.locator(".study-explorer .study-after img").wait_for()
-                box = page.locator(".study-explorer .study-after img").bounding_box()
-                assert box["y"] + box["height"] < 900 and box["width"] > 250, "a large picture stands on the first screen"
-                played(page)
-                assert not opened.errors and not opened.blocked
-                assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), "nothing runs out of the page"
-        finally:
-            server.terminate()
-            server.wait(20)
+    options = [str(home[0] / "explorer.ipynb"), "--Voila.ip=127.0.0.1", "--template=study"]
+    with opened_in(home, ["voila", *options], "", width=800) as opened:
+        picture = opened.page.locator(".study-explorer .study-after img")
+        picture.wait_for()
+        box = picture.bounding_box()
+        assert box["y"] + box["height"] < 900 and box["width"] > 250, "a large picture stands on the first screen"
+        played(opened.page)
+        assert not opened.errors and not opened.blocked
+        assert opened.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), "nothing runs out of the page"

@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Callable
 from html import escape
+from itertools import product
 from pathlib import Path
 
 import anywidget
@@ -33,28 +34,7 @@ EXPLAINED = figures.KEY | {"before": "the face", "after": "the edit", "reference
 EXPECTED = (DataError, ParameterError)
 TOGETHER = 6  # attributes on the page without a kernel, those that most methods edit first
 
-STYLE = """<style>
-.study-explorer{--soft:var(--jp-ui-font-color2,#5b6472);--rule:var(--jp-border-color2,#dde1e8);--fill:var(--jp-brand-color1,#1a56b0);
-max-width:1180px}
-.study-explorer .widget-html-content{line-height:1.45}
-.study-explorer p{margin:.3em 0}
-.study-explorer .study-row{display:flex;flex-wrap:wrap;gap:.8rem;margin:.2rem 0 .4rem}
-.study-explorer figure{margin:0;flex:0 1 130px}
-.study-explorer .study-big figure{flex:1 1 150px;max-width:320px}
-.study-explorer figure img{display:block;width:100%;aspect-ratio:1;border-radius:4px}
-.study-explorer figcaption{font-size:.85em;line-height:1.25;color:var(--soft)}
-.study-explorer figcaption b{color:var(--jp-ui-font-color1,#1d2330);display:block;font-size:1.1em}
-.study-explorer .study-bars{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:.1rem 1.1rem;font-size:.85em}
-.study-explorer .study-bar{display:grid;grid-template-columns:9.2em 1fr 4.4em;gap:.4em;align-items:center}
-.study-explorer .study-bar.asked{font-weight:600}
-.study-explorer .study-track{position:relative;height:.9em;background:linear-gradient(var(--soft),var(--soft)) 50%/1px 100% no-repeat var(--rule)}
-.study-explorer .study-track i{display:block;height:40%;margin-bottom:.1em;background:var(--soft)}
-.study-explorer .study-bar.asked i{background:var(--fill)}
-.study-explorer .study-bar.missed i,.study-explorer .study-bar.spoiled i{background:#b5451f}
-.study-explorer .study-track u{position:absolute;top:-.15em;bottom:-.15em;width:3px;margin-left:-1px;background:currentColor}
-.study-explorer .study-say[role=alert]{border-left:3px solid #b5451f;padding:.3rem .7rem;background:rgba(181,69,31,.1)}
-.study-explorer .study-sliders{max-height:150px;overflow-y:auto}
-</style>"""
+STYLE = Path(__file__).parent / "explorer.css"
 INTRO = (
     "<p>Move a slider: <b>0</b> asks for a face without the attribute, <b>1</b> for one with it; where the slider started, the "
     "attribute is left alone.</p>"
@@ -112,7 +92,7 @@ class Explorer:
         faces, keep = [self.source, self.number, self.set_row, self.photo], [_row(self.again, self.copy, self.save), self.code]
         folds = [ipywidgets.VBox(part) for part in ([self.details], faces, ways, keep)]
         accordion = ipywidgets.Accordion(folds, titles=FOLDS, selected_index=None)
-        self.box = ipywidgets.VBox([ipywidgets.HTML(STYLE + INTRO), self.stage, self.sliders_box, self.say, accordion])
+        self.box = ipywidgets.VBox([ipywidgets.HTML(f"<style>{STYLE.read_text()}</style>{INTRO}"), self.stage, self.sliders_box, self.say, accordion])
         self.box.add_class("study-explorer")
         for handler, trait, *controls in (
             (self._choose, "value", self.method, self.other), (self.draw, "value", self.way, self.other_way, self.reference),
@@ -414,14 +394,17 @@ def _bars(said: Verdict) -> str:
 # ------------------------------------------------------------------------------------------------ the page without a kernel
 
 
-def frames(methods: list[Method], attribute: str, target: int, face: Face, steps: int = 4) -> HTML:
+def frames(methods: list[Method], attribute: str, target: int, face: Face, steps: int = 4) -> HTML | None:
     """One slider over all methods that edit the attribute (of one size), side by side on the same face: the face as it
-    is, then `steps` values up to the target; where the face is drawn, the exact answer beside them."""
+    is, then `steps` values up to the target; where the face is drawn, the exact answer beside them. None without any."""
     values = [abs(1 - target - k / steps) for k in range(1, steps + 1)]
     rows = {}
     for method in methods:
         shown = [explorer.edit(method, face, {attribute: value}) for value in values]
-        rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
+        if not shown[-1].untouched:  # it learned the other way alone
+            rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
+    if not rows:
+        return None
     exact = face.exact(methods[0].size, {attribute: target})
     if exact is not None:
         rows["exact answer"] = [next(iter(rows.values()))[0], *[figures.pixels(exact)[0]] * steps]
@@ -440,15 +423,14 @@ def page(results: str | Path = RESULTS) -> None:
         methods = [method for method in first if method.size == max(m.size for m in first) and _whole(method)]
         names = [a for method in methods for a in method.names]
         if names:
-            about = _about(methods, explorer.drawn(1) if drawn else explorer.astronaut())
-            display(HTML(f"<h3>{heading}</h3><p>{escape(about)}</p>"))
-        for attribute in sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]:
+            display(HTML(f"<h3>{heading}</h3>"))
+        most = sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]
+        for attribute, target in product(most, (1, 0)):
             own = [method for method in methods if attribute in method.names]
-            for target in (1, 0):
-                faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
-                for face in faces:
-                    if face.labels.get(attribute) == 1 - target:
-                        display(frames(own, attribute, target, face))
+            faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
+            if faces and faces[0].labels.get(attribute) == 1 - target and (html := frames(own, attribute, target, faces[0])):
+                display(html)
+        display(HTML(f"<p>{escape(_about(methods, explorer.drawn(1) if drawn else explorer.astronaut()))}</p>"))
 
 
 def _whole(method: Method) -> bool:
