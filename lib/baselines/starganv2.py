@@ -41,6 +41,7 @@ CITATION = "Y. Choi, Y. Uh, J. Yoo, J.-W. Ha. CVPR 2020."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G_ema", "M_ema", "E_ema")  # what edits need
 SECONDS = 2.5  # processor seconds of one cycle of profile cpu, one thread, bf16
+BETWEEN = "threshold"  # what a target between 0 and 1 does: it counts as the nearer of both
 MODES = ("label", "reference")  # of editing: the style from noise, or from an image
 PAPER_STEPS = 100_000  # iterations, each of two updates of D and two of G
 

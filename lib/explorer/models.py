@@ -41,6 +41,7 @@ SHARES = ["edit_success", "counterfactual_gain"]  # metrics that tell the best m
 BETWEEN = {  # what a method's own BETWEEN means
     "condition": "Between 0 and 1 the value is the condition itself, which was 0 or 1 in training.",
     "outputs": "It has no strength: between 0 and 1 its outputs for 0 and for 1 are blended pixel by pixel.",
+    "threshold": "It has no strength: the attribute is there above .5 and gone below.",
     "input": "It has no strength: .5 is the input, into which its output for 0 or for 1 is blended pixel by pixel.",
 }
 DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError, models.ModelError, DataError, ParameterError)
@@ -364,7 +365,7 @@ def edit(method: Method, face: Face, wanted: dict[str, float], mode: str = "", r
             result = run(name, y, target, drawn(reference).at(method.size))
         if target in (0, 1) and torch.equal(result.image, y):
             untouched.append(attribute)
-        y, look = result.image, getattr(result, "reference", None)
+        y, look = result.image.clamp(-1, 1), getattr(result, "reference", None)
         if (new := getattr(result, "mask", None)) is not None:
             mask = new if mask is None else mask.maximum(new)
         own = None if own is None else own | {attribute: int(target > 0.5)}
