@@ -97,7 +97,7 @@ def test_the_command_line_runs_a_folder_of_faces_and_shows_none(paper, tmp_path)
     """Drawn faces written as a folder in CelebA's layout stand for real ones: such a set may not be published."""
     folder = tmp_path / "celeba"
     assert data_command.main(["synthetic", "--n", "400", "--out", str(folder), "--size", "32", "--balanced"]) in (0, None)
-    given = {"profile": "smoke", "data": str(folder), "results": str(tmp_path / "results")}
+    given = {"profile": "smoke", "data": str(folder), "results": str(tmp_path / "results"), "split": "random"}
     options = [text for item in given.items() for text in ("-p", *item)]
     assert run.main([paper, *options, "--reports", str(tmp_path / "reports")]) == 0
     (out,) = (tmp_path / "results" / "scratch" / paper).glob("*/run.json")
