@@ -11,7 +11,7 @@ from torch import nn
 from lib import claims
 from lib.data import FaceSet, split_most_images
 from lib.data.crop import Crop
-from lib.evaluation import measures
+from lib.evaluation import judges, measures
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
 from lib.papers.sagan import evaluation
@@ -347,6 +347,63 @@ def test_a_mask_is_closed_where_the_edit_fails_not_where_it_is_small(faces):
         columns = {"mask_share": share, "edit_success": success, "mask_mean": mean}
         frame = pd.concat([judged("SaGAN", a, 1, **columns) for a in ("Eyeglasses", "Smiling")], ignore_index=True)
         assert list(evaluation.mask_alarm(study, frame)["collapse"]) == [collapse] * 2
+
+
+class Eye:
+    """Both judges and the identity network: bright faces have Eyeglasses, dark ones smile."""
+
+    id, names, trusted, verification = "eye", ("Eyeglasses", "Smiling"), (), {"impostor_99": 0.9}
+
+    def __init__(self):
+        self.a = self.b = self.identity = SimpleNamespace(
+            id="eye", probabilities=self.see, features=lambda x: x.mean((2, 3)).numpy(), embed=lambda x: np.ones((len(x), 1))
+        )
+
+    def see(self, x):
+        bright = (x.mean((1, 2, 3)) > 0.05).float().numpy()
+        return np.stack([bright, 1 - bright], 1)
+
+    def probabilities(self, x):
+        return self.see(x), self.see(x)
+
+    def column(self, attribute):
+        return self.names.index(attribute)
+
+    def sees(self, x, attribute, target):
+        hit = (self.see(x)[:, self.column(attribute)] > 0.5) == bool(target)
+        return hit, hit
+
+
+def paint(attribute, x, target):
+    """Brightens a face to add eyeglasses, darkens it to take them off."""
+    return SimpleNamespace(image=(x + (2.0 if target else -2.0)).clamp(-1, 1), mask=None)
+
+
+def test_lfw_is_edited_where_the_judges_see_the_opposite(faces, split):
+    shown, settings = [], SimpleNamespace(test_images=6)
+    study = SimpleNamespace(cfg=small(attribute="Eyeglasses"), settings=settings, faces=faces, split=split, judges=Eye(), device="cpu")
+    study.figure = lambda figure, name, alt: shown.append(name)
+    lfw = faces, ()
+    cases = evaluation.judged_cases(study, faces, np.arange(60))
+    bright = Eye().see(judges.as_images(faces, np.arange(60)))[:, 0].astype(bool)
+    assert len(cases["Eyeglasses", 1].index) == min(6, (~bright).sum()) and not bright[cases["Eyeglasses", 1].index].any()
+    assert bright[cases["Eyeglasses", 0].index].all()
+    keep = lambda attribute, x, target: SimpleNamespace(image=x, mask=None)  # noqa: E731
+    rows, edits = evaluation.lfw_edits(study, lfw, {"SaGAN": paint, "StarGAN": keep})
+    known = claims.measures(pd.DataFrame(rows))
+    for sign in "+-":
+        assert known["Fig. 9", f"edit_success | Eyeglasses {sign} on LFW | SaGAN"]["value"] == 1
+        assert known["Fig. 9", f"edit_success | Eyeglasses {sign} on LFW | StarGAN"]["value"] == 0
+    drop = known["Fig. 9", "edit_success drop | LFW | SaGAN"]
+    assert drop["value"] == 0 and drop["ci_low"] < 0 < drop["ci_high"]
+    evaluation.figure_9(study, edits)
+    assert shown == ["fig_9_Eyeglasses"]
+    known = claims.measures(pd.DataFrame(evaluation.smiles(study, lfw)))
+    gap = known["Fig. 11", "smiling share difference | LFW - CelebA | judges"]
+    assert gap["ci_low"] < gap["value"] < gap["ci_high"] and abs(gap["value"]) < 0.2
+    rows, edits = evaluation.lfw_edits(study, None, {"SaGAN": paint})
+    assert rows[0]["protocol"] == "unavailable: no LFW folder given" and edits == {} and evaluation.smiles(study, None) == []
+    evaluation.figure_9(study, edits)
 
 
 def measured(values: dict[str, float], half: float = 0.02) -> pd.DataFrame:
