@@ -146,7 +146,8 @@ def publish(
         place = reports / "private"
     out, home = place / f"{stem}.html", "index.html" if place == reports else "../index.html"
     report.render(folder / "notebook.ipynb", out, title=title, provenance=facts, images=images, home=home, **head)
-    index.write(ROOT / "results", reports)
+    if place != reports / "scratch":  # what means nothing changes nothing that is committed
+        index.write(ROOT / "results", reports)
     return out
 
 

@@ -69,6 +69,18 @@ def status(jobs: dict[str, tuple]) -> str:
     return f"{int((frame['state'] == 'trained').sum())} of {len(frame)} models trained, {begun} begun, {hours:.1f} processor hours to go"
 
 
+def train_with_those_before(plan, name: str, retrain: bool = False) -> None:
+    """Train a job of a plan, and first those that it waits for."""
+    from lib.training import models
+
+    job = plan.jobs[name]
+    for other in job.after:
+        train_with_those_before(plan, other)
+    if not job.trained or retrain:
+        print(f"{name}: {job.key}/{job.id}", flush=True)
+    models.train(job, plan.device, plan.precision, retrain=retrain)
+
+
 def read_study(file: Path) -> dict:
     """study.yaml. Raises ParameterError if it is missing or no mapping."""
     import yaml
@@ -129,12 +141,8 @@ def run(args: argparse.Namespace, study: dict, given: list) -> int:
         chosen = {place: entry for place, entry in jobs.items() if not args.model or {place, entry[1]} & set(args.model)}
         if strange := [m for m in args.model if not any(m in (place, entry[1]) for place, entry in jobs.items())]:
             raise ParameterError(f"no model {strange[0]!r}. There are: {', '.join(entry[1] for entry in jobs.values())}.")
-        for place, (plan, name, job) in chosen.items():
-            for other in job.after:
-                models.train(plan.jobs[other], plan.device, plan.precision)
-            if not job.trained or args.retrain:
-                print(f"{name}: {place}", flush=True)
-            models.train(job, plan.device, plan.precision, retrain=args.retrain)
+        for plan, name, _ in chosen.values():
+            train_with_those_before(plan, name, args.retrain)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

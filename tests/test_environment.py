@@ -6,7 +6,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from lib.training.runs import ROOT
+from lib.sources import ROOT
 
 
 def test_environment_yml_takes_everything_from_pyproject():

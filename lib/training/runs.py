@@ -129,7 +129,7 @@ def keep_figure(figure: "Figure", name: str, faces: bool, show: bool, folder: Pa
         return
     folder.mkdir(parents=True, exist_ok=True)
     about = {"Software": None, "Faces": "yes" if faces else "no"}
-    keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=110, metadata=about))
+    keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
 
 
 def facts(record: dict) -> dict[str, str]:
