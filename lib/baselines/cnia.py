@@ -26,7 +26,7 @@ from lib.data import Examples, FaceSet, Split
 from lib.data.regions import attribute_box
 from lib.evaluation.edits import WITH_BOX, test_index
 from lib.evaluation.judges import as_images
-from lib.training.config import require
+from lib.training.config import require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "CNIA-style attribute transfer by optimising the image"
@@ -41,8 +41,7 @@ DEVIATIONS = (
               "conv2_1, conv2_2, conv3_1 over the scale of x's maps; a = 1, b = 0.2, mu = 0.001; Adam 0.02, 500 steps from z = x, clamped",
               "the comparison is with a reconstruction of CNIA, not with CNIA"),  # fmt: skip
     Deviation("C2", "VGG-Face",
-              "the same phi as the method it is compared with",
-              "one feature network for both"),  # fmt: skip
+              "the same phi as the method it is compared with", "one feature network for both"),  # fmt: skip
 )
 
 
@@ -64,11 +63,9 @@ class Config:
     mu: float = 1e-3  # weight of the total variation
 
     def __post_init__(self):
-        for name in ("faces", "steps", "neighbours", "pool"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("a", "b", "mu"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        require(self.lr > 0, "lr", self.lr, "positive")
+        require_each(self, "at least 1", "faces", "steps", "neighbours", "pool")
+        require_each(self, "at least 0", "a", "b", "mu")
+        require_each(self, "positive", "lr")
 
 
 PROFILES = {

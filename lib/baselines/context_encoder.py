@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lib.claims import Deviation
 from lib.layers import init_normal
-from lib.training.config import require
+from lib.training.config import require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Context Encoders: Feature Learning by Inpainting"
@@ -30,17 +30,14 @@ KEEPS = ("G",)
 SECONDS = 0.46  # processor seconds of one cycle in profile cpu, on one core in bf16
 
 DEVIATIONS = (
-    Deviation(
-        "E1", paper="A hole of half the width in the middle, 7 pixels (code: 4) of which are predicted on the known side",
-        ours="the hole of the method that compares, grown to half the width: at 128 pixels 6 known ones all around 52",
-        why="the same hole for all",
-    ),  # fmt: skip
-    Deviation(
-        "E2", paper="128x128, 64 channels, a bottleneck of 4,000, 25 epochs",
-        ours="profile `cpu`: 64x64 with a layer less, 32 channels, a bottleneck of 250, fewer updates, whose share is printed",
-        why="core-hours, and 8 MB a model",
-    ),  # fmt: skip
-    Deviation("E3", paper="The hole is filled with the mean colour of ImageNet", ours="mid-grey", why="other pictures"),
+    Deviation("E1", "A hole of half the width in the middle, 7 pixels (code: 4) of which are predicted on the known side",
+              "the hole of the method that compares, grown to half the width: at 128 pixels 6 known ones all around 52",
+              "the same hole for all"),  # fmt: skip
+    Deviation("E2", "128x128, 64 channels, a bottleneck of 4,000, 25 epochs",
+              "profile `cpu`: 64x64 with a layer less, 32 channels, a bottleneck of 250, fewer updates, whose share is printed",
+              "core-hours, and 8 MB a model"),  # fmt: skip
+    Deviation("E3", "The hole is filled with the mean colour of ImageNet",
+              "mid-grey", "other pictures"),  # fmt: skip
 )
 
 
@@ -64,8 +61,7 @@ class Config:
 
     def __post_init__(self):
         require(self.size >= 32 and log2(self.size).is_integer(), "size", self.size, "a power of two, at least 32")
-        for name in ("width", "bottleneck", "batch", "cycles"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "width", "bottleneck", "batch", "cycles")
         require(0 < self.side <= self.size // 2 and self.side % 2 == 0, "side", self.side, "even, at most half the size")
         for name in ("top", "left"):
             margin = (self.size // 2 - self.side) // 2

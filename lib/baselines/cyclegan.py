@@ -22,7 +22,7 @@ from lib.baselines import Edit, one_of_two
 from lib.claims import Deviation
 from lib.layers import init_normal
 from lib.losses import l1
-from lib.training.config import require
+from lib.training.config import require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (CycleGAN)"
@@ -34,29 +34,19 @@ SECONDS = 1.2  # processor seconds of one cycle in profile cpu, one thread, bf16
 PAPER_STEPS = 62_500  # cycles: D1
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Batches of 1, 100 epochs at a constant rate and 100 of linear decay",
-        ours="batches of 16 faces, half of each domain; 62,500 cycles in profile `paper`, linear decay over the second half",
-        why="200 epochs over CelebA are 38 million images; the compared papers' D sees 1,000,000",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Random 256x256 crops of 286x286 images, flips",
-        ours="no random crops; flips, unless a paper that compares gives no method any",
-        why="aligned faces; the same training data for all",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="D's fakes are those of G's update before it (code)", ours="drawn anew from the networks after that update",
-        why="updates share a batch, not activations",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Identity loss: for paintings only (paper), weight 0.5 of the cycle's by default (code)", ours="weight 0.5 of the cycle's",
-        why="SaGAN (Sec. 2.3) says that CycleGAN has it",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="64 channels, six residual blocks at 128x128",
-        ours="profile `cpu`: 64x64, 24 channels, six blocks; fewer updates, the share is printed",
-        why="core-hours, of which more updates are the better use than more channels",
-    ),  # fmt: skip
+    Deviation("D1", "Batches of 1, 100 epochs at a constant rate and 100 of linear decay",
+              "batches of 16 faces, half of each domain; 62,500 cycles in profile `paper`, linear decay over the second half",
+              "200 epochs over CelebA are 38 million images; the compared papers' D sees 1,000,000"),  # fmt: skip
+    Deviation("D2", "Random 256x256 crops of 286x286 images, flips",
+              "no random crops; flips, unless a paper that compares gives no method any",
+              "aligned faces; the same training data for all"),  # fmt: skip
+    Deviation("D3", "D's fakes are those of G's update before it (code)",
+              "drawn anew from the networks after that update", "updates share a batch, not activations"),  # fmt: skip
+    Deviation("D4", "Identity loss: for paintings only (paper), weight 0.5 of the cycle's by default (code)",
+              "weight 0.5 of the cycle's", "SaGAN (Sec. 2.3) says that CycleGAN has it"),  # fmt: skip
+    Deviation("D5", "64 channels, six residual blocks at 128x128",
+              "profile `cpu`: 64x64, 24 channels, six blocks; fewer updates, the share is printed",
+              "core-hours, of which more updates are the better use than more channels"),  # fmt: skip
 )
 
 
@@ -83,14 +73,10 @@ class Config:
     def __post_init__(self):
         require(self.size >= 32 and self.size % 8 == 0, "size", self.size, "a multiple of 8, at least 32")
         require(self.batch >= 2 and self.batch % 2 == 0, "batch", self.batch, "even: half of each domain")
-        for name in ("width", "blocks", "pool", "steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lambda_cycle", "lambda_identity"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        for name in ("lr", "init_std"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        require_each(self, "at least 1", "width", "blocks", "pool", "steps")
+        require_each(self, "at least 0", "lambda_cycle", "lambda_identity")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
+        require_each(self, "positive", "lr", "init_std")
 
 
 def share_of_paper(cfg: Config) -> float:
@@ -98,27 +84,12 @@ def share_of_paper(cfg: Config) -> float:
     return cfg.steps * cfg.batch / (PAPER_STEPS * 16)
 
 
-def paper() -> Config:
-    """The official settings, but for D1."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128 and full width, a tenth of the updates."""
-    return Config(steps=6_000)
-
-
-def cpu() -> Config:
-    """64x64, three eighths of the width: about an hour of one core."""
-    return Config(size=64, width=24, steps=2_500)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, width=2, blocks=1, batch=4, pool=3, steps=2)
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(size=32, width=2, blocks=1, batch=4, pool=3, steps=2),
+    "cpu": lambda: Config(size=64, width=24, steps=2_500),
+    "gpu": lambda: Config(steps=6_000),
+    "paper": Config,
+}
 
 
 # ------------------------------------------------------------------------------------------------ networks

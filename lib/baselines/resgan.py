@@ -25,7 +25,7 @@ from lib.baselines import Edit, one_of_two
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.layers import init_normal
-from lib.training.config import pick, require
+from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Learning Residual Images for Face Attribute Manipulation (ResGAN)"
@@ -38,39 +38,24 @@ PAPER_STEPS = 62_500  # cycles: D1
 NEGATIVE, POSITIVE, GENERATED = 0, 1, 2  # the three classes of D
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Batch size and number of iterations: not stated in what is at hand",
-        ours="batches of 16 faces, half with the attribute; 62,500 cycles in profile `paper`",
-        why="the 1,000,000 images that the compared papers' D sees",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Sampling and flips: not stated",
-        ours="equal numbers of faces with and without the attribute; flips, unless a paper that compares gives no method any",
-        why="SG-GAN (Sec. 4.1) trains it on balanced data",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="One update of D, G_0 and G_1 per iteration; which batches: not stated", ours="all three on the same batch",
-        why="as the re-implementations",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Batch norm in D on real and generated faces: together or apart not stated",
-        ours="each of the four kinds of image in a pass of its own", why="as the re-implementations",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="alpha = 5e-4 (local) or 5e-6 (gender, age), beta = 0.1 alpha, on sums over a 128x128 image",
-        ours="profile `cpu` multiplies both by 4", why="the sums over a 64x64 image have a quarter of the terms",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="64 channels at 128x128", ours="profile `cpu`: 32 channels at 64x64; fewer updates, the share is printed",
-        why="core-hours",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="x + r may leave the range of an image", ours="unclipped in every loss, clipped to [-1, 1] in the edited face",
-        why="as saving a file does",
-    ),  # fmt: skip
-    Deviation(
-        "D8", paper="Weight initialisation: not stated", ours="N(0, 0.02^2)", why="usual at the time",
-    ),  # fmt: skip
+    Deviation("D1", "Batch size and number of iterations: not stated in what is at hand",
+              "batches of 16 faces, half with the attribute; 62,500 cycles in profile `paper`",
+              "the 1,000,000 images that the compared papers' D sees"),  # fmt: skip
+    Deviation("D2", "Sampling and flips: not stated",
+              "equal numbers of faces with and without the attribute; flips, unless a paper that compares gives no method any",
+              "SG-GAN (Sec. 4.1) trains it on balanced data"),  # fmt: skip
+    Deviation("D3", "One update of D, G_0 and G_1 per iteration; which batches: not stated",
+              "all three on the same batch", "as the re-implementations"),  # fmt: skip
+    Deviation("D4", "Batch norm in D on real and generated faces: together or apart not stated",
+              "each of the four kinds of image in a pass of its own", "as the re-implementations"),  # fmt: skip
+    Deviation("D5", "alpha = 5e-4 (local) or 5e-6 (gender, age), beta = 0.1 alpha, on sums over a 128x128 image",
+              "profile `cpu` multiplies both by 4", "the sums over a 64x64 image have a quarter of the terms"),  # fmt: skip
+    Deviation("D6", "64 channels at 128x128",
+              "profile `cpu`: 32 channels at 64x64; fewer updates, the share is printed", "core-hours"),  # fmt: skip
+    Deviation("D7", "x + r may leave the range of an image",
+              "unclipped in every loss, clipped to [-1, 1] in the edited face", "as saving a file does"),  # fmt: skip
+    Deviation("D8", "Weight initialisation: not stated",
+              "N(0, 0.02^2)", "usual at the time"),  # fmt: skip
 )
 
 
@@ -99,14 +84,10 @@ class Config:
         steps = 2 ** max(self.d_layers, 2)  # G_0 and G_1 halve twice
         require(self.d_layers >= 2 and self.size % steps == 0, "size", self.size, f"a multiple of {steps}")
         require(self.batch >= 2 and self.batch % 2 == 0, "batch", self.batch, "even: half without, half with the attribute")
-        for name in ("width", "steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("alpha", "beta", "per_value"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        for name in ("lr", "init_std"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        require_each(self, "at least 1", "width", "steps")
+        require_each(self, "at least 0", "alpha", "beta", "per_value")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
+        require_each(self, "positive", "lr", "init_std")
         pick(dict.fromkeys(("batch", "instance")), self.norm, "norm")
 
 
@@ -115,27 +96,12 @@ def share_of_paper(cfg: Config) -> float:
     return cfg.steps * cfg.batch / (PAPER_STEPS * 16)
 
 
-def paper() -> Config:
-    """The paper's settings."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128 and full width, a tenth of the updates."""
-    return Config(steps=6_000)
-
-
-def cpu() -> Config:
-    """64x64, half the width: under an hour of one core."""
-    return Config(size=64, width=32, alpha=2e-3, beta=2e-4, steps=3_000)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, width=2, d_layers=4, batch=4, steps=2)
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(size=32, width=2, d_layers=4, batch=4, steps=2),
+    "cpu": lambda: Config(size=64, width=32, alpha=2e-3, beta=2e-4, steps=3_000),
+    "gpu": lambda: Config(steps=6_000),
+    "paper": Config,
+}
 
 
 # ------------------------------------------------------------------------------------------------ networks

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
-from lib.training.config import pick, require
+from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Semantic image inpainting with a DCGAN"
@@ -35,17 +35,13 @@ SECONDS = 0.7  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 DEVIATIONS = (
     Deviation("S1", "Prior log(1 - D(G(z))); both public codes use -log D(G(z))",
-              "the paper's",
-              "nearly irrelevant: the context is a sum of thousands of terms, the prior of the order of 1"),  # fmt: skip
+              "the paper's", "nearly irrelevant: the context is a sum of thousands of terms, the prior of the order of 1"),  # fmt: skip
     Deviation("S2", "DCGAN of 64 x 64",
-              "a layer less at 32 x 32",
-              "4 x 4 stays the smallest map"),  # fmt: skip
+              "a layer less at 32 x 32", "4 x 4 stays the smallest map"),  # fmt: skip
     Deviation("S3", "One z",
-              "several starts per face, the one of the lowest loss is kept",
-              "the objective has many minima"),  # fmt: skip
+              "several starts per face, the one of the lowest loss is kept", "the objective has many minima"),  # fmt: skip
     Deviation("S4", "Faces cut out and aligned by a face detector's tool",
-              "an upright square placed by the five landmarks",
-              "one crop for drawn and for photographed faces"),  # fmt: skip
+              "an upright square placed by the five landmarks", "one crop for drawn and for photographed faces"),  # fmt: skip
 )
 
 
@@ -63,8 +59,7 @@ class Config:
 
     def __post_init__(self):
         require(self.size >= 16 and log2(self.size).is_integer(), "size", self.size, "a power of two, at least 16")
-        for name in ("width", "z", "batch", "cycles"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "width", "z", "batch", "cycles")
 
 
 PROFILES = {
@@ -87,8 +82,7 @@ class Search:
     starts: int = 64  # z per face: S3
 
     def __post_init__(self):
-        for name in ("steps", "starts"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "steps", "starts")
         pick(dict.fromkeys(("2016", "2017")), self.weighting, "weighting")
 
 

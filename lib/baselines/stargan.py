@@ -29,7 +29,7 @@ from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
-from lib.training.config import listed, pick, require
+from lib.training.config import listed, pick, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation"
@@ -43,41 +43,27 @@ LR_EVERY = 1_000  # D updates between two changes of the learning rate in the of
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # mutually exclusive when one of them is chosen
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Learning rate: constant, then linear to 0 (paper, and documentation of the code)",
-        ours="lr_decay `paper`: as documented; `code`: what the official code does, 0.1 % of the decay asked for",
-        why="the code subtracts lr/100,000 only once in 1,000 updates",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Instance norm with running statistics, never switched to evaluation (code)",
-        ours="instance norm without running statistics",
-        why="the same function as the code's, in both modes",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="One random target per image for D's and G's update on a batch (code)",
-        ours="a target of its own for each of the two updates, both permutations of the batch's labels",
-        why="each update draws from the batch's own generator; the targets have the same distribution",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Test targets start from the labels in the list of attributes (code)",
-        ours="from what the caller takes for a face's own labels, here a judge's verdicts",
-        why="other sets of faces have no list of labels",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="128x128, 64 channels, six stride-2 layers in D, 40,000 G updates",
-        ours="profile `cpu`: 64x64, 32 channels, five layers in D, so that its heads see 2x2 as printed; fewer updates, the share is printed",
-        why="core-hours",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="Sparse labels (SG-GAN, Sec. 4.4): only the mask on the reconstruction loss is described",
-        ours="adversarial terms and G's classification on all images; D's classification and the reconstruction on labelled ones, divided by "
-        "their number (at least 1); targets from the labelled vectors of the batch, uniform bits in a batch without any",
-        why="a hidden label may enter no loss",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="Natural sampling, flips", ours="as printed, unless a paper that compares gives all methods another sampler or no flips",
-        why="the same training data for all",
-    ),  # fmt: skip
+    Deviation("D1", "Learning rate: constant, then linear to 0 (paper, and documentation of the code)",
+              "lr_decay `paper`: as documented; `code`: what the official code does, 0.1 % of the decay asked for",
+              "the code subtracts lr/100,000 only once in 1,000 updates"),  # fmt: skip
+    Deviation("D2", "Instance norm with running statistics, never switched to evaluation (code)",
+              "instance norm without running statistics", "the same function as the code's, in both modes"),  # fmt: skip
+    Deviation("D3", "One random target per image for D's and G's update on a batch (code)",
+              "a target of its own for each of the two updates, both permutations of the batch's labels",
+              "each update draws from the batch's own generator; the targets have the same distribution"),  # fmt: skip
+    Deviation("D4", "Test targets start from the labels in the list of attributes (code)",
+              "from what the caller takes for a face's own labels, here a judge's verdicts",
+              "other sets of faces have no list of labels"),  # fmt: skip
+    Deviation("D5", "128x128, 64 channels, six stride-2 layers in D, 40,000 G updates",
+              "profile `cpu`: 64x64, 32 channels, five layers in D, so that its heads see 2x2 as printed; fewer updates, the share is printed",
+              "core-hours"),  # fmt: skip
+    Deviation("D6", "Sparse labels (SG-GAN, Sec. 4.4): only the mask on the reconstruction loss is described",
+              "adversarial terms and G's classification on all images; D's classification and the reconstruction on labelled ones, divided by "
+              "their number (at least 1); targets from the labelled vectors of the batch, uniform bits in a batch without any",
+              "a hidden label may enter no loss"),  # fmt: skip
+    Deviation("D7", "Natural sampling, flips",
+              "as printed, unless a paper that compares gives all methods another sampler or no flips",
+              "the same training data for all"),  # fmt: skip
 )
 
 
@@ -113,13 +99,10 @@ class Config:
         require(len(names) > 0 and len(set(names)) == len(names), "attributes", self.attributes, "different names joined by commas")
         steps = 2 ** max(self.d_layers, 2)  # G halves twice
         require(self.d_layers >= 1 and self.size % steps == 0, "size", self.size, f"a multiple of {steps}")
-        for name in ("width", "blocks", "batch", "n_critic", "g_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lambda_cls", "lambda_rec", "lambda_gp", "per_value", "repeat"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        require(self.lr > 0, "lr", self.lr, "positive")
+        require_each(self, "at least 1", "width", "blocks", "batch", "n_critic", "g_steps")
+        require_each(self, "at least 0", "lambda_cls", "lambda_rec", "lambda_gp", "per_value", "repeat")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
+        require_each(self, "positive", "lr")
         pick(dict.fromkeys(("paper", "code")), self.lr_decay, "lr_decay")
         pick(dict.fromkeys(("all", "sparse", "labelled")), self.labels, "labels")
         pick(dict.fromkeys(("image", "attribute")), self.masking, "masking")
@@ -137,27 +120,12 @@ def share_of_paper(cfg: Config) -> float:
     return cfg.g_steps * cfg.batch / (PAPER_STEPS * 16)
 
 
-def paper() -> Config:
-    """The official settings."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128 and full width, a tenth of the updates."""
-    return Config(g_steps=4_000)
-
-
-def cpu() -> Config:
-    """64x64, half the width, a tenth of the updates: some hours of one core."""
-    return Config(size=64, width=32, d_layers=5, g_steps=4_000)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, width=2, blocks=1, d_layers=4, batch=4, n_critic=2, g_steps=2)
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(size=32, width=2, blocks=1, d_layers=4, batch=4, n_critic=2, g_steps=2),
+    "cpu": lambda: Config(size=64, width=32, d_layers=5, g_steps=4_000),
+    "gpu": lambda: Config(g_steps=4_000),
+    "paper": Config,
+}
 
 
 # ------------------------------------------------------------------------------------------------ networks

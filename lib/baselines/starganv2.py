@@ -33,7 +33,7 @@ from lib.data import FaceSet, Split
 from lib.data.lookup import row_finder
 from lib.layers import LeakyReLU
 from lib.losses import l1
-from lib.training.config import listed, require
+from lib.training.config import listed, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "StarGAN v2: Diverse Image Synthesis for Multiple Domains"
@@ -46,21 +46,15 @@ MODES = ("label", "reference")  # of editing: the style from noise, or from an i
 PAPER_STEPS = 100_000  # iterations, each of two updates of D and two of G
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Per iteration D and G are updated with styles from noise, then again with styles from references (code)",
-        ours="one update of each on the sum of both losses; as in the code, M and E learn from the part with noise alone",
-        why="the real images and R1 are then computed once instead of twice; Adam does not see the scale",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Two references of one domain, from a loader of their own that draws the domains equally often (code)",
-        ours="images of the same batch, another of the same domain for the second where there is one",
-        why="all methods of this study draw from one batch an update",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="256x256, 64 to 512 channels, 512 units in the mapping network, batch 8",
-        ours="profile `cpu`: 64x64, 32 to 128 channels, 128 units; batch, rates and weights as printed",
-        why="core-hours; the code's rule for small pictures, 256 channels at 64 pixels, is wider than at 256",
-    ),  # fmt: skip
+    Deviation("D1", "Per iteration D and G are updated with styles from noise, then again with styles from references (code)",
+              "one update of each on the sum of both losses; as in the code, M and E learn from the part with noise alone",
+              "the real images and R1 are then computed once instead of twice; Adam does not see the scale"),  # fmt: skip
+    Deviation("D2", "Two references of one domain, from a loader of their own that draws the domains equally often (code)",
+              "images of the same batch, another of the same domain for the second where there is one",
+              "all methods of this study draw from one batch an update"),  # fmt: skip
+    Deviation("D3", "256x256, 64 to 512 channels, 512 units in the mapping network, batch 8",
+              "profile `cpu`: 64x64, 32 to 128 channels, 128 units; batch, rates and weights as printed",
+              "core-hours; the code's rule for small pictures, 256 channels at 64 pixels, is wider than at 256"),  # fmt: skip
 )
 
 
@@ -92,15 +86,11 @@ class Config:
         names = listed(self.attributes)
         require(len(names) > 0 and len(set(names)) == len(names), "attributes", self.attributes, "different names joined by commas")
         require(self.size >= 32 and self.size & (self.size - 1) == 0, "size", self.size, "a power of two, at least 32")
-        for name in ("width", "max_width", "hidden", "noise_length", "style", "g_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "width", "max_width", "hidden", "noise_length", "style", "g_steps")
         require(self.batch >= 2, "batch", self.batch, "at least 2: references are other images of the batch")
-        for name in ("lambda_reg", "lambda_sty", "lambda_ds", "lambda_cyc", "weight_decay"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("lr", "m_lr"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name in ("beta_1", "beta_2", "ema"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require_each(self, "at least 0", "lambda_reg", "lambda_sty", "lambda_ds", "lambda_cyc", "weight_decay")
+        require_each(self, "positive", "lr", "m_lr")
+        require_each(self, "in [0, 1)", "beta_1", "beta_2", "ema")
 
 
 def domains_of(cfg: Config) -> int:
@@ -118,27 +108,12 @@ def share_of_paper(cfg: Config) -> float:
     return cfg.g_steps * cfg.batch / (PAPER_STEPS * 8)
 
 
-def paper() -> Config:
-    """The official settings for AFHQ."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128, half the width, a tenth of the updates."""
-    return Config(size=128, width=64, max_width=256, g_steps=10_000)
-
-
-def cpu() -> Config:
-    """64x64, narrow, a few per cent of the updates (D3)."""
-    return Config(size=64, width=32, max_width=128, hidden=128, g_steps=2_700)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(attributes="Bangs", size=32, width=2, max_width=4, hidden=4, style=4, batch=4, g_steps=3)
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(attributes="Bangs", size=32, width=2, max_width=4, hidden=4, style=4, batch=4, g_steps=3),
+    "cpu": lambda: Config(size=64, width=32, max_width=128, hidden=128, g_steps=2_700),
+    "gpu": lambda: Config(size=128, width=64, max_width=256, g_steps=10_000),
+    "paper": Config,
+}
 
 
 # ------------------------------------------------------------------------------------------------ networks

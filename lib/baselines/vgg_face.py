@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
 from lib.training import models
-from lib.training.config import pick, require
+from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "phi-proxy: five convolutions trained for identity"
@@ -54,10 +54,9 @@ class Config:
     people: int = 8_192  # training identities that the head names, at most
 
     def __post_init__(self):
-        for name in ("width", "steps", "batch"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "width", "steps", "batch")
         require(self.people >= 2, "people", self.people, "at least 2")
-        require(self.lr > 0, "lr", self.lr, "positive")
+        require_each(self, "positive", "lr")
 
 
 PROFILES = {

@@ -67,6 +67,15 @@ def require(condition: bool, name: str, value, must: str) -> None:
         raise ParameterError(f"{name} = {value!r}: it must be {must}.")
 
 
+RANGES = {"at least 1": lambda v: v >= 1, "at least 0": lambda v: v >= 0, "positive": lambda v: v > 0, "in [0, 1)": lambda v: 0 <= v < 1}
+
+
+def require_each(cfg, must: str, *names: str) -> None:
+    """`require` of several fields of a dataclass that they lie in one of RANGES."""
+    for name in names:
+        require(RANGES[must](getattr(cfg, name)), name, getattr(cfg, name), must)
+
+
 def pick(options: dict, name: str, what: str):
     """options[name], or a ParameterError that lists the options."""
     if name not in options:

@@ -28,7 +28,7 @@ from lib.pages.figures import montage, pixels
 from lib.papers.atigan import inpainting
 from lib.papers.atigan import model as atigan
 from lib.papers.atigan.model import ATTRIBUTES, box_of, composite, reconstruct
-from lib.training.config import require, selected
+from lib.training.config import require, require_each, selected
 from lib.training.models import Job
 
 OWN = "ATI-GAN"
@@ -86,8 +86,7 @@ class Settings:
     rivals: str = "all"  # of RIVALS, joined by commas; empty: none
 
     def __post_init__(self):
-        for name in ("faces", "inpainted", "edited", "seeds"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "faces", "inpainted", "edited", "seeds")
         require(1 <= self.searched <= 64, "searched", self.searched, "in 1 to 64")
         picked(self.arms, ARMS, "arms")
         picked(self.rivals, RIVALS, "rivals")

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from lib.claims import Deviation
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
-from lib.training.config import pick, require
+from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Local Facial Attribute Transfer through Inpainting (ATI-GAN)"
@@ -49,89 +49,54 @@ ATTRIBUTES = ("Eyeglasses", "Mustache", "Smiling", "Young")  # Sec. 4.4
 PAPER_ITERATIONS = 200_000  # Sec. 4.2
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Algorithm 1, lines 7 to 15: theta <- theta + alpha grad L, for losses that eqs (2), (6) and (11) define for minimisation",
-        ours="descent",
-        why="ascent would maximise every loss",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Eqs (2), (6), (7), (8): R and G minimise E D(x) - E D(G) - lambda GP",
-        ours="R and G minimise -E D(fake) alone; the real term and the gradient penalty are D's, eq. (11)",
-        why="minimising -lambda GP over R and G would reward them for breaking the constraint",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="Mask 'centered around the tip of the nose' (Sec. 4.1) against 'a central square patch' (Sec. 4.3)",
-        ours="the nose: rows 57 to 109, columns 38 to 90 of 128, scaled; mask = `center` is the other reading",
-        why="the central square leaves the mouth uncovered, so that Smiling and Mustache could not be inpainted",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Crop before the resize, and mirrored training faces: not stated",
-        ours="centre square of the full width, antialiased bilinear resize; mirrored with probability 1/2",
-        why="StarGAN's; the crop is one for all methods of this study",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="Input of R and value of the hole not stated", ours="x-bar, its hole 0 (mid-grey), a plane of ones, and the mask",
-        why="the coarse network of Yu et al. 2018, which Sec. 3.1 adopts",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="'Mirror padding for all convolution layers' (Sec. 3.1)",
-        ours="in R alone, as `reflect`; G pads with zeros",
-        why="with reflected borders the label planes become a constant that instance norm removes: G would not see its label",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="Dilations not stated, neither R's nor G's",
-        ours="R: 2, 4, 8, 16 (Yu et al.); G: 1, 2, 4, 8, 4, 2 in the first convolution of each block; both times H / 128, at least 1",
-        why="a falling tail limits gridding; reflected borders must be narrower than the map",
-    ),  # fmt: skip
-    Deviation(
-        "D8", paper="What D learns to reject: G(x-hat) (Algorithm 1, line 7), x-hat too (Sec. 3.1), G's second output x'' too (Fig. 2)",
-        ours="G(x-hat) alone, from the first iteration", why="the algorithm's line and eqs (6) to (9) are explicit",
-    ),  # fmt: skip
-    Deviation(
-        "D9", paper="||.||_1 in eqs (3) and (4): sum or mean not stated",
-        ours="mean over all pixels and colours of the picture, the masked ones counted as 0; l1 = `sum` is the other reading of eq. (3)",
-        why="the lambdas are StarGAN's, whose norms are means; under the sum the critics hardly reach R",
-    ),  # fmt: skip
-    Deviation(
-        "D10", paper="'10 epochs, then linearly to 0 over the next 10' (Sec. 4.2) are 250,749 iterations, not the 200,000 printed",
-        ours="constant for half of the iterations, then linear to 0", why="StarGAN's schedule for the same 200,000",
-    ),  # fmt: skip
-    Deviation(
-        "D11", paper="Number of layers, heads and slope of D not stated",
-        ours="halvings down to 2x2 (D_g) and 1x1 (D_p), leaky ReLU 0.01, no norm; one convolution without bias per head, the class heads summed",
-        why="StarGAN's discriminator; a sum of two convolutions is the 'one final convolutional layer to combine both'",
-    ),  # fmt: skip
-    Deviation(
-        "D12", paper="c_target and cross-entropy's reduction not stated",
-        ours="a permutation of the batch's labels; sum over attributes, mean over the batch",
-        why="StarGAN's; drawn anew for D's and for G's update",
-    ),  # fmt: skip
-    Deviation(
-        "D13", paper="Initialisation not stated",
-        ours="R: Glorot's, biases 0 (the default of the framework of Yu et al.); D: He's, biases 0; G: PyTorch's own (StarGAN's)",
-        why="PyTorch's own shrinks a signal's variance threefold and more in each layer of R and D, none of which is normalised",
-    ),  # fmt: skip
-    Deviation(
-        "D14", paper="Batches of 16, 200,000 iterations (Sec. 4.2)",
-        ours="so in profile `paper`; shorter profiles print their share, `cpu` takes batches of 8",
-        why="an iteration on 8 faces costs half as much, and G's updates, a fifth of the iterations, are what a short training lacks",
-    ),  # fmt: skip
-    Deviation(
-        "D15", paper="2,000 random test images (Sec. 4.1)", ours="the test part of a split without common identities",
-        why="random images put the same person on both sides",
-    ),  # fmt: skip
-    Deviation(
-        "D16", paper="Eq. (10): D's classification of real faces is an expectation over x-hat; footnote 1 has eq. (8) belong to R or G",
-        ours="eq. (10) over x and c_original; eq. (9) is the one that belongs to R or G", why="both slips contradict the text around them",
-    ),  # fmt: skip
-    Deviation(
-        "D17", paper="The patch loss 'does not have to be strictly 0' (Sec. 3.1), but lambda_p = 5 weighs the hole more than the contour",
-        ours="5", why="Sec. 4.2 prints the number",
-    ),  # fmt: skip
-    Deviation(
-        "D18", paper="Which checkpoint is evaluated, averaged weights, number of trainings: not stated",
-        ours="the last one, no averaging, one training per seed", why="nothing is chosen by its result",
-    ),  # fmt: skip
+    Deviation("D1", "Algorithm 1, lines 7 to 15: theta <- theta + alpha grad L, for losses that eqs (2), (6) and (11) define for minimisation",
+              "descent", "ascent would maximise every loss"),  # fmt: skip
+    Deviation("D2", "Eqs (2), (6), (7), (8): R and G minimise E D(x) - E D(G) - lambda GP",
+              "R and G minimise -E D(fake) alone; the real term and the gradient penalty are D's, eq. (11)",
+              "minimising -lambda GP over R and G would reward them for breaking the constraint"),  # fmt: skip
+    Deviation("D3", "Mask 'centered around the tip of the nose' (Sec. 4.1) against 'a central square patch' (Sec. 4.3)",
+              "the nose: rows 57 to 109, columns 38 to 90 of 128, scaled; mask = `center` is the other reading",
+              "the central square leaves the mouth uncovered, so that Smiling and Mustache could not be inpainted"),  # fmt: skip
+    Deviation("D4", "Crop before the resize, and mirrored training faces: not stated",
+              "centre square of the full width, antialiased bilinear resize; mirrored with probability 1/2",
+              "StarGAN's; the crop is one for all methods of this study"),  # fmt: skip
+    Deviation("D5", "Input of R and value of the hole not stated",
+              "x-bar, its hole 0 (mid-grey), a plane of ones, and the mask",
+              "the coarse network of Yu et al. 2018, which Sec. 3.1 adopts"),  # fmt: skip
+    Deviation("D6", "'Mirror padding for all convolution layers' (Sec. 3.1)",
+              "in R alone, as `reflect`; G pads with zeros",
+              "with reflected borders the label planes become a constant that instance norm removes: G would not see its label"),  # fmt: skip
+    Deviation("D7", "Dilations not stated, neither R's nor G's",
+              "R: 2, 4, 8, 16 (Yu et al.); G: 1, 2, 4, 8, 4, 2 in the first convolution of each block; both times H / 128, at least 1",
+              "a falling tail limits gridding; reflected borders must be narrower than the map"),  # fmt: skip
+    Deviation("D8", "What D learns to reject: G(x-hat) (Algorithm 1, line 7), x-hat too (Sec. 3.1), G's second output x'' too (Fig. 2)",
+              "G(x-hat) alone, from the first iteration", "the algorithm's line and eqs (6) to (9) are explicit"),  # fmt: skip
+    Deviation("D9", "||.||_1 in eqs (3) and (4): sum or mean not stated",
+              "mean over all pixels and colours of the picture, the masked ones counted as 0; l1 = `sum` is the other reading of eq. (3)",
+              "the lambdas are StarGAN's, whose norms are means; under the sum the critics hardly reach R"),  # fmt: skip
+    Deviation("D10", "'10 epochs, then linearly to 0 over the next 10' (Sec. 4.2) are 250,749 iterations, not the 200,000 printed",
+              "constant for half of the iterations, then linear to 0", "StarGAN's schedule for the same 200,000"),  # fmt: skip
+    Deviation("D11", "Number of layers, heads and slope of D not stated",
+              "halvings down to 2x2 (D_g) and 1x1 (D_p), leaky ReLU 0.01, no norm; one convolution without bias per head, the class heads summed",
+              "StarGAN's discriminator; a sum of two convolutions is the 'one final convolutional layer to combine both'"),  # fmt: skip
+    Deviation("D12", "c_target and cross-entropy's reduction not stated",
+              "a permutation of the batch's labels; sum over attributes, mean over the batch",
+              "StarGAN's; drawn anew for D's and for G's update"),  # fmt: skip
+    Deviation("D13", "Initialisation not stated",
+              "R: Glorot's, biases 0 (the default of the framework of Yu et al.); D: He's, biases 0; G: PyTorch's own (StarGAN's)",
+              "PyTorch's own shrinks a signal's variance threefold and more in each layer of R and D, none of which is normalised"),  # fmt: skip
+    Deviation("D14", "Batches of 16, 200,000 iterations (Sec. 4.2)",
+              "so in profile `paper`; shorter profiles print their share, `cpu` takes batches of 8",
+              "an iteration on 8 faces costs half as much, and G's updates, a fifth of the iterations, are what a short training lacks"),  # fmt: skip
+    Deviation("D15", "2,000 random test images (Sec. 4.1)",
+              "the test part of a split without common identities", "random images put the same person on both sides"),  # fmt: skip
+    Deviation("D16", "Eq. (10): D's classification of real faces is an expectation over x-hat; footnote 1 has eq. (8) belong to R or G",
+              "eq. (10) over x and c_original; eq. (9) is the one that belongs to R or G",
+              "both slips contradict the text around them"),  # fmt: skip
+    Deviation("D17", "The patch loss 'does not have to be strictly 0' (Sec. 3.1), but lambda_p = 5 weighs the hole more than the contour",
+              "5", "Sec. 4.2 prints the number"),  # fmt: skip
+    Deviation("D18", "Which checkpoint is evaluated, averaged weights, number of trainings: not stated",
+              "the last one, no averaging, one training per seed", "nothing is chosen by its result"),  # fmt: skip
 )
 
 
@@ -164,40 +129,22 @@ class Config:
 
     def __post_init__(self):
         require(self.size >= 32 and self.size % 16 == 0, "size", self.size, "a multiple of 16, at least 32")
-        for name in ("r_width", "g_width", "d_width", "blocks", "batch", "n_iter", "n_gen"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "r_width", "g_width", "d_width", "blocks", "batch", "n_iter", "n_gen")
         require(self.r_width % 2 == 0, "r_width", self.r_width, "even: R's last hidden layer has half as many channels")
-        for name in ("lambda_ae", "lambda_p", "lambda_cycle", "lambda_gp", "lambda_c"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        require(self.lr > 0, "lr", self.lr, "positive")
+        require_each(self, "at least 0", "lambda_ae", "lambda_p", "lambda_cycle", "lambda_gp", "lambda_c")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
+        require_each(self, "positive", "lr")
         require(0 <= self.th_disc <= 1, "th_disc", self.th_disc, "in [0, 1]: a share of n_iter")
         for name, options in {"mask": ("nose", "center"), "train": ("all", "R", "G"), "l1": ("mean", "sum")}.items():
             pick(dict.fromkeys(options), getattr(self, name), name)
 
 
-def paper() -> Config:
-    """The paper's settings."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128 and the paper's widths, a fifth of its iterations."""
-    return Config(n_iter=40_000)
-
-
-def cpu() -> Config:
-    """64x64 and about half the paper's widths, on one core in hours; rates, weights, schedule and ratio of updates as printed."""
-    return Config(size=64, r_width=24, g_width=32, d_width=16, batch=8, n_iter=30_000)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=24)
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(size=32, r_width=2, g_width=2, d_width=2, blocks=1, batch=4, n_iter=24),  # proves the path: its numbers mean nothing
+    "cpu": lambda: Config(size=64, r_width=24, g_width=32, d_width=16, batch=8, n_iter=30_000),
+    "gpu": lambda: Config(n_iter=40_000),
+    "paper": Config,
+}
 
 
 def share_of_paper(cfg: Config) -> float:
