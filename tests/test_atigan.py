@@ -19,7 +19,7 @@ from lib.training.config import ParameterError
 
 
 def small(**fields) -> atigan.Config:
-    return replace(atigan.smoke(), **{"r_width": 4, "g_width": 4, "d_width": 4} | fields)
+    return replace(atigan.PROFILES["smoke"](), **{"r_width": 4, "g_width": 4, "d_width": 4} | fields)
 
 
 def batch(size=32, n=4, seed=0):
@@ -102,7 +102,7 @@ def test_parameter_counts():
 
 
 def test_the_kept_weights_of_profile_cpu_fit_into_8_megabytes():
-    nets = atigan.build(atigan.cpu())
+    nets = atigan.build(atigan.PROFILES["cpu"]())
     assert sum(2 * count(getattr(nets, name)) for name in atigan.KEEPS) < 8e6
 
 

@@ -73,7 +73,7 @@ class Stub:
 
 @pytest.fixture(scope="module")
 def study(faces, split):
-    cfg = replace(atigan.smoke(), r_width=4, g_width=4, d_width=4)
+    cfg = replace(atigan.PROFILES["smoke"](), r_width=4, g_width=4, d_width=4)
     settings = evaluation.Settings(faces=600, inpainted=12, edited=8, seeds=2, rivals="context encoder")
     plan = SimpleNamespace(cfg=cfg, settings=settings, seed=0, profile="smoke")
     plan.job = lambda method, cfg, seed=0: SimpleNamespace(method=method, cfg=cfg, seed=seed)

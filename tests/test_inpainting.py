@@ -104,7 +104,7 @@ def test_landmarks_outside_the_hole(faces, split):
     points = faces.landmarks[split.test]
     mouth = [any(not (9 <= p[0] <= 23 and 14 <= p[1] <= 28) for p in face[3:]) for face in points]
     assert rows["mouth"]["value"] == np.mean(mouth) and rows["mouth"]["n"] == len(split.test)
-    center = atigan.box_of(replace(atigan.smoke(), mask="center"))
+    center = atigan.box_of(replace(atigan.PROFILES["smoke"](), mask="center"))
     middle = {r["row"]: r["value"] for r in inpainting.mask_rows(faces, split.test, center, "Fig. 7")}
     assert middle["mouth"] > 0.7 > 0.1 > rows["mouth"]["value"]  # the central square leaves the mouths out
     distance = np.mean([np.hypot(face[2, 0] - 16, face[2, 1] - 21) * 4 for face in points])

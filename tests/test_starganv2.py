@@ -21,7 +21,7 @@ def batch(n=4, columns=1, seed=0):
 
 def nets_of(cfg=None, seed=0):
     torch.manual_seed(seed)
-    return starganv2.build(cfg or starganv2.smoke())
+    return starganv2.build(cfg or starganv2.PROFILES["smoke"]())
 
 
 def count(net):
@@ -35,7 +35,7 @@ def test_parameter_counts_are_the_official_codes():
 
 
 def test_heads_are_those_of_the_domain():
-    cfg = replace(starganv2.smoke(), attributes="cat,dog,wild", hidden=32, width=4)
+    cfg = replace(starganv2.PROFILES["smoke"](), attributes="cat,dog,wild", hidden=32, width=4)
     nets, x, z = nets_of(cfg), batch().x[:3], torch.randn(3, cfg.noise_length)
     y = torch.tensor([2, 0, 1])
     with torch.no_grad():
@@ -69,7 +69,7 @@ def bce(logit, real):
 
 
 def test_d_loss_term_by_term(float64):
-    cfg, nets, b = starganv2.smoke(), nets_of(), batch()
+    cfg, nets, b = starganv2.PROFILES["smoke"](), nets_of(), batch()
     b.x, b.y = b.x.double(), b.y.double()
     first, _, (z, _) = replay(b, cfg)
     total, parts = starganv2.d_loss(nets, b, cfg)
@@ -88,7 +88,7 @@ def test_d_loss_term_by_term(float64):
 
 @pytest.mark.parametrize("done", [0, 2])
 def test_g_loss_term_by_term_and_its_diversity_falls(float64, done):
-    cfg, nets, b = replace(starganv2.smoke(), g_steps=4), nets_of(), batch()
+    cfg, nets, b = replace(starganv2.PROFILES["smoke"](), g_steps=4), nets_of(), batch()
     b.x, b.y, nets.progress.updates = b.x.double(), b.y.double(), torch.tensor(float(done))
     first, second, z = replay(b, cfg)
     total, parts = starganv2.g_loss(nets, b, cfg)
@@ -118,7 +118,7 @@ def test_m_and_e_learn_from_noise_alone():
 
 
 def test_each_loss_trains_its_own_networks():
-    cfg, nets = starganv2.smoke(), nets_of()
+    cfg, nets = starganv2.PROFILES["smoke"](), nets_of()
     starganv2.d_loss(nets, batch(), cfg)[0].backward()
     assert all(p.grad is None for net in (nets.G, nets.M, nets.E) for p in net.parameters())
     nets.D.zero_grad(set_to_none=True)
@@ -137,7 +137,7 @@ def test_references_are_of_one_domain_and_differ_where_they_can():
 
 
 def test_running_means_and_the_rate_of_m():
-    cfg, nets = replace(starganv2.smoke(), ema=0.75), nets_of()
+    cfg, nets = replace(starganv2.PROFILES["smoke"](), ema=0.75), nets_of()
     before = nets.G_ema.last[2].weight.clone()
     with torch.no_grad():
         nets.G.last[2].weight += 1
@@ -159,7 +159,7 @@ def test_running_means_and_the_rate_of_m():
 
 
 def test_edits_follow_their_draw_and_their_reference(faces, split):
-    cfg = replace(starganv2.smoke(), hidden=32, width=4)
+    cfg = replace(starganv2.PROFILES["smoke"](), hidden=32, width=4)
     models = {"domains": nets_of(cfg)}
     x = torch.from_numpy(faces.images[split.test[:3]].copy()).float() / 127.5 - 1
     by = {mode: starganv2.editor(models, faces, split, cfg, mode) for mode in ("label", "reference")}
@@ -177,4 +177,4 @@ def test_edits_follow_their_draw_and_their_reference(faces, split):
 @pytest.mark.parametrize("fields", [{"attributes": ""}, {"size": 48}, {"batch": 1}, {"ema": 1.0}, {"lambda_ds": -1.0}, {"lr": 0.0}])
 def test_config_refuses_what_it_cannot_run(fields):
     with pytest.raises(ParameterError):
-        replace(starganv2.smoke(), **fields)
+        replace(starganv2.PROFILES["smoke"](), **fields)

@@ -19,6 +19,12 @@ class Edit:
     mask: None = None
 
 
+def halves(batch) -> tuple[Tensor, Tensor]:
+    """The faces of a balanced batch without the attribute, which come first, and those with it."""
+    without, having = batch.x.chunk(2)
+    return without, having
+
+
 def one_of_two(x: Tensor, target: Tensor | float, add: Callable[[Tensor], Tensor], remove: Callable[[Tensor], Tensor]) -> Tensor:
     """add(x) where target is 1, remove(x) where it is 0: for methods with one network per direction. Between, the share |2 target - 1| of
     the way from x (a blend of pixels: such methods have no strength). x: (B, 3, H, H); target: number or (B, 1) in [0, 1]."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lib.baselines import Edit, one_of_two
+from lib.baselines import Edit, halves, one_of_two
 from lib.claims import Deviation
 from lib.layers import init_normal
 from lib.losses import l1
@@ -206,15 +206,9 @@ def least_squares(scores: Tensor, target: float) -> Tensor:
     return (scores - target).square().mean()
 
 
-def domains(batch) -> tuple[Tensor, Tensor]:
-    """x, y: a balanced batch has the faces without the attribute first."""
-    x, y = batch.x.chunk(2)
-    return x, y
-
-
 def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """What both generators minimise together: adversarial, cycle consistency and identity, in both directions."""
-    x, y = domains(batch)
+    x, y = halves(batch)
     fake_B, fake_A = nets.G_AB(x), nets.G_BA(y)
 
     adv = least_squares(nets.D_B(fake_B), 1) + least_squares(nets.D_A(fake_A), 1)
@@ -225,7 +219,7 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """What both discriminators minimise, halved as in the code: real faces shall score 1, fakes out of the pools 0."""
-    x, y = domains(batch)
+    x, y = halves(batch)
     with torch.no_grad():
         fake_B, fake_A = nets.G_AB(x), nets.G_BA(y)
     fake_B, fake_A = nets.pool_B(fake_B, batch.rng), nets.pool_A(fake_A, batch.rng)

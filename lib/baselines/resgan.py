@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.baselines import Edit, one_of_two
+from lib.baselines import Edit, halves, one_of_two
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
 from lib.layers import init_normal
@@ -187,12 +187,6 @@ def cls(logits: Tensor, category: int) -> Tensor:
 def l1_sum(v: Tensor) -> Tensor:
     """||v||_1: the sum of absolute values of each image's (C, H, W), mean over the batch."""
     return v.abs().flatten(1).sum(1).mean()
-
-
-def halves(batch) -> tuple[Tensor, Tensor]:
-    """x_0, x_1: a balanced batch has the faces without the attribute first."""
-    x_0, x_1 = batch.x.chunk(2)
-    return x_0, x_1
 
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:

@@ -18,8 +18,8 @@ from math import log2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.sparse import lil_matrix
-from scipy.sparse.linalg import spsolve
+from scipy.sparse import coo_array, diags_array
+from scipy.sparse.linalg import splu
 from torch import Tensor, nn
 
 from lib.claims import Deviation
@@ -143,8 +143,7 @@ def build(cfg: Config) -> Nets:
 
 def face_boxes(points: np.ndarray) -> np.ndarray:
     """(n, 5, 2) landmarks -> (n, 4) left, top, right, bottom: an upright square about the face, from the brows to the
-    chin. In units of the distance between the middles of eyes and mouth: half its side is 1.2, and its centre lies 0.73
-    below the eyes (S4)."""
+    chin. In units of the distance between the middles of eyes and mouth: half its side is 1.2, and its centre lies 0.73 below the eyes (S4)."""
     eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
     centre, half = eyes + 0.73 * (mouth - eyes), 1.2 * np.linalg.norm(mouth - eyes, axis=1, keepdims=True)
     return np.concatenate([centre - half, centre + half], 1).astype(np.float32)
@@ -157,24 +156,24 @@ def boxed(faces: FaceSet, split: Split, seed: int) -> Examples:
     return Examples(split.train, face_boxes(np.asarray(faces.landmarks)[split.train]))
 
 
-def crop(x: Tensor, boxes: Tensor, s: int) -> Tensor:
-    """The squares `boxes` (B, 4) of x (B, C, H, H), resized to (B, C, s, s), bilinear; beyond the picture its border
-    goes on."""
-    at = (torch.arange(s, dtype=x.dtype, device=x.device) + 0.5) / s
-    corner, side = boxes[:, :2].to(x), (boxes[:, 2:] - boxes[:, :2]).to(x)
-    place = (corner[:, None] + at[None, :, None] * side[:, None]) * 2 / x.shape[-1] - 1  # (B, s, 2), -1 .. 1
+def sampled(x: Tensor, place: Tensor) -> Tensor:
+    """x (B, C, H, W) at the columns and rows `place` (B, s, 2), -1 .. 1: (B, C, s, s), bilinear; beyond the picture its border goes on."""
     grid = torch.stack(torch.broadcast_tensors(place[:, None, :, 0], place[:, :, None, 1]), -1)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def crop(x: Tensor, boxes: Tensor, s: int) -> Tensor:
+    """The squares `boxes` (B, 4) of x (B, C, H, H), resized to (B, C, s, s)."""
+    at = (torch.arange(s, dtype=x.dtype, device=x.device) + 0.5) / s
+    corner, side = boxes[:, None, :2].to(x), (boxes[:, None, 2:] - boxes[:, None, :2]).to(x)
+    return sampled(x, (corner + at[None, :, None] * side) * 2 / x.shape[-1] - 1)
+
+
 def paste(x: Tensor, patch: Tensor, boxes: Tensor, where: Tensor) -> Tensor:
-    """x with the pixels `where` (B, 1, H, H) replaced by the patch that was cut from `boxes`, bilinear."""
-    h = x.shape[-1]
-    at = torch.arange(h, dtype=x.dtype, device=x.device) + 0.5
-    corner, side = boxes[:, :2].to(x), (boxes[:, 2:] - boxes[:, :2]).to(x)
-    place = 2 * (at[None, :, None] - corner[:, None]) / side[:, None] - 1
-    grid = torch.stack(torch.broadcast_tensors(place[:, None, :, 0], place[:, :, None, 1]), -1)
-    return torch.where(where.bool(), F.grid_sample(patch, grid, mode="bilinear", padding_mode="border", align_corners=False), x)
+    """x with the pixels `where` (B, 1, H, H) replaced by the patch that was cut from `boxes`."""
+    at = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device) + 0.5
+    corner, side = boxes[:, None, :2].to(x), (boxes[:, None, 2:] - boxes[:, None, :2]).to(x)
+    return torch.where(where.bool(), sampled(patch, 2 * (at[None, :, None] - corner) / side - 1), x)
 
 
 def noise(batch, cfg: Config) -> Tensor:
@@ -198,8 +197,7 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """One DCGAN of face crops; two updates of G to one of D. The attributes are placeholders: `boxed` replaces their
-    values."""
+    """One DCGAN of face crops; two updates of G to one of D. The attributes are placeholders: `boxed` replaces their values."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, 0.999)}
     updates = (Update("D", ("D",), d_loss, **adam), Update("G", ("G",), g_loss, repeats=2, **adam))
     return [Stage("DCGAN", "DCGAN", ("Eyeglasses",) * 4, updates, cfg.cycles, cfg.batch, examples=boxed)]
@@ -212,8 +210,7 @@ def weights(M: Tensor, kind: str) -> Tensor:
 
 def invert(nets: Nets, y: Tensor, M: Tensor, how: Search, seed: int = 0) -> tuple[Tensor, Tensor]:
     """z* = argmin ||W o (G(z) - y)||_1 (a sum) + lam log(1 - D(G(z))), by descent with Nesterov's momentum, z clipped
-    to [-1, 1] after each step. Returns G(z*) (B, 3, s, s) of the best of `starts` z, and its loss (B,). G and D stay in
-    eval mode."""
+    to [-1, 1] after each step. Returns G(z*) (B, 3, s, s) of the best of `starts` z, and its loss (B,). G and D stay in eval mode."""
     B, R = len(y), how.starts
     rng = torch.Generator().manual_seed(seed)
     z = (torch.rand(B * R, nets.G.first.in_features, generator=rng) * 2 - 1).to(y)
@@ -235,47 +232,37 @@ def invert(nets: Nets, y: Tensor, M: Tensor, how: Search, seed: int = 0) -> tupl
     return drawn[best], value[best]
 
 
+def harmonic(x: Tensor, hole: Tensor) -> Tensor:
+    """x (B, 3, s, s) with the solution of Laplace's equation in the hole (s, s), bool: there each pixel is the mean of its neighbours."""
+    if not hole.any():
+        return x
+    number, inside = np.arange(hole.numel()).reshape(hole.shape), hole.cpu().numpy().ravel()
+    a, b = (np.concatenate([p.ravel(), q.ravel()]) for p, q in ((number[1:], number[:, 1:]), (number[:-1], number[:, :-1])))
+    beside = coo_array((np.ones(2 * len(a)), (np.concatenate([a, b]), np.concatenate([b, a])))).tocsr()
+    laplacian = (diags_array(beside.sum(1)) - beside).tocsr()[inside]
+    values = x.detach().cpu().double().numpy().reshape(-1, len(inside)).T.copy()
+    values[inside] = splu(laplacian[:, inside].tocsc()).solve(-(laplacian[:, ~inside] @ values[~inside]))
+    return torch.from_numpy(values.T.reshape(x.shape)).to(x)
+
+
 def poisson(y: Tensor, drawn: Tensor, hole: Tensor) -> Tensor:
-    """y with the hole (1, s, s) filled so that gradients there are those of `drawn` and the rim is y's. y, drawn: (3,
-    s, s)."""
-    inside = hole[0].bool().cpu().numpy()
-    where = {tuple(p): i for i, p in enumerate(np.argwhere(inside))}
-    if not where:
-        return y
-    a, b = y.double().cpu().numpy(), drawn.double().cpu().numpy()
-    matrix, right, s = lil_matrix((len(where), len(where))), np.zeros((len(where), 3)), inside.shape[0]
-    for (r, c), i in where.items():
-        for q in ((r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)):
-            if 0 <= q[0] < s and 0 <= q[1] < s:
-                matrix[i, i] += 1
-                right[i] += b[:, r, c] - b[:, q[0], q[1]]
-                if q in where:
-                    matrix[i, where[q]] -= 1
-                else:
-                    right[i] += a[:, q[0], q[1]]
-    out = a.copy()
-    out[:, inside] = spsolve(matrix.tocsr(), right).T
-    return torch.from_numpy(out).to(y).clamp(-1, 1)
+    """y with the hole (1, s, s) filled so that gradients there are those of `drawn` and the rim is y's. y, drawn: (3, s, s)."""
+    inside = hole[0].bool()
+    return torch.where(inside, (drawn + harmonic((y - drawn)[None], inside)[0]).clamp(-1, 1), y)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """image: (B, 3, H, H), the face with the blended hole; plain: M y + (1 - M) G(z*) without blending; crop, hole: the
-    input of the method; loss: (B,) of the z that was kept. mask: none is predicted."""
+    """image: (B, 3, H, H), the face with the blended hole; plain: M y + (1 - M) G(z*) without blending. mask: none is predicted."""
 
     image: Tensor
     plain: Tensor
-    crop: Tensor
-    hole: Tensor
-    loss: Tensor
     mask: None = None
 
 
 def edit(nets: Nets, x: Tensor, m: Tensor, boxes: Tensor, size: int, how: Search, seed: int = 0) -> Edit:
-    """Cut the mask m (B, 1, H, H) out of the face crops `boxes` (B, 4), size pixels wide, and fill it. x: (B, 3, H, H),
-    [-1, 1]."""
+    """Cut the mask m (B, 1, H, H) out of the face crops `boxes` (B, 4), size pixels wide, and fill it. x: (B, 3, H, H), [-1, 1]."""
     y, M = crop(x, boxes, size), (crop(m.to(x.dtype), boxes, size) < 0.5).to(x.dtype)
-    drawn, loss = invert(nets, y, M, how, seed)
+    drawn, _ = invert(nets, y, M, how, seed)
     blended = torch.stack([poisson(p, q, 1 - r) for p, q, r in zip(y, drawn, M, strict=True)])
-    plain = M * y + (1 - M) * drawn
-    return Edit(paste(x, blended, boxes, m), paste(x, plain, boxes, m), y, 1 - M, loss)
+    return Edit(paste(x, blended, boxes, m), paste(x, M * y + (1 - M) * drawn, boxes, m))

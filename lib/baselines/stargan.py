@@ -149,8 +149,7 @@ class Generator(nn.Module):
     """(B, 3, H, H), (B, n) -> (B, 3, H, H) in [-1, 1]. Shapes are given for width 64, H = 128.
 
     All padding is zeros: the label enters as constant planes, instance norm subtracts what they add, and only the zeros beyond the border
-    leave a trace of it. With reflected borders G would not see its target.
-    """
+    leave a trace of it. With reflected borders G would not see its target. """
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -218,8 +217,7 @@ def target_labels(c_org: Tensor, rng: torch.Generator | None) -> Tensor:
     """c_trg: a random permutation of the batch's label vectors. (B, n) -> (B, n).
 
     Of partly labelled batches only the labelled vectors are used, all equally often up to one; in a batch without any each label is drawn
-    from {0, 1} alike.
-    """
+    from {0, 1} alike. """
     m = known(c_org).all(1)
     # random numbers sort the labelled rows to the front, in random order; the rest of the places repeats them
     order = (torch.rand(len(m), device=m.device, generator=rng) + 2.0 * ~m).argsort()

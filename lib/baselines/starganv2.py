@@ -304,8 +304,7 @@ def g_part(nets: Nets, x: Tensor, y: Tensor, y_t: Tensor, s_t: Tensor, s_2: Tens
     """The terms for one source of styles. s_t, s_2: two styles of the target domain; E: that reads styles, with or without learning.
 
     adv: eq. (1) for G. sty, eq. (2): ||s_t - E(G(x, s_t), y_t)||_1. ds, eq. (3): ||G(x, s_t) - G(x, s_2)||_1, the second without gradient as in
-    the code. cyc, eq. (4): ||x - G(G(x, s_t), E(x, y))||_1. Means over all elements.
-    """
+    the code. cyc, eq. (4): ||x - G(G(x, s_t), E(x, y))||_1. Means over all elements. """
     fake = nets.G(x, s_t)
     with torch.no_grad():
         other = nets.G(x, s_2)
@@ -371,8 +370,7 @@ def editor(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, m
     """(attribute, x, target) -> Edit on test images: to the domain of that column (target 1), or to the value `target` of a single attribute.
 
     mode label: the style is made from noise, a function of (seed, row); reference: from a test image of the target domain, drawn likewise, or
-    from the argument X_r (B, 3, H, H).
-    """
+    from the argument X_r (B, 3, H, H). """
     nets, names, find = models["domains"], listed(cfg.attributes), row_finder(faces, split.test)
     of = domain(torch.from_numpy(np.stack([faces.column(a) for a in names], axis=1))).numpy()
     pools = {k: split.test[of[split.test] == k] for k in range(domains_of(cfg))}

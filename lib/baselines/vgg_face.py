@@ -75,9 +75,7 @@ def share_of_paper(cfg: Config) -> float:
 class Phi(nn.Module):
     """Five 3x3 convolutions, padding 1, max-pooling after the second and the fourth. Shapes for width 64 at 128 pixels.
 
-    factor, offset: what turns RGB in [-1, 1] into the network's input, factor x + offset (VGG-Face: 0 .. 255 less the
-    mean).
-    """
+    factor, offset: what turns RGB in [-1, 1] into the network's input, factor x + offset (VGG-Face: 0 .. 255 less the mean). """
 
     def __init__(self, width: int = 64, name: str = PROXY, factor: float = 1.0, offset: tuple[float, ...] = (0.0, 0.0, 0.0)):
         super().__init__()
@@ -121,8 +119,7 @@ class Nets:
 
 
 def build(cfg: Config) -> Nets:
-    """The head has an output for `people` identities; those that a small set leaves unused learn that they never
-    occur."""
+    """The head has an output for `people` identities; those that a small set leaves unused learn that they never occur."""
     return Nets(Phi(cfg.width), nn.Linear(4 * cfg.width * POOL**2, cfg.people, bias=False))
 
 
@@ -148,8 +145,7 @@ def named_people(people: int, faces: FaceSet, split: Split, seed: int) -> Exampl
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """One stage: the proxy learns the training people. The attribute is a placeholder: `named_people` replaces its
-    values."""
+    """One stage: the proxy learns the training people. The attribute is a placeholder: `named_people` replaces its values."""
     update = Update("phi", ("phi", "head"), identity_loss, lr=cfg.lr, schedule=lambda cycle: 1 - cycle / cfg.steps)
     return [Stage(PROXY, PROXY, ("Male",), (update,), cfg.steps, cfg.batch, flip=True, examples=partial(named_people, cfg.people))]
 
@@ -158,16 +154,14 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def features(start: str, width: int = 8, order: str = "RGB") -> Phi:
-    """phi of a Config: the trained stand-in in a folder, VGG-Face from its file, or, for an empty name, an untrained
-    stand-in."""
+    """phi of a Config: the trained stand-in in a folder, VGG-Face from its file, or, for an empty name, an untrained stand-in."""
     if start == VGG_FACE:
         return vgg_face(weights_file(), order)
     return (models.opened(sys.modules[__name__], start)[PROXY].phi if start else Phi(width)).frozen()
 
 
 def weights_file() -> Path:
-    """The file that STUDY_VGG_FACE names. Raises DataError, with the remedies, if the variable is unset or the file is
-    not there."""
+    """The file that STUDY_VGG_FACE names. Raises DataError, with the remedies, if the variable is unset or the file is not there."""
     given = os.environ.get(WEIGHTS, "")
     if not given or not Path(given).is_file():
         problem = f"{given}: no such file" if given else f"no weights are given, {WEIGHTS} is not set"
@@ -183,8 +177,7 @@ def vgg_face(file: Path, order: str = "RGB") -> Phi:
 
     order: of the input channels that the file's port expects (the original Caffe model: BGR); the network built here
     takes RGB. Accepts `conv1_1.weight`, `conv_1_1.weight` and `features.conv_1_1.weight`. Raises DataError for a file
-    that cannot be read or lacks a layer.
-    """
+    that cannot be read or lacks a layer. """
     pick(dict.fromkeys(("RGB", "BGR")), order, "phi_order")
     try:
         held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)

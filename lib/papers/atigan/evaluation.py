@@ -433,7 +433,7 @@ def figure_7(study, k: int = 2) -> Figure:
     """The k test faces of which a landmark lies farthest outside the hole, and k at the median, each beside its masked self."""
     index, box = study.split.test[:4], box_of(study.cfg)
     if study.faces.landmarks is not None:
-        order = study.split.test[np.argsort(inpainting.misplacement(study.faces, study.split.test, box))]
+        order = study.split.test[np.argsort(inpainting.beyond(study.faces, study.split.test, box).max(1))]
         index = np.concatenate([order[::-1][:k], order[len(order) // 2 :][:k]])
     x = as_images(study.faces, index)
     pairs = [p for pair in zip(pixels(x), pixels(x * (1 - box.mask())), strict=True) for p in pair]

@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.sparse import coo_array
-from scipy.sparse.linalg import splu
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
+from lib.baselines.semantic_inpainting import harmonic
 from lib.data import FaceSet, to_uint8
 from lib.evaluation import measures
 from lib.evaluation.edits import SEED
@@ -34,31 +33,6 @@ VARIANTS = ("composite", "raw", "hole only")
 
 
 # ---------------------------------------------------------------------------------------------- fills that need no network
-
-
-def grey(x: Tensor) -> Tensor:
-    """Mid-grey everywhere: what the hole holds before anything fills it."""
-    return torch.zeros_like(x)
-
-
-def harmonic(x: Tensor, box: Box) -> Tensor:
-    """In the hole the solution of Laplace's equation, colour by colour, with the pixels around the hole as boundary values (5-point stencil)."""
-    k, bottom, right = box.side, box.top + box.side, box.left + box.side
-    if min(box.top, box.left) < 1 or max(bottom, right) >= box.size:
-        raise ValueError(f"{box}: a harmonic fill needs a pixel of context on every side of the hole.")
-    number, known = np.arange(k * k).reshape(k, k), x.detach().cpu().double().numpy()
-    edge = np.zeros((*known.shape[:2], k, k))
-    edge[..., 0, :] += known[..., box.top - 1, box.left : right]
-    edge[..., -1, :] += known[..., bottom, box.left : right]
-    edge[..., :, 0] += known[..., box.top : bottom, box.left - 1]
-    edge[..., :, -1] += known[..., box.top : bottom, right]
-    pairs = np.concatenate([np.stack([number[1:].ravel(), number[:-1].ravel()]), np.stack([number[:, 1:].ravel(), number[:, :-1].ravel()])], 1)
-    rows, columns = np.concatenate([number.ravel(), *pairs]), np.concatenate([number.ravel(), *pairs[::-1]])
-    values = np.concatenate([np.full(k * k, 4.0), np.full(2 * pairs.shape[1], -1.0)])
-    solved = splu(coo_array((values, (rows, columns))).tocsc()).solve(edge.reshape(-1, k * k).T)
-    out = x.detach().clone()
-    box.crop(out)[:] = torch.from_numpy(solved.T.reshape(edge.shape)).to(x)
-    return out
 
 
 def opencv(x: Tensor, box: Box, method: int) -> Tensor:
@@ -99,8 +73,7 @@ def fit(faces: FaceSet, index: np.ndarray, box: Box) -> Fitted:
     """Fit mean face and ridge regression to the faces `index`.
 
     The penalty is the one of ALPHAS with the least leave-one-out error on at most FOR_ALPHA of them and a sixteenth of the hole's pixels
-    (a penalty is noise over prior: it does not grow with the number of faces); the regression then sees all of them.
-    """
+    (a penalty is noise over prior: it does not grow with the number of faces); the regression then sees all of them. """
     parts = np.array_split(index, max(1, len(index) // 2_000))
     pictures = (as_images(faces, part) for part in parts)
     a, b, sums = zip(*((context(x, box), box.crop(x).flatten(1).numpy(), x.sum(0, keepdim=True)) for x in pictures), strict=True)
@@ -114,9 +87,9 @@ def controls(faces: FaceSet, index: np.ndarray, box: Box) -> dict[str, Callable[
     """The fills that make Table 1 readable, by name; two of them are fitted to the faces `index`. None of them sees the hole."""
     fitted = fit(faces, index, box)
     return {
-        "grey": grey,
+        "grey": torch.zeros_like,
         "mean face": fitted.mean_face,
-        "harmonic": partial(harmonic, box=box),
+        "harmonic": partial(harmonic, hole=box.mask()[0, 0] > 0),
         "OpenCV Telea": partial(opencv, box=box, method=cv2.INPAINT_TELEA),
         "OpenCV Navier-Stokes": partial(opencv, box=box, method=cv2.INPAINT_NS),
         "ridge regression": fitted.linear,
@@ -130,8 +103,7 @@ def scores(x: Tensor, y: Tensor, box: Box, variants: tuple[str, ...] = VARIANTS)
     """PSNR (dB) and SSIM of each filled face y: {variant: {"psnr": (B,), "ssim": (B,)}}.
 
     composite: x outside the hole, y inside, over the whole picture; raw: y as it is, over the whole picture; hole only: the hole's pixels alone.
-    PSNR of the first exceeds that of the last by `box.offset_db` exactly (up to the cap of 100 dB).
-    """
+    PSNR of the first exceeds that of the last by `box.offset_db` exactly (up to the cap of 100 dB). """
     pairs = {"composite": (composite(x, y, box), x), "raw": (y, x), "hole only": (box.crop(y), box.crop(x))}
     return {v: {"psnr": measures.psnr(*pairs[v]), "ssim": measures.ssim(*(p.contiguous() for p in pairs[v]))} for v in variants}
 
@@ -191,17 +163,10 @@ def evaluate(
 # ---------------------------------------------------------------------------------------------- the mask and the landmarks
 
 
-def outside(faces: FaceSet, index: np.ndarray, box: Box) -> np.ndarray:
-    """(n, 5) bool: which of each face's landmarks (eyes, nose, mouth corners) lie outside the hole."""
-    low = np.array((box.left, box.top))
-    return ((faces.landmarks[index] < low) | (faces.landmarks[index] > low + box.side)).any(-1)
-
-
-def misplacement(faces: FaceSet, index: np.ndarray, box: Box) -> np.ndarray:
-    """(n,) how far, in pixels, the landmark that lies farthest outside the hole is from it; negative: how deep inside all of them are."""
-    low = np.array((box.left, box.top))
-    points = faces.landmarks[index]
-    return np.maximum(low - points, points - low - box.side).max((1, 2))
+def beyond(faces: FaceSet, index: np.ndarray, box: Box) -> np.ndarray:
+    """(n, 5) how far, in pixels, each landmark (eyes, nose, mouth corners) lies outside the hole; negative: how deep inside."""
+    low, points = np.array((box.left, box.top)), faces.landmarks[index]
+    return np.maximum(low - points, points - low - box.side).max(-1)
 
 
 def mask_rows(faces: FaceSet, index: np.ndarray, box: Box, table: str) -> list[dict]:
@@ -209,7 +174,7 @@ def mask_rows(faces: FaceSet, index: np.ndarray, box: Box, table: str) -> list[d
     parts = {"eyes": [0, 1], "mouth": [3, 4], "eyes or mouth": [0, 1, 3, 4]}
     if faces.landmarks is None:
         return [measures.row(table, part, "hole", "landmark_outside", "unavailable: the set has no landmarks", "") for part in parts]
-    out, people = outside(faces, index, box), faces.identities[index]
+    out, people = beyond(faces, index, box) > 0, faces.identities[index]
     where = f"test faces with such a point outside the hole, landmarks: {faces.landmark_source}"
     rows = [measures.row(table, p, "hole", "landmark_outside", measures.proportion(out[:, k].any(1), people), where) for p, k in parts.items()]
     middle = np.array((box.left + box.side / 2, box.top + box.side / 2))

@@ -204,8 +204,7 @@ class Box:
 def box_of(cfg: Config) -> Box:
     """The hole: 52 x 52 at 128, 26 x 26 at 64, 14 x 14 at 32, left and right alike, so that a mirrored face has the same hole (D3).
 
-    At 128 rows 57 to 109: their middle is where the nose tip lies on average, (63.3, 83.4).
-    """
+    At 128 rows 57 to 109: their middle is where the nose tip lies on average, (63.3, 83.4). """
     side = 2 * floor(13 * cfg.size / 64 + 0.5)
     left = (cfg.size - side) // 2
     return Box(floor(57 * cfg.size / 128 + 0.5) if cfg.mask == "nose" else left, left, side, cfg.size)
@@ -227,8 +226,7 @@ def scaled(dilations: tuple[int, ...], cfg: Config) -> tuple[int, ...]:
 class Reconstructor(nn.Module):
     """R: x-bar -> x-dot, the coarse network of Yu et al. 2018 (Fig. 3). Shapes are given for width 32, H = 128.
 
-    Every convolution has mirrored borders and, but for the last, an ELU; no normalisation; the output is clipped to [-1, 1].
-    """
+    Every convolution has mirrored borders and, but for the last, an ELU; no normalisation; the output is clipped to [-1, 1]. """
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -298,8 +296,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """D (Fig. 6): face (B, 3, H, H) -> scores of D_g (B, 1, 2, 2) and D_p (B, 1, 1, 1), logits (B, 4). No normalisation (D11).
 
-    At 128: D_g has six layers of stride 2, 64 x 64 x 64 to 2048 x 2 x 2; D_p five on the 52 x 52 patch, 64 x 26 x 26 to 1024 x 1 x 1.
-    """
+    At 128: D_g has six layers of stride 2, 64 x 64 x 64 to 2048 x 2 x 2; D_p five on the 52 x 52 patch, 64 x 26 x 26 to 1024 x 1 x 1. """
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -384,8 +381,7 @@ def L_adv(scores_g: Tensor, scores_p: Tensor) -> Tensor:
 def critic(real: Tensor, fake: Tensor, penalty: Tensor, lambda_gp: float) -> Tensor:
     """Eq. (8), the form that D *maximises*: E D(x) - E D(fake) - lambda_gp E(||grad D(x-tilde)||_2 - 1)^2; the same for D_g and D_p.
 
-    The gradient is that of the sum over the score map.
-    """
+    The gradient is that of the sum over the score map. """
     return real.mean() - fake.mean() - lambda_gp * penalty
 
 
@@ -407,8 +403,7 @@ def targets(c_o: Tensor, rng: torch.Generator | None) -> Tensor:
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (11): -L_adv + lambda_c L_class^r, what D minimises, with Eq. (8) for either critic. The fakes x' carry no graph (D8).
 
-    Parts: the gap between real and generated scores and the penalty of either critic, and the weighted attribute loss.
-    """
+    Parts: the gap between real and generated scores and the penalty of either critic, and the weighted attribute loss. """
     x, c_o, box, n = batch.x, batch.y, nets.D.box, len(batch.x)
     with torch.no_grad():
         x_hat = x if cfg.train == "G" else reconstruct(nets.R, x)[1]
@@ -427,8 +422,7 @@ def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (2): lambda_ae L_ae + L_adv + lambda_c L_class^f, with Eq. (7) and Eq. (9) on x-hat and c_original: what R minimises.
 
     D reaches R through the hole alone; the contour is trained by L_ae only and used nowhere. Parts: the weighted terms and `d_share`, D's share
-    of the gradient at x-dot (norms: D's over the sum of D's and L_ae's). Where R trains alone, L_ae is all.
-    """
+    of the gradient at x-dot (norms: D's over the sum of D's and L_ae's). Where R trains alone, L_ae is all. """
     x, c_o = batch.x, batch.y
     x_dot, x_hat = reconstruct(nets.R, x)
     ae = cfg.lambda_ae * L_ae(x, x_dot, nets.R.box.mask(x), cfg.lambda_p, cfg.l1)
@@ -444,8 +438,7 @@ def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 def g_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (6): L_adv + lambda_c L_class^f + lambda_cycle L_cycle, what G minimises. x-hat is a constant: no gradient reaches R.
 
-    on_x: the input is the real face (before th_disc).
-    """
+    on_x: the input is the real face (before th_disc). """
     x, c_o = batch.x, batch.y
     c_t = targets(c_o, batch.rng)
     with torch.no_grad():
@@ -476,8 +469,7 @@ def stages(cfg: Config) -> list[Stage]:
     """Algorithm 1: per iteration D, then R, and G where mod(i, n_gen) = 0, on x before th_disc, on x-hat from there; all on one batch.
 
     Iteration 0, in which G is updated, is a stage of its own: of the others, counted from 1, G's are then every n_gen-th. D's and R's losses know
-    no threshold, so the stages meet after the last iteration in which G is updated on x.
-    """
+    no threshold, so the stages meet after the last iteration in which G is updated on x. """
     last_on_x = (threshold(cfg) - 1) // cfg.n_gen * cfg.n_gen  # negative: none
     parts = {"iteration 0": (0, 1), "G on x": (1, last_on_x + 1), "G on x-hat": (max(1, last_on_x + 1), cfg.n_iter)}
     if cfg.th_disc == 1:
