@@ -11,7 +11,6 @@ from ledger import equation
 from torch import nn
 
 from lib.data import Batch
-from lib.losses import gradient_penalty
 from lib.papers.atigan import model as atigan
 from lib.papers.atigan.model import Box, composite
 from lib.training import loop
@@ -94,25 +93,18 @@ def test_layer_tables(size):
 
 def test_parameter_counts():
     nets = atigan.build(atigan.Config())
-    assert count(nets.R) == 1_448_227 and count(nets.G) == 8_427_392 and count(nets.D) == 55_913_344
-    D = nets.D
-    assert (count(D.trunk_g), count(D.src_g), count(D.cls_g)) == (44_702_656, 18_432, 32_768)
-    assert (count(D.trunk_p), count(D.src_p), count(D.cls_p)) == (11_146_176, 9_216, 4_096)
-    assert count(atigan.build(atigan.Config(size=64)).D) == 13_934_976
-
-
-def test_the_kept_weights_of_profile_cpu_fit_into_8_megabytes():
+    assert (count(nets.R), count(nets.G), count(nets.D)) == (1_448_227, 8_427_392, 55_913_344)
+    assert (count(nets.D.trunk_g), count(nets.D.src_g), count(nets.D.cls_g)) == (44_702_656, 18_432, 32_768)
     nets = atigan.build(atigan.PROFILES["cpu"]())
-    assert sum(2 * count(getattr(nets, name)) for name in atigan.KEEPS) < 8e6
+    assert sum(2 * count(getattr(nets, name)) for name in atigan.KEEPS) < 8e6  # bytes that are kept, in half precision
 
 
 def test_r_never_sees_the_hole():
     nets, b = atigan.build(small()), batch()
     other = composite(b.x, torch.rand_like(b.x), nets.R.box)
     assert torch.equal(nets.R(b.x), nets.R(other))
-    moved = b.x.clone()
-    moved[..., 0, 0] += 0.5
-    assert not torch.equal(nets.R(b.x), nets.R(moved))
+    x_dot, x_hat = atigan.reconstruct(nets.R, b.x)
+    assert torch.equal(x_hat, torch.where(nets.R.box.mask() > 0, x_dot, b.x))
 
 
 def test_the_label_reaches_g_only_through_the_zero_border(float64):
@@ -125,14 +117,6 @@ def test_the_label_reaches_g_only_through_the_zero_border(float64):
             m.padding_mode = "reflect"
             m._reversed_padding_repeated_twice = [p for p in reversed(m.padding) for _ in range(2)]
     assert (G(x, zero) - G(x, one)).abs().max() < 1e-5
-
-
-def test_the_critics_see_the_same_picture():
-    D, x = atigan.build(small()).D, batch().x
-    moved = x.clone()
-    moved[..., 0, 0] += 0.5  # outside the hole
-    assert torch.equal(D(x)[1], D(moved)[1]) and not torch.equal(D(x)[0], D(moved)[0])
-    assert torch.equal(D(x)[1], D.p(D.box.crop(x))) and torch.equal(D(x)[0], D.g(x))
 
 
 # ---------------------------------------------------------------------------------------------------------------- equations
@@ -283,21 +267,6 @@ def test_the_critics_reach_r_through_the_hole_alone():
     assert (x_dot.grad * M).abs().max() == 0 and (x_dot.grad.abs() > 0).masked_select(M < 1).all()
 
 
-def test_the_composite_is_exact_outside():
-    nets, x = atigan.build(small()), batch().x
-    x_dot, x_hat = atigan.reconstruct(nets.R, x)
-    M = nets.R.box.mask() > 0
-    assert torch.equal(x_hat.masked_select(~M), x.masked_select(~M)) and torch.equal(x_hat.masked_select(M), x_dot.masked_select(M))
-
-
-def test_gradient_penalty_of_linear_critics(float64):
-    x = batch().x
-    k = 1 / np.sqrt(3 * 32 * 32)
-    assert gradient_penalty(lambda t: k * t.flatten(1).sum(1), x).abs() < 1e-12
-    four = gradient_penalty(lambda t: (k * t.flatten(1).sum(1))[:, None].expand(-1, 4) / 4, x)  # a map of four equal scores counts as their sum
-    assert four.abs() < 1e-12
-
-
 # ---------------------------------------------------------------------------------------------------------------- Algorithm 1
 
 
@@ -381,12 +350,10 @@ def test_edit_and_editor():
     ("fields", "message"),
     [
         ({"size": 60}, "multiple of 16"),
-        ({"r_width": 3}, "even"),
         ({"mask": "eyes"}, "nose, center"),
         ({"th_disc": 1.5}, "share of n_iter"),
         ({"train": "D"}, "all, R, G"),
         ({"batch": 0}, "batch = 0"),
-        ({"l1": "hole"}, "mean, sum"),
     ],
 )
 def test_config_refuses_what_it_cannot_run(fields, message):
