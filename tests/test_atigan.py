@@ -10,6 +10,7 @@ import torch
 from ledger import equation
 from torch import nn
 
+from lib.baselines import stargan
 from lib.data import Batch
 from lib.papers.atigan import model as atigan
 from lib.papers.atigan.model import Box, composite
@@ -75,7 +76,7 @@ def test_layer_tables(size):
         assert shapes(nets.R.net, torch.zeros(1, 5, s, s), nn.Conv2d) == expected
         expected = [(64, s, s), (128, half, half), (256, quarter, quarter)] + [(256, quarter, quarter)] * 6
         expected += [(128, half, half), (64, s, s), (3, s, s)]
-        assert shapes(nets.G.net, torch.zeros(1, 7, s, s), (nn.Conv2d, nn.ConvTranspose2d, atigan.DilatedBlock)) == expected
+        assert shapes(nets.G.net, torch.zeros(1, 7, s, s), (nn.Conv2d, nn.ConvTranspose2d, stargan.Block)) == expected
         side = 52 if size == 128 else 26
         maps = {128: [64, 32, 16, 8, 4, 2], 64: [32, 16, 8, 4, 2], 52: [26, 13, 6, 3, 1], 26: [13, 6, 3, 1]}
         for trunk, width in ((nets.D.trunk_g, size), (nets.D.trunk_p, side)):
@@ -85,7 +86,7 @@ def test_layer_tables(size):
     assert nets.D.cls_g.kernel_size == (2, 2) and nets.D.cls_p.kernel_size == (1, 1)
     dilations = [m.dilation[0] for m in nets.R.net if isinstance(m, nn.Conv2d)]
     assert dilations[6:10] == ([2, 4, 8, 16] if size == 128 else [1, 2, 4, 8]) and set(dilations[:6] + dilations[10:]) == {1}
-    in_blocks = [m.body[0].dilation[0] for m in nets.G.net if isinstance(m, atigan.DilatedBlock)]
+    in_blocks = [m.body[0].dilation[0] for m in nets.G.net if isinstance(m, stargan.Block)]
     assert in_blocks == ([1, 2, 4, 8, 4, 2] if size == 128 else [1, 1, 2, 4, 2, 1])
     assert all(m.padding_mode == "reflect" for m in nets.R.net if isinstance(m, nn.Conv2d))
     assert all(m.padding_mode == "zeros" for m in nets.G.modules() if isinstance(m, nn.Conv2d))

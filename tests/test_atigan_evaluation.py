@@ -149,7 +149,7 @@ def test_figures(study, edits):
         assert draw(study).axes
     assert evaluation.figure_8(edits).axes
     layers = evaluation.architecture(study)
-    assert set(layers["network"]) == {"R (Fig. 3)", "G (Fig. 5)", "D (Fig. 6)"} and (layers["kind"] == "DilatedBlock").sum() == study.cfg.blocks
+    assert set(layers["network"]) == {"R (Fig. 3)", "G (Fig. 5)", "D (Fig. 6)"} and (layers["kind"] == "Block").sum() == study.cfg.blocks
     c_o, c_t = torch.tensor([[0.0, 0, 1, 1], [0, 0, 0, 0]]), torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0]])
     assert evaluation.turned(c_o, c_t) == ["glasses on\nsmile off", "as it is"]
 

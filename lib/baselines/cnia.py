@@ -1,9 +1,8 @@
 """CNIA-style transfer: the face itself is optimised, by gradient descent on features of phi.
 
-After M. Li, W. Zuo, D. Zhang: Convolutional Network for Attribute-driven and Identity-preserving Human Face Generation, arXiv 1608.06434 (2016),
-which DIAT compares with in Fig. 6. Its abstract states the idea: an image is optimised so that its VGG-Face features keep the input's identity and
-take on the attribute of guided images. Layers, weights and optimiser are not known to us: this is a reconstruction, and every table calls it
-"CNIA-style". What a job of this method leaves are pictures: the first test faces, optimised.
+DIAT compares with CNIA in Fig. 6. Its abstract states the idea: an image is optimised so that its VGG-Face features keep the input's identity
+and take on the attribute of guided images. Layers, weights and optimiser are not known to us (C1): this is a reconstruction, and every table
+calls it "CNIA-style". What a job of this method leaves are pictures: the first test faces, optimised.
 
 paper            here        shape, range
 x, z             x, z        (B, 3, H, H), [-1, 1]: the input, the image that is optimised

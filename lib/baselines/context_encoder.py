@@ -1,7 +1,6 @@
 """Context encoder: an encoder of what is around a hole, a decoder of what is in it.
 
-D. Pathak, P. Krahenbuhl, J. Donahue, T. Darrell, A. A. Efros: Context Encoders: Feature Learning by Inpainting, CVPR 2016. ATI-GAN quotes it
-(Table 1, CE). Details that the paper leaves open are those of its official code (github.com/pathak22/context-encoder), its center-region network.
+ATI-GAN quotes it (Table 1, CE). What the paper leaves open is taken from its official code (github.com/pathak22/context-encoder), center region.
 
 paper            here        shape, range
 x                x           (B, 3, H, H), [-1, 1]: the picture

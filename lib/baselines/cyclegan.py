@@ -1,8 +1,7 @@
 """CycleGAN: two unpaired domains, one network per direction, no labels inside the networks.
 
-J.-Y. Zhu, T. Park, P. Isola, A. A. Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, ICCV 2017.
-Details that the paper leaves open are those of its official code (github.com/junyanz/pytorch-CycleGAN-and-pix2pix).
-For an attribute, domain X holds the faces without it and domain Y those with it.
+What the paper leaves open is taken from its official code (github.com/junyanz/pytorch-CycleGAN-and-pix2pix). For an attribute, domain X holds
+the faces without it and domain Y those with it.
 
 paper            here            shape, range
 x, y             x, y            (B/2, 3, H, H), [-1, 1]: faces without and with the attribute

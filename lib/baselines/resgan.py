@@ -1,8 +1,7 @@
 """ResGAN: learning residual images, one network per direction of an edit.
 
-W. Shen, R. Liu: Learning Residual Images for Face Attribute Manipulation, CVPR 2017 (also called ResidualGAN). There is no official code;
-layer sizes are those on which three public re-implementations agree (zhangqianhui/Residual_Image_Learning_GAN, veronicachelu/ResidualGAN,
-MingtaoGuo/Learning-Residual-Images-for-Face-Attribute-Manipulation).
+Also called ResidualGAN. There is no official code; layer sizes are those on which three public re-implementations agree
+(zhangqianhui/Residual_Image_Learning_GAN, veronicachelu/ResidualGAN, MingtaoGuo/Learning-Residual-Images-for-Face-Attribute-Manipulation).
 
 paper               here              shape, range
 x_0, x_1            x_0, x_1          (B/2, 3, H, H), [-1, 1]: real faces without and with the attribute

@@ -1,7 +1,6 @@
 """Semantic inpainting: the nearest face of a DCGAN fills a hole.
 
-R. Yeh, C. Chen, T. Y. Lim, M. Hasegawa-Johnson, M. N. Do: Semantic Image Inpainting with Perceptual and Contextual Losses, arXiv 1607.07539
-(2016), over a DCGAN (A. Radford, L. Metz, S. Chintala, arXiv 1511.06434). DIAT compares with it on the removal of glasses (Fig. 7): the glasses'
+The DCGAN is that of A. Radford, L. Metz, S. Chintala, arXiv 1511.06434. DIAT compares with it on the removal of glasses (Fig. 7): the glasses'
 region is cut out of a square face crop and filled.
 
 paper            here        shape, range

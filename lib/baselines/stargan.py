@@ -1,7 +1,6 @@
 """StarGAN: one generator for several attributes, with a target label vector as input.
 
-Y. Choi, M. Choi, M. Kim, J.-W. Ha, S. Kim, J. Choo: StarGAN: Unified Generative Adversarial Networks for Multi-Domain Image-to-Image
-Translation, CVPR 2018. Details that the paper leaves open are those of its official code (github.com/yunjey/stargan).
+What the paper leaves open is taken from its official code (github.com/yunjey/stargan).
 
 paper            here          shape, range
 x                x             (B, 3, H, H), [-1, 1]: input face
@@ -17,7 +16,7 @@ Sparse labels are not StarGAN's own: SG-GAN (Zhang et al. 2018, Sec. 4.4) trains
 the corresponding reconstruction loss" of the others with a binary mask. With every label known the masked losses are the plain ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,12 +131,12 @@ PROFILES = {
 
 
 class Block(nn.Module):
-    """x + IN(conv3(ReLU(IN(conv3(x))))): (B, d, H, H) -> the same shape. Convolutions without bias, affine norms."""
+    """x + IN(conv3(ReLU(IN(conv3(x))))): (B, d, H, H) -> the same shape. Convolutions without bias, the first dilated; affine norms."""
 
-    def __init__(self, d: int):
+    def __init__(self, d: int, dilation: int = 1):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
+            nn.Conv2d(d, d, 3, 1, dilation, dilation, bias=False), nn.InstanceNorm2d(d, affine=True), nn.ReLU(),
             nn.Conv2d(d, d, 3, 1, 1, bias=False), nn.InstanceNorm2d(d, affine=True),
         )  # fmt: skip
 
@@ -149,20 +148,19 @@ class Generator(nn.Module):
     """(B, 3, H, H), (B, n) -> (B, 3, H, H) in [-1, 1]. Shapes are given for width 64, H = 128.
 
     All padding is zeros: the label enters as constant planes, instance norm subtracts what they add, and only the zeros beyond the border
-    leave a trace of it. With reflected borders G would not see its target. """
+    leave a trace of it. With reflected borders G would not see its target. dilations: one for each residual block; StarGAN has none. """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, labels: int, w: int, dilations: Sequence[int]):
         super().__init__()
-        w, n = cfg.width, len(attributes_of(cfg))
 
         def layer(kind, i, o, k, s, p):
             return [kind(i, o, k, s, p, bias=False), nn.InstanceNorm2d(o, affine=True), nn.ReLU()]
 
         self.net = nn.Sequential(
-            *layer(nn.Conv2d, 3 + n, w, 7, 1, 3),  #               64 x 128 x 128
+            *layer(nn.Conv2d, 3 + labels, w, 7, 1, 3),  #          64 x 128 x 128
             *layer(nn.Conv2d, w, 2 * w, 4, 2, 1),  #              128 x  64 x  64
             *layer(nn.Conv2d, 2 * w, 4 * w, 4, 2, 1),  #          256 x  32 x  32
-            *[Block(4 * w) for _ in range(cfg.blocks)],  #        256 x  32 x  32
+            *[Block(4 * w, d) for d in dilations],  #             256 x  32 x  32
             *layer(nn.ConvTranspose2d, 4 * w, 2 * w, 4, 2, 1),  # 128 x  64 x  64
             *layer(nn.ConvTranspose2d, 2 * w, w, 4, 2, 1),  #      64 x 128 x 128
             nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                3 x 128 x 128
@@ -197,7 +195,7 @@ class Nets:
 
 def build(cfg: Config) -> Nets:
     """The networks of the joint model, with PyTorch's default initialisation, as the official code."""
-    return Nets(Generator(cfg), Discriminator(cfg))
+    return Nets(Generator(len(attributes_of(cfg)), cfg.width, [1] * cfg.blocks), Discriminator(cfg))
 
 
 # ------------------------------------------------------------------------------------------------ losses

@@ -1,7 +1,7 @@
 """StarGAN v2: one generator for several domains whose style comes from noise or from a reference image.
 
-Y. Choi, Y. Uh, J. Yoo, J.-W. Ha: StarGAN v2: Diverse Image Synthesis for Multiple Domains, CVPR 2020. Details that the paper leaves open are
-those of its official code (github.com/clovaai/stargan-v2), without the high-pass skips that it has for CelebA-HQ only.
+What the paper leaves open is taken from its official code (github.com/clovaai/stargan-v2), without the high-pass skips for CelebA-HQ. Domains
+are columns of a face set: several that are one-hot, or one attribute, whose absence and presence are two domains.
 
 paper            here          shape, range
 x                x             (B, 3, H, H), [-1, 1]: input image
@@ -12,8 +12,6 @@ E                E             style encoder (x, y) -> s
 s-tilde          s_t           (B, 64): style of the target domain
 G, D             G, D          G(x, s) -> (B, 3, H, H); D(x, y) -> (B,), logit of being real in that domain
 lambda_sty, _ds, _cyc, _reg    weights of style reconstruction, diversity, cycle and R1
-
-Domains are columns of a face set: several that are one-hot, or one attribute, whose absence and presence are two domains.
 """
 
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lib.baselines import context_encoder, semantic_inpainting
+from lib.baselines import context_encoder, semantic_inpainting, stargan
 from lib.claims import Claim, Precondition, Test
 from lib.data import Batches
 from lib.evaluation import measures
@@ -414,7 +414,7 @@ def architecture(study) -> pd.DataFrame:
     nets = atigan.build(study.cfg)
     x, c = torch.zeros(1, 3, study.cfg.size, study.cfg.size), torch.zeros(1, len(ATTRIBUTES))
     called = {"R (Fig. 3)": (lambda: nets.R(x), nets.R), "G (Fig. 5)": (lambda: nets.G(x, c), nets.G), "D (Fig. 6)": (lambda: nets.D(x), nets.D)}
-    parts = {name: schematics.layer_table(call, net, (atigan.DilatedBlock,)) for name, (call, net) in called.items()}
+    parts = {name: schematics.layer_table(call, net, (stargan.Block,)) for name, (call, net) in called.items()}
     return pd.concat(parts, names=["network"]).reset_index(level=0).reset_index(drop=True)
 
 

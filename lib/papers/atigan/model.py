@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.baselines import stargan
 from lib.claims import Deviation
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
@@ -253,44 +254,12 @@ class Reconstructor(nn.Module):
         return self.net(torch.cat([x * (1 - M), torch.ones_like(M), M], dim=1))
 
 
-class DilatedBlock(nn.Module):
-    """x + IN(conv3(ReLU(IN(conv3_d(x))))): (B, w, H, H) -> the same shape; d dilates the first convolution."""
-
-    def __init__(self, w: int, d: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(w, w, 3, 1, d, d, bias=False), nn.InstanceNorm2d(w, affine=True), nn.ReLU(),
-            nn.Conv2d(w, w, 3, 1, 1, bias=False), nn.InstanceNorm2d(w, affine=True),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class Generator(nn.Module):
-    """G: (x-hat, c) -> x', StarGAN's generator with dilations (Fig. 5); zero padding (D6). Shapes are given for width 64, H = 128."""
+class Generator(stargan.Generator):
+    """G (Fig. 5): x-hat, target label -> x', StarGAN's, which Sec. 3.1 adopts, with dilated convolutions in its residual blocks (D7)."""
 
     def __init__(self, cfg: Config):
-        super().__init__()
-        w, dilations = cfg.g_width, scaled((1, 2, 4, 8, 4, 2), cfg)
-
-        def layer(kind, i, o, k, s, p):
-            return [kind(i, o, k, s, p, bias=False), nn.InstanceNorm2d(o, affine=True), nn.ReLU()]
-
-        self.net = nn.Sequential(
-            *layer(nn.Conv2d, 3 + len(ATTRIBUTES), w, 7, 1, 3),  #               64 x 128 x 128
-            *layer(nn.Conv2d, w, 2 * w, 4, 2, 1),  #                            128 x  64 x  64
-            *layer(nn.Conv2d, 2 * w, 4 * w, 4, 2, 1),  #                        256 x  32 x  32
-            *[DilatedBlock(4 * w, dilations[b % 6]) for b in range(cfg.blocks)],  # 256 x  32 x  32
-            *layer(nn.ConvTranspose2d, 4 * w, 2 * w, 4, 2, 1),  #               128 x  64 x  64
-            *layer(nn.ConvTranspose2d, 2 * w, w, 4, 2, 1),  #                    64 x 128 x 128
-            nn.Conv2d(w, 3, 7, 1, 3, bias=False),  #                              3 x 128 x 128
-            nn.Tanh(),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """x (B, 3, H, H), c (B, 4) as constant planes."""
-        return self.net(torch.cat([x, c[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1))
+        dilations = scaled((1, 2, 4, 8, 4, 2), cfg)
+        super().__init__(len(ATTRIBUTES), cfg.g_width, [dilations[b % 6] for b in range(cfg.blocks)])
 
 
 class Discriminator(nn.Module):
