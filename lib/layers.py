@@ -53,6 +53,14 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
+def halving(channels: list[int], kernel: int) -> list[nn.Module]:
+    """DCGAN's convolutions of stride 2, from channels[0] to channels[-1]: batch norm in all but the first, leaky ReLU 0.2."""
+    layers = []
+    for k, (i, o) in enumerate(zip(channels, channels[1:], strict=False)):
+        layers += [nn.Conv2d(i, o, kernel, 2, (kernel - 1) // 2), *([nn.BatchNorm2d(o)] if k else []), nn.LeakyReLU(0.2)]
+    return layers
+
+
 def init_normal(module: nn.Module, std: float) -> nn.Module:
     """Every convolution's and linear layer's weight ~ N(0, std^2), bias 0, in place; draws from torch's default
     generator."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.claims import Deviation
-from lib.layers import init_normal
+from lib.layers import halving, init_normal
 from lib.training.config import require, require_each
 from lib.training.loop import Stage, Update
 
@@ -62,10 +62,9 @@ class Config:
         require(self.size >= 32 and log2(self.size).is_integer(), "size", self.size, "a power of two, at least 32")
         require_each(self, "at least 1", "width", "bottleneck", "batch", "cycles")
         require(0 < self.side <= self.size // 2 and self.side % 2 == 0, "side", self.side, "even, at most half the size")
-        for name in ("top", "left"):
-            margin = (self.size // 2 - self.side) // 2
-            fits = margin <= getattr(self, name) <= self.size // 2 + margin
-            require(fits, name, getattr(self, name), "such that the predicted square lies inside the picture")
+        margin = (self.size // 2 - self.side) // 2
+        for name, first in (("top", self.top), ("left", self.left)):
+            require(margin <= first <= self.size // 2 + margin, name, first, "such that the predicted square lies inside the picture")
 
 
 PROFILES = {
@@ -82,8 +81,8 @@ def share_of_paper(cfg: Config) -> float:
 
 
 def _channels(cfg: Config, layers: int) -> list[int]:
-    """Of the layers of stride 2, the last with 8 times the width; at 128 pixels 64, 64, 128, 256, 512."""
-    return [cfg.width * 2 ** max(0, i - layers + 4) for i in range(layers)]
+    """Before and after the layers of stride 2, the last with 8 times the width; at 128 pixels 3, 64, 64, 128, 256, 512."""
+    return [3] + [cfg.width * 2 ** max(0, i - layers + 4) for i in range(layers)]
 
 
 class ContextEncoder(nn.Module):
@@ -92,9 +91,8 @@ class ContextEncoder(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         n = int(log2(cfg.size)) - 2
-        c, layers = _channels(cfg, n), []
-        for k, (i, o) in enumerate(zip([3, *c], c, strict=False)):  # 64 x 64, 64 x 32, 128 x 16, 256 x 8, 512 x 4
-            layers += [nn.Conv2d(i, o, 4, 2, 1), *([nn.BatchNorm2d(o)] if k else []), nn.LeakyReLU(0.2)]
+        c = _channels(cfg, n)
+        layers = halving(c, 4)  # 64 x 64, 64 x 32, 128 x 16, 256 x 8, 512 x 4
         layers += [nn.Conv2d(c[-1], cfg.bottleneck, 4), nn.BatchNorm2d(cfg.bottleneck), nn.LeakyReLU(0.2)]  # 4000 x 1
         layers += [nn.ConvTranspose2d(cfg.bottleneck, c[-1], 4), nn.BatchNorm2d(c[-1]), nn.ReLU()]  # 512 x 4
         back = c[::-1][: n - 1]
@@ -128,10 +126,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        c, layers = _channels(cfg, int(log2(cfg.size)) - 3), []
-        for k, (i, o) in enumerate(zip([3, *c], c, strict=False)):
-            layers += [nn.Conv2d(i, o, 4, 2, 1), *([nn.BatchNorm2d(o)] if k else []), nn.LeakyReLU(0.2)]
-        self.net = nn.Sequential(*layers, nn.Conv2d(c[-1], 1, 4), nn.Flatten())
+        c = _channels(cfg, int(log2(cfg.size)) - 3)
+        self.net = nn.Sequential(*halving(c, 4), nn.Conv2d(c[-1], 1, 4), nn.Flatten())
 
     def forward(self, square: Tensor) -> Tensor:
         return self.net(square)

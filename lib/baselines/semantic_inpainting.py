@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
+from lib.layers import halving
 from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
 
@@ -112,12 +113,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        n = int(log2(cfg.size)) - 2
-        c = [3] + [cfg.width * 2**i for i in range(n)]
-        layers = []
-        for k, (i, o) in enumerate(zip(c, c[1:], strict=False)):  # 64 x 32, 128 x 16, 256 x 8, 512 x 4
-            layers += [nn.Conv2d(i, o, 5, 2, 2), *([nn.BatchNorm2d(o)] if k else []), nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * c[-1], 1))
+        c = [3] + [cfg.width * 2**i for i in range(int(log2(cfg.size)) - 2)]  # 64 x 32, 128 x 16, 256 x 8, 512 x 4
+        self.body = nn.Sequential(*halving(c, 5), nn.Flatten(), nn.Linear(16 * c[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

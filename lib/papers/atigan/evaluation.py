@@ -377,36 +377,43 @@ def comparison_rows(study, frame: pd.DataFrame) -> list[dict]:
 
 
 def steps(study, x: Tensor, c: Tensor, turned: str) -> dict[str, Tensor]:
-    """x, x-bar, x-dot, x-hat, x' (one attribute turned) and x'' of test faces."""
+    """x, x-bar, x-dot, x-hat, x' (one attribute turned) and x'' of test faces; the contour of x-dot; the patches of x, x-dot and x', enlarged."""
     nets, box = study.nets(OWN), box_of(study.cfg)
     c_t = c.clone()
     c_t[:, ATTRIBUTES.index(turned)] = 1 - c_t[:, ATTRIBUTES.index(turned)]
     with torch.no_grad():
         x_dot, x_hat = reconstruct(nets.R, x.to(study.device))
         x1, x2 = atigan.there_and_back(nets.G, x_hat, c_t.to(x_hat), c.to(x_hat))
-    out = {"x": x, "x-bar": x * (1 - box.mask()), "x-dot": x_dot, "x-hat": x_hat, "x'": x1, "x''": x2}
+    around = 1 - box.mask(x_dot)
+    out = {"x": x, "x-bar": x * around.cpu(), "x-dot": x_dot, "x-hat": x_hat, "x'": x1, "x''": x2, "x-dot_ct": x_dot * around}
+    out |= {f"{n}_p": F.interpolate(box.crop(out[n]), size=box.size, mode="bilinear", align_corners=False) for n in ("x", "x-dot", "x'")}
     return {name: picture.cpu() for name, picture in out.items()}
+
+
+def by_face(*heads: list[str], columns: list[Tensor]) -> Figure:
+    """One line a face, one column for each of the sets of pictures."""
+    return montage([*heads, *[("", list(line)) for line in zip(*map(pixels, columns), strict=True)]])
+
+
+def paired(x: Tensor, y: Tensor) -> list[np.ndarray]:
+    """Pictures of x and y in turn."""
+    return [picture for pair in zip(pixels(x), pixels(y), strict=True) for picture in pair]
 
 
 def figure_1(study) -> Figure:
     """Six test faces, one a row: original, masked, inpainted, and glasses, smile, moustache turned into the opposite."""
     x, c = some_faces(study, 6)
-    shown = steps(study, x, c, "Eyeglasses")
-    columns = {"original": shown["x"], "masked": shown["x-bar"], "inpainted": shown["x-hat"], "Eyeglasses": shown["x'"]}
-    columns |= {a: steps(study, x, c, a)["x'"] for a in ("Smiling", "Mustache")}
-    lines = {name: pixels(pictures) for name, pictures in columns.items()}
-    return montage([("", [p[k] for p in lines.values()]) for k in range(len(x))], list(lines))
+    shown = {a: steps(study, x, c, a) for a in ("Eyeglasses", "Smiling", "Mustache")}
+    heads = ["original", "masked", "inpainted", *shown]
+    return by_face(heads, columns=[*(shown["Smiling"][name] for name in ("x", "x-bar", "x-hat")), *(s["x'"] for s in shown.values())])
 
 
 def figure_2(study) -> Figure:
     """Fig. 2 as pictures: (a) the reconstructor fills the hole, (c) the generator edits and returns, (b) what D sees of each face."""
-    x, c = some_faces(study, 3)
-    shown, box = steps(study, x, c, "Eyeglasses"), box_of(study.cfg)
-    heads = ["real", *["(a) reconstructor R"] * 3, *["(c) generator G"] * 2, *["(b) D_g and D_p: faces and their patches"] * 4]
-    large = {name: F.interpolate(box.crop(shown[name]), size=box.size, mode="bilinear", align_corners=False) for name in ("x", "x'")}
-    seen = {"real x": shown["x"], "x_p": large["x"], "fake x'": shown["x'"], "x'_p": large["x'"]}
-    lines = {name: pixels(pictures) for name, pictures in (shown | seen).items()}
-    return montage([heads, list(lines), *[("", [p[k] for p in lines.values()]) for k in range(len(x))]])
+    shown = steps(study, *some_faces(study, 3), "Eyeglasses")
+    heads = ["real", *["(a) reconstructor R"] * 3, *["(c) generator G"] * 2, *["(b) D: real, and its patch"] * 2, *["(b) D: generated"] * 2]
+    names = ["x", "x-bar", "x-dot", "x-hat", "x'", "x''", "x", "x_p", "x'", "x'_p"]
+    return by_face(heads, names, columns=[shown[name] for name in names])
 
 
 def architecture(study) -> pd.DataFrame:
@@ -420,13 +427,8 @@ def architecture(study) -> pd.DataFrame:
 
 def figure_4(study) -> Figure:
     """(a) What L_ae compares: x-bar and the contour of x-dot, the patch and that of x-dot (enlarged); (b) how x-hat is made of them."""
-    x, c = some_faces(study, 3)
-    shown, box = steps(study, x, c, "Eyeglasses"), box_of(study.cfg)
-    x_dot = shown["x-dot"]
-    patches = [F.interpolate(box.crop(t), size=box.size, mode="bilinear", align_corners=False) for t in (x, x_dot)]
-    lines = [pixels(p) for p in (shown["x-bar"], x_dot * (1 - box.mask()), *patches, shown["x-hat"])]
-    heads = ["x-bar", "x-dot_ct", "x_p", "x-dot_p", "x-hat"]
-    return montage([["(a) L_ae"] * 4 + ["(b)"], heads, *[("", [p[k] for p in lines]) for k in range(len(x))]])
+    shown, names = steps(study, *some_faces(study, 3), "Eyeglasses"), ["x-bar", "x-dot_ct", "x_p", "x-dot_p", "x-hat"]
+    return by_face(["(a) L_ae"] * 4 + ["(b)"], names, columns=[shown[name] for name in names])
 
 
 def figure_7(study, k: int = 2) -> Figure:
@@ -436,15 +438,12 @@ def figure_7(study, k: int = 2) -> Figure:
         order = study.split.test[np.argsort(inpainting.beyond(study.faces, study.split.test, box).max(1))]
         index = np.concatenate([order[::-1][:k], order[len(order) // 2 :][:k]])
     x = as_images(study.faces, index)
-    pairs = [p for pair in zip(pixels(x), pixels(x * (1 - box.mask())), strict=True) for p in pair]
-    return montage([["mask not suitable"] * 2 * k + ["typical"] * 2 * k, ("", pairs)])
+    return montage([["mask not suitable"] * 2 * k + ["typical"] * 2 * k, ("", paired(x, x * (1 - box.mask())))])
 
 
 def figure_8(edits: dict[str, Edits], k: int = 6) -> Figure:
     """Per direction a row of k pairs, input and edited face, the first of the seeded test choice."""
-    lines = []
-    for key, e in edits[OWN].items():
-        lines.append((tables.direction(*key), [p for pair in zip(pixels(e.x[:k]), pixels(e.y[:k]), strict=True) for p in pair]))
+    lines = [(tables.direction(*key), paired(e.x[:k], e.y[:k])) for key, e in edits[OWN].items()]
     return montage(lines, ["real", "edited"] * k, tile=72)
 
 
