@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import count, shapes
 from torch import nn
 
 from lib.baselines import context_encoder, cyclegan, one_of_two, resgan, stargan, starganv2
@@ -21,25 +22,6 @@ def batch(size=32, n=4, attributes=1, seed=0, dtype=torch.float32):
     y = (torch.rand(n, attributes, generator=rng) < 0.5).to(dtype)
     y[:, 0] = torch.arange(n) % 2
     return SimpleNamespace(x=x, y=y, rng=rng)
-
-
-def into(folder):
-    """Where a training leaves its files, and how it computes."""
-    folder.mkdir(exist_ok=True)
-    return SimpleNamespace(folder=folder, device="cpu", precision="float32", seed=0)
-
-
-def count(net) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
-def shapes(net, x, kinds) -> list[tuple[int, ...]]:
-    out = []
-    for m in net:
-        x = m(x)
-        if isinstance(m, kinds):
-            out.append(tuple(x.shape[1:]))
-    return out
 
 
 # --------------------------------------------------------------------------------------------------------------- StarGAN
@@ -357,26 +339,6 @@ def test_cyclegan_losses_recomputed_one_image_at_a_time(float64):
     fake = 0.5 * (sum(mse(nets.D_A, nets.G_BA(c), 0) for c in B) + sum(mse(nets.D_B, nets.G_AB(a), 0) for a in A))
     assert np.allclose([parts["real"], parts["fake"], total.item()], [real, fake, real + fake], rtol=1e-9)
     assert nets.pool_A.held == nets.pool_B.held == 3
-
-
-def test_an_interrupted_cyclegan_gets_its_pool_back(tmp_path, faces, split, monkeypatch):
-    cfg, calls, honest = cycle(steps=4), [], cyclegan.d_loss
-    whole, _ = loop.train(cyclegan, cfg, faces, split, into(tmp_path / "whole"))
-
-    def stop(nets, b, cfg):
-        calls.append(1)
-        if len(calls) == 3:
-            raise SystemExit
-        return honest(nets, b, cfg)
-
-    monkeypatch.setattr(cyclegan, "d_loss", stop)
-    with pytest.raises(SystemExit):
-        loop.train(cyclegan, cfg, faces, split, into(tmp_path / "stopped"), save_every=0)
-    monkeypatch.setattr(cyclegan, "d_loss", honest)
-    assert "Eyeglasses/pool_A.images" in torch.load(tmp_path / "stopped" / "resume.pt", weights_only=True)["weights"]
-    resumed, _ = loop.train(cyclegan, cfg, faces, split, into(tmp_path / "stopped"))
-    a, b = loop.weights(whole), loop.weights(resumed)
-    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 # --------------------------------------------------------------------------------------------------------------- what all share

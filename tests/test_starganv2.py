@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import count
 
 from lib.baselines import starganv2
 from lib.data import Batch
@@ -21,10 +22,6 @@ def batch(n=4, columns=1, seed=0):
 def nets_of(cfg=None, seed=0):
     torch.manual_seed(seed)
     return starganv2.build(cfg or starganv2.PROFILES["smoke"]())
-
-
-def count(net):
-    return sum(p.numel() for p in net.parameters())
 
 
 def test_parameter_counts_are_the_official_codes():

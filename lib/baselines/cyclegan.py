@@ -91,9 +91,6 @@ PROFILES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ networks
-
-
 class Block(nn.Module):
     """x + IN(conv3(ReLU(IN(conv3(x))))) with reflected borders: (B, d, H, H) -> the same shape."""
 
@@ -197,9 +194,6 @@ def build(cfg: Config) -> Nets:
     return Nets(*(init_normal(net, cfg.init_std) for net in nets), Pool(cfg), Pool(cfg))
 
 
-# ------------------------------------------------------------------------------------------------ losses
-
-
 def least_squares(scores: Tensor, target: float) -> Tensor:
     """E[(D - target)^2], mean over batch and patches: the adversarial loss that stands in for eq. (1)'s logarithm."""
     return (scores - target).square().mean()
@@ -239,9 +233,6 @@ def stages(cfg: Config) -> list[Stage]:
     updates = (Update("G", ("G_AB", "G_BA"), g_loss, **adam), Update("D", ("D_A", "D_B"), d_loss, fresh=False, **adam))
     a = cfg.attribute
     return [Stage(a, a, (a,), updates, cfg.steps, cfg.batch, "balanced", cfg.flip)]
-
-
-# ------------------------------------------------------------------------------------------------ editing
 
 
 @torch.no_grad()

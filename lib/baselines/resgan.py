@@ -103,9 +103,6 @@ PROFILES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ networks
-
-
 def _norm(cfg: Config, d: int) -> nn.Module:
     return nn.BatchNorm2d(d) if cfg.norm == "batch" else nn.InstanceNorm2d(d, affine=True)
 
@@ -175,9 +172,6 @@ def build(cfg: Config) -> Nets:
     return Nets(*(init_normal(net, cfg.init_std) for net in (Transformation(cfg), Transformation(cfg), Discriminator(cfg))))
 
 
-# ------------------------------------------------------------------------------------------------ losses
-
-
 def cls(logits: Tensor, category: int) -> Tensor:
     """Cross-entropy of three classes, -log softmax(D)_category, mean over the batch."""
     return F.cross_entropy(logits, torch.full((len(logits),), category, device=logits.device))
@@ -244,9 +238,6 @@ def stages(cfg: Config) -> list[Stage]:
 def sweep(cfg: Config) -> dict[str, Config]:
     """Configurations with weaker sparsity: alpha and beta a tenth and a hundredth of cfg's."""
     return {f"ResGAN, alpha / {k}": replace(cfg, alpha=cfg.alpha / k, beta=cfg.beta / k) for k in (10, 100)}
-
-
-# ------------------------------------------------------------------------------------------------ editing
 
 
 @torch.no_grad()

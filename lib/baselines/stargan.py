@@ -127,9 +127,6 @@ PROFILES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ networks
-
-
 class Block(nn.Module):
     """x + IN(conv3(ReLU(IN(conv3(x))))): (B, d, H, H) -> the same shape. Convolutions without bias, the first dilated; affine norms."""
 
@@ -196,9 +193,6 @@ class Nets:
 def build(cfg: Config) -> Nets:
     """The networks of the joint model, with PyTorch's default initialisation, as the official code."""
     return Nets(Generator(len(attributes_of(cfg)), cfg.width, [1] * cfg.blocks), Discriminator(cfg))
-
-
-# ------------------------------------------------------------------------------------------------ losses
 
 
 def known(c_org: Tensor) -> Tensor:
@@ -293,9 +287,6 @@ def stages(cfg: Config) -> list[Stage]:
 
     examples = None if cfg.labels == "all" else pool
     return [Stage("joint", "joint", names, updates, cfg.g_steps, cfg.batch, cfg.sampler, cfg.flip, examples)]
-
-
-# ------------------------------------------------------------------------------------------------ editing
 
 
 def changed_labels(c_org: Tensor, attributes: tuple[str, ...], attribute: str, target: Tensor | float) -> Tensor:

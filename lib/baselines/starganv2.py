@@ -114,9 +114,6 @@ PROFILES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ networks
-
-
 class ResBlk(nn.Module):
     """[IN], leaky ReLU, conv3x3, [half the size], [IN], leaky ReLU, conv3x3, plus a shortcut, over sqrt(2). (B, i, h, h) -> (B, o, h', h')."""
 
@@ -250,9 +247,6 @@ def build(cfg: Config) -> Nets:
     return Nets(*nets, *map(deepcopy, nets[:3]), Progress())
 
 
-# ------------------------------------------------------------------------------------------------ losses
-
-
 def adversarial(logit: Tensor, real: float) -> Tensor:
     """Eq. (1): -log D for real = 1, -log(1 - D) for 0, of logits; mean over the batch."""
     return F.binary_cross_entropy_with_logits(logit, torch.full_like(logit, real))
@@ -359,9 +353,6 @@ def stages(cfg: Config) -> list[Stage]:
     d = Update("D", ("D",), d_loss, cfg.lr, optimiser=adam)
     g = Update("G", ("M", "G", "E"), g_loss, cfg.lr, fresh=False, optimiser=own_rates)
     return [Stage("domains", "domains", listed(cfg.attributes), (d, g), cfg.g_steps, cfg.batch, flip=True)]
-
-
-# ------------------------------------------------------------------------------------------------ editing
 
 
 def editor(models: dict[str, Nets], faces: FaceSet, split: Split, cfg: Config, mode: str, seed: int = 0) -> Callable:

@@ -107,9 +107,6 @@ def over_scale(maps: list[Tensor], at_x: list[Tensor]) -> list[Tensor]:
     return [m / v.detach().square().mean().sqrt().clamp_min(1e-6) for m, v in zip(maps, at_x, strict=True)]
 
 
-# ------------------------------------------------------------------------------------------------ training the proxy
-
-
 @dataclass
 class Nets:
     """phi and the head that names the training people."""
@@ -148,9 +145,6 @@ def stages(cfg: Config) -> list[Stage]:
     """One stage: the proxy learns the training people. The attribute is a placeholder: `named_people` replaces its values."""
     update = Update("phi", ("phi", "head"), identity_loss, lr=cfg.lr, schedule=lambda cycle: 1 - cycle / cfg.steps)
     return [Stage(PROXY, PROXY, ("Male",), (update,), cfg.steps, cfg.batch, flip=True, examples=partial(named_people, cfg.people))]
-
-
-# ------------------------------------------------------------------------------------------------ VGG-Face
 
 
 def features(start: str, width: int = 8, order: str = "RGB") -> Phi:

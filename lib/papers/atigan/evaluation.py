@@ -299,33 +299,34 @@ def table_2_rows(study, frame: pd.DataFrame) -> list[dict]:
     claims on asymmetry and rarity need."""
     out, rate, words = [], {}, measures.PROTOCOLS | PROTOCOLS
     own = ("edit_success", "edit_success_a", "edit_success_b", "judges_disagree", "beyond_floor")
+
+    def put(name: str, method: str, metric: str, value, protocol: str, **more) -> None:
+        out.append(row("Table 2", name, method, metric, value, protocol) | more)
+
     for cell in TABLE_2:
         name, part = name_of(cell), members(study, frame, cell)
         if part.empty:
             doubt = study.judges.doubts(cell[2]) if cell[2] not in judged(study) else "no such test face"
-            out.append(row("Table 2", name, OWN, "edit_success", f"unavailable: {doubt}", "") | {"paper_value": cell[5]})
+            put(name, OWN, "edit_success", f"unavailable: {doubt}", "", paper_value=cell[5])
             continue
-        for method in SEEN:
-            lines = part[part["method"] == method]
-            for measure in (own if method == OWN else own[:1]) if len(lines) else ():
-                out.append(row("Table 2", name, method, measure, measures.value_of(lines, measure), words[measure]))
         rate[cell] = measures.value_of(part[part["method"] == OWN], "edit_success")
-        next(r for r in out if r["row"] == name and r["metric"] == "edit_success")["paper_value"] = cell[5]
+        for method, lines in ((m, part[part["method"] == m]) for m in SEEN if (part["method"] == m).any()):
+            for measure in own if method == OWN else own[:1]:
+                printed = {"paper_value": cell[5]} if (method, measure) == (OWN, "edit_success") else {}
+                put(name, method, measure, measures.value_of(lines, measure), words[measure], **printed)
     two_sided = []
     for a, b in combinations(rate, 2):
         if (a[2], a[1]) == (b[2], b[1]):  # the two directions of an attribute
             add, remove = (a, b) if a[3] else (b, a)
             two_sided += [add, remove]
-            value = apart(rate[add], rate[remove])
-            out.append(row("Table 2", f"{a[2]}, {a[1]}: add - remove", OWN, "edit_success difference", value, "different faces"))
+            put(f"{a[2]}, {a[1]}: add - remove", OWN, "edit_success difference", apart(rate[add], rate[remove]), "different faces")
         elif (a[2], a[3]) == (b[2], b[3]):  # one direction, two groups
-            value = apart(rate[a], rate[b])
-            out.append(row("Table 2", f"{a[2]} added: {a[1]} - {b[1]}", OWN, "edit_success difference", value, "different faces"))
+            put(f"{a[2]} added: {a[1]} - {b[1]}", OWN, "edit_success difference", apart(rate[a], rate[b]), "different faces")
     share = [float((study.faces.column(c[2])[study.split.train] == c[3]).mean()) for c in two_sided]
     for method, values in ((OWN, [rate[c].value for c in two_sided]), ("paper", [c[5] for c in two_sided])):
         rho = float(spearmanr(values, share).statistic) if len(set(values)) > 1 else 0.0  # equal ranks: no correlation to speak of
         how = f"over {len(values)} cells; share of the target label among the training faces"
-        out.append(row("Table 2", "success and share of the target", method, "spearman", rho, how, len(values)))
+        put("success and share of the target", method, "spearman", rho, how, n=len(values))
     return out
 
 

@@ -354,14 +354,10 @@ def critic(real: Tensor, fake: Tensor, penalty: Tensor, lambda_gp: float) -> Ten
     return real.mean() - fake.mean() - lambda_gp * penalty
 
 
-def L_class_f(logits: Tensor, c: Tensor) -> Tensor:
-    """Eq. (9): E[-log D(c | fake)]: c is c_target for G's faces, c_original for R's. Summed over attributes, mean over the batch."""
+def L_class(logits: Tensor, c: Tensor) -> Tensor:
+    """Eq. (9): E[-log D(c | fake)], c is c_target for G's faces, c_original for R's; Eq. (10): E[-log D(c_original | x)] over real faces.
+    Summed over attributes, mean over the batch."""
     return F.binary_cross_entropy_with_logits(logits, c, reduction="none").sum(1).mean()
-
-
-def L_class_r(logits: Tensor, c_o: Tensor) -> Tensor:
-    """Eq. (10): E[-log D(c_original | x)] over real faces. Summed over attributes, mean over the batch."""
-    return F.binary_cross_entropy_with_logits(logits, c_o, reduction="none").sum(1).mean()
 
 
 def targets(c_o: Tensor, rng: torch.Generator | None) -> Tensor:
@@ -382,7 +378,7 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     x_tilde = interpolate(x, x1, batch.rng)
     gp_g, gp_p = gradient_penalty(nets.D.g, x_tilde), gradient_penalty(nets.D.p, box.crop(x_tilde))
     adv = critic(scores_g[:n], scores_g[n:], gp_g, cfg.lambda_gp) + critic(scores_p[:n], scores_p[n:], gp_p, cfg.lambda_gp)
-    cls = cfg.lambda_c * L_class_r(logits[:n], c_o)
+    cls = cfg.lambda_c * L_class(logits[:n], c_o)
     terms = {"gap_g": scores_g[:n].mean() - scores_g[n:].mean(), "gap_p": scores_p[:n].mean() - scores_p[n:].mean(), "gp_g": gp_g, "gp_p": gp_p}
     return -adv + cls, {k: v.detach() for k, v in (terms | {"cls": cls}).items()}
 
@@ -399,7 +395,7 @@ def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
         return ae, {"ae": ae.detach()}
     scores_g, scores_p, logits = nets.D(x_hat)
     adv = L_adv(scores_g, scores_p)
-    cls = cfg.lambda_c * L_class_f(logits, c_o)
+    cls = cfg.lambda_c * L_class(logits, c_o)
     of_d, of_ae = (torch.autograd.grad(part, x_dot, retain_graph=True)[0].norm() for part in (adv + cls, ae))
     return ae + adv + cls, {"ae": ae.detach(), "adv": adv.detach(), "cls": cls.detach(), "d_share": of_d / (of_d + of_ae)}
 
@@ -416,7 +412,7 @@ def g_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, 
     scores_g, scores_p, logits = nets.D(x1)
 
     adv = L_adv(scores_g, scores_p)
-    cls = cfg.lambda_c * L_class_f(logits, c_t)
+    cls = cfg.lambda_c * L_class(logits, c_t)
     cycle = cfg.lambda_cycle * L_cycle(x_hat, x2)
     return adv + cls + cycle, {"adv": adv.detach(), "cls": cls.detach(), "cycle": cycle.detach()}
 
