@@ -15,7 +15,6 @@ from PIL import Image
 from lib import data
 from lib.data import Batches, Crop, DataError, FaceSet, cache, load, make_split, outline, split_most_images, split_random
 from lib.data.__main__ import main, write_synthetic
-from lib.data.splits import for_choices
 
 Turn = Image.Transpose
 NAMES = ("Eyeglasses", "Male", "No_Beard", "Smiling")
@@ -425,9 +424,10 @@ def test_the_official_split_is_the_sets_own_and_random_where_there_is_none():
 
 
 def test_choices_are_made_on_the_validation_part():
-    split = split_random(face_set(np.arange(30)), 0)
-    chosen = for_choices(split)
-    assert chosen.test is split.validation and chosen.train is split.train and "validation in place of test" in chosen.rule
+    faces = face_set(np.arange(30))
+    split, chosen = make_split(faces), make_split(faces, "validation")
+    assert (chosen.test == split.validation).all() and (chosen.train == split.train).all() and (chosen.validation == split.test).all()
+    assert chosen.checksum == split.checksum and "validation in place of test" in chosen.rule  # so the same models are evaluated
 
 
 # ------------------------------------------------------------------------------------------------------------------------------------ batches
@@ -505,18 +505,6 @@ def test_flips_are_per_image_and_happen_half_the_time():
     assert abs(flips.mean() - 0.5) < 4 * 0.5 / 1600**0.5
     assert (flips.mean(1) % 1 != 0).sum() > 90  # not one coin for the whole batch
     assert (flips.mean(0) - 0.5).abs().max() < 0.2
-
-
-def test_resident_images_give_the_same_batches(monkeypatch):
-    faces = face_set(np.arange(5000))
-    index = np.arange(4999, 50, -1)
-    host = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
-    monkeypatch.setattr("lib.data.batches._fits", lambda nbytes, device: nbytes == 4949 * 3 * 8 * 8)
-    resident = Batches(faces, index, ["Smiling"], 16, 1, flip=True)
-    resident(0)
-    resident._host = None  # from here on only the copy can serve
-    for step in (0, 9, 400):
-        assert torch.equal(resident(step).x, host(step).x) and torch.equal(resident(step).index, host(step).index)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -1,7 +1,6 @@
-"""Training batches as a pure function of (seed, step), made where the images live."""
+"""Training batches as a pure function of (seed, step)."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,8 +43,7 @@ class Batches:
     faces: the set; index: the rows to draw from (a side of a split), or Examples; attributes: names, the columns of y; batch: images per batch.
     sampler "natural": a seeded permutation per epoch, no repeats inside an epoch, a last partial batch is dropped. "balanced": the first
     half of every batch has attributes[0] = 0, the second half 1, each value running through its own permutations.
-    flip: mirror each image with probability 1/2. On an accelerator the uint8 images of `index`, each once, are copied there by the first batch,
-    if they fit in its free memory; they leave it with this object. On the CPU, and where they do not fit, they are read from the cache.
+    flip: mirror each image with probability 1/2. Images are read from the cache and go to the device as uint8.
     DataError if index is empty or smaller than a batch, or a balanced value has no image.
     """
 
@@ -107,53 +105,23 @@ class Batches:
         if step < 0:
             raise DataError(f"Batches: step is {step}. Steps count from 0.")
         rows = self.rows(step)
-        picked = _sent(rows, self.device)
-        images = self._images(rows)
+        picked = torch.from_numpy(rows).to(self.device)
+        images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device)
         flipped = np.zeros(self.batch, bool)
         if self.flip:
             flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5
-        flipped = _sent(flipped, self.device)
+        flipped = torch.from_numpy(flipped).to(self.device)
         if self.flip:  # while it is a quarter of the bytes
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        planes = None if self._planes is None else _sent(self._planes[rows], self.device).to(torch.float32).div_(255)
+        planes = None if self._planes is None else torch.from_numpy(self._planes[rows]).to(self.device, torch.float32).div_(255)
         if self.flip and planes is not None:
             planes = torch.where(flipped[:, None, None, None], planes.flip(-1), planes)
         x = images.to(torch.float32).div_(127.5).sub_(1)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
 
-    @cached_property
-    def _resident(self) -> tuple[Tensor, np.ndarray] | None:
-        """The images of the pool as one uint8 tensor on the device, copied in pieces and each once, and for every example its place there;
-        None where they stay on the host. Asked for by the first batch: of all sources of a training only those in use copy."""
-        once, place = np.unique(self._host_index, return_inverse=True)
-        if not _fits(self._host[0].nbytes * len(once), self.device):
-            return None
-        images = torch.empty((len(once), *self._host.shape[1:]), dtype=torch.uint8, device=self.device)
-        for a in range(0, len(once), 4096):
-            images[a : a + 4096] = torch.from_numpy(self._host[once[a : a + 4096]]).to(self.device)
-        return images, place
-
-    def _images(self, rows: np.ndarray) -> Tensor:
-        """(B, 3, S, S) uint8 on the device."""
-        if self._resident is None:
-            return _sent(self._host[self._host_index[rows]], self.device)
-        images, place = self._resident
-        return images[_sent(place[rows], self.device)]
-
-
-def _sent(values: np.ndarray, device: torch.device) -> Tensor:
-    """`values` on the device. To a GPU from pinned memory and without waiting, so that the next batch is prepared while this one is trained on."""
-    host = torch.from_numpy(values)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
-
 
 def _fitting(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape != shape:
         raise DataError(f"Batches: the {name} of the examples have shape {values.shape}. Give one entry per example: {shape}.")
     return values
-
-
-def _fits(nbytes: int, device: torch.device) -> bool:
-    """Whether images are worth copying: not on the CPU, and not where they would take more than 60 % of the free memory."""
-    return device.type != "cpu" and (device.type != "cuda" or nbytes <= 0.6 * torch.cuda.mem_get_info(device)[0])

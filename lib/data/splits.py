@@ -1,7 +1,7 @@
 """Identity-disjoint splits: training, validation (for every choice of settings) and test (touched by reported evaluations alone)."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from lib.data.faceset import FaceSet
 CELEBA_IMAGES, CELEBA_IDENTITIES = 202_599, 10_177
 CELEBA_TRAIN_IDENTITIES, CELEBA_TRAIN_IMAGES = 8_177, 191_649
 
-RULES = ("official", "random", "most_images")
+RULES = ("official", "random", "most_images", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,15 @@ def make_split(faces: FaceSet, rule: str = "official") -> Split:
     official: the partition that the set brings (CelebA's list_eval_partition.txt); `random` for a set without one.
     random: a fifth of the identities tests, a tenth validates, the rest trains, drawn with seed 0.
     most_images: SaGAN section 4.1, see `split_most_images`.
+    validation: as official, with the validation part in the place of test, which stays untouched: where settings are chosen. Its checksum is
+    official's, so the same models are evaluated.
     DataError: another rule, too few identities, an identity in two parts.
     """
     if rule not in RULES:
         raise DataError(f"make_split: rule is {rule!r}. Give one of {', '.join(RULES)}.")
+    if rule == "validation":
+        whole = make_split(faces)
+        return replace(whole, validation=whole.test, test=whole.validation, rule=f"{whole.rule}; validation in place of test")
     if rule == "most_images":
         return split_most_images(faces)
     if rule == "official" and faces.partition is not None:
@@ -102,11 +107,6 @@ def narrowed(split: Split, faces: FaceSet, keep: np.ndarray, rule: str) -> Split
     """The same split with only those training images for which keep (N,) is true; `rule` says in words which. DataError if none is left."""
     rows = split.train[keep[split.train]]
     return divided(faces, rows, split.validation, split.test, f"{split.rule}; of the training images {rule}")
-
-
-def for_choices(split: Split) -> Split:
-    """The split on which settings are chosen: validation in the place of test, which stays untouched."""
-    return Split(split.train, split.test, split.validation, f"{split.rule}; validation in place of test", split.checksum)
 
 
 def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
