@@ -21,15 +21,16 @@ from IPython.display import HTML, display
 from PIL import Image
 
 from lib.data import DataError
+from lib.evaluation.judges import Judges
 from lib.explorer import models as explorer
-from lib.explorer.models import DRAWN, RESULTS, Face, Method, Shown, Verdict, Witnesses
+from lib.explorer.models import DRAWN, RESULTS, Face, Method, Shown, Verdict
 from lib.explorer.photo import ExplorerError, read_photo
 from lib.pages import figures, sliders
 from lib.pages.tables import direction
 from lib.training.config import ParameterError
 
-SOURCES = (("a drawn face", "drawn"), ("an astronaut", "astronaut"), ("your own photo", "photo"), ("a data set", "set"))
-FOLDS = ("The judges, the mask and the change", "Another face, or your own photo", "Another method, or two side by side", "Keep it")
+SOURCES = (("a drawn face", "drawn"), ("an astronaut", "astronaut"), ("your own photo", "photo"))
+FOLDS = ("The mask and the change", "Another face, or your own photo", "Another method, or two side by side", "Keep it")
 EXPLAINED = figures.KEY | {"before": "the face", "after": "the edit", "reference": "the face whose attribute is taken over"}
 EXPECTED = (DataError, ParameterError)
 TOGETHER = 6  # attributes on the page without a kernel, those that most methods edit first
@@ -59,7 +60,6 @@ class Explorer:
         self.left: Method | None = None
         self.right: Method | None = None
         self.face: Face = explorer.drawn(1)
-        self.opened = ""  # the data set that was opened
         self.shown: list[tuple[Method, Shown, Verdict | None]] = []
         self.sliders: dict[str, ipywidgets.FloatSlider] = {}
         every, self.problems = explorer.found(self.results)
@@ -79,17 +79,13 @@ class Explorer:
         note = ipywidgets.HTML("the drawn face whose attribute is taken over; 0: one that the method draws")
         self.source = ipywidgets.ToggleButtons(options=SOURCES, style={"button_width": "130px"})
         self.number = ipywidgets.IntSlider(1, 1, DRAWN, description="face number", style=text)
-        self.data = ipywidgets.Text("", description="folder", style=text, placeholder="in CelebA's layout")
-        self.open = ipywidgets.Button(description="open", tooltip="read the data set")
         self.photo = EyePicker()
         self.say, self.stage, self.details, self.about, self.save = (ipywidgets.HTML() for _ in range(5))
         self.again = ipywidgets.Button(description="start again", tooltip="every slider back to the face's own labels")
-        self.copy = ipywidgets.Button(description="copy as code cell")
-        self.code = ipywidgets.Textarea(layout=ipywidgets.Layout(width="min(700px, 96%)", height="130px", display="none"))
-        self.sliders_box, self.set_row, self.reference_row = _row(), _row(self.data, self.open), _row(self.reference, note)
+        self.sliders_box, self.reference_row = _row(), _row(self.reference, note)
         self.sliders_box.add_class("study-sliders")
         ways = [self.method, self.way, self.other, self.other_way, self.reference_row, self.about]
-        faces, keep = [self.source, self.number, self.set_row, self.photo], [_row(self.again, self.copy, self.save), self.code]
+        faces, keep = [self.source, self.number, self.photo], [_row(self.again, self.save)]
         folds = [ipywidgets.VBox(part) for part in ([self.details], faces, ways, keep)]
         accordion = ipywidgets.Accordion(folds, titles=FOLDS, selected_index=None)
         self.box = ipywidgets.VBox([ipywidgets.HTML(f"<style>{STYLE.read_text()}</style>{INTRO}"), self.stage, self.sliders_box, self.say, accordion])
@@ -101,8 +97,7 @@ class Explorer:
         ):  # fmt: skip
             for control in controls:
                 control.observe(self._guarded(handler), trait)
-        for button, handler in ((self.open, self._open), (self.again, self._reset), (self.copy, self._copy)):
-            button.on_click(self._guarded(handler))
+        self.again.on_click(self._guarded(self._reset))
         self._visible()
 
     def _visible(self) -> None:
@@ -110,8 +105,7 @@ class Explorer:
         kind, referenced = self.source.value, any(shown.reference is not None for _, shown, _ in self.shown)
         for control, shown in (
             (self.way, self.left and len(self.left.modes) > 1), (self.other_way, self.right and len(self.right.modes) > 1),
-            (self.reference_row, referenced), (self.set_row, kind == "set"), (self.photo, kind == "photo"),
-            (self.number, kind in ("drawn", "set")),
+            (self.reference_row, referenced), (self.photo, kind == "photo"), (self.number, kind == "drawn"),
         ):  # fmt: skip
             control.layout.display = "" if shown else "none"
 
@@ -145,7 +139,8 @@ class Explorer:
     # ---- methods
 
     def _begin(self, _=None) -> None:
-        """The best method whose models are whole, on a face that suits its best edit."""
+        """The first method whose models are whole, with its first edit, of a drawn face that it brings nearer to the
+        exact answer."""
         problems = list(self.problems)
         for name, run in list(self.found.items()):
             try:
@@ -161,11 +156,12 @@ class Explorer:
         self._silently(self.method, options=options, value=options[0][1])
         self._silently(self.other, options=[("nothing", ""), *options], value="")
         self._choose()
-        attribute, target = self.left.best_edit
-        if self.left.drawn and attribute in self.left.names:
-            self._silently(self.number, value=explorer.good_face(self.left, attribute, target))
-            self._use(explorer.drawn(self.number.value))
-            self.sliders[attribute].value = float(target)
+        first = next(iter(self.left.names))
+        if numbers := explorer.lacking(first, 1, 8):
+            good = next((k for k in numbers if explorer.edit(self.left, explorer.drawn(k), {first: 1.0}).nearer), numbers[0])
+            self._silently(self.number, value=good)
+            self._use(explorer.drawn(good))
+            self.sliders[first].value = 1.0
         if problems:
             self._note(" ".join([*problems, *self.left.problems]), alert=True)
 
@@ -181,8 +177,7 @@ class Explorer:
         for method, way in ((left, self.way), (right, self.other_way)):
             if method and tuple(way.options) != method.modes:
                 self._silently(way, options=method.modes, value=method.modes[0])
-        own, first = self._own(), left.best_edit[0]
-        names = dict.fromkeys([*[a for a in left.names if a == first], *left.names, *(right.names if right else ())])
+        own, names = self._own(), dict.fromkeys([*left.names, *(right.names if right else ())])
         for a in names:
             if a not in self.sliders:
                 self._slider(a, float(own.get(a, 0)))
@@ -203,34 +198,15 @@ class Explorer:
     def _take(self, _=None) -> None:
         kind = self.source.value
         self._visible()
-        if kind in ("astronaut", "photo"):
-            self._suit_photographs()
-        if kind == "photo":
-            self._photo()
-        elif kind == "astronaut":
-            self._use(explorer.astronaut())
-        elif kind == "drawn":
-            self._silently(self.number, max=DRAWN)
-            self._use(explorer.drawn(self.number.value))
-        elif self.opened:
-            self._silently(self.number, max=len(explorer.test_faces(self.opened, self.left.size)[1]))
-            self._use(explorer.of_set(self.opened, self.number.value, self.left.size))
-        else:
-            self._note("Give the path of a folder in CelebA's layout and press open: its test faces can then be edited.")
-
-    def _suit_photographs(self) -> None:
-        """Take a method that learned from photographs, if the one that is chosen did not and there is one."""
+        if kind == "drawn":
+            return self._use(explorer.drawn(self.number.value))
         real = next((name for name, run in self.found.items() if not run.drawn), None)
-        if real and self.left and self.left.drawn:
+        if real and self.left.drawn:  # a method that learned from photographs suits them better
             self._silently(self.method, value=real)
             self._choose()
-
-    def _open(self, _) -> None:
-        self._note("Reading the faces; the first time this takes a while.")
-        explorer.test_faces(self.data.value.strip(), self.left.size)
-        self.opened = self.data.value.strip()
-        self._note("")
-        self._take()
+        if kind == "photo":
+            return self._photo()
+        self._use(explorer.astronaut())
 
     def _photo(self, _=None) -> None:
         if not self.photo.content:
@@ -249,8 +225,8 @@ class Explorer:
         self.face = face
         self._reset()
 
-    def _seen(self, method: Method) -> Witnesses | None:
-        return explorer.witnesses_of(method.data, method.size, self.results)
+    def _seen(self, method: Method) -> Judges | None:
+        return explorer.judges_of(method.data, method.size, self.results)
 
     def _own(self) -> dict[str, int]:
         """The face's own labels: known ones, or the judges' verdicts."""
@@ -267,8 +243,7 @@ class Explorer:
     def draw(self, _=None) -> None:
         """Edit, judge, show: everything that a slider changes, in a few messages to the page."""
         own, shown, problems = self._own(), [], []
-        values = {a: s.value for a, s in self.sliders.items() if s in self.sliders_box.children}
-        wanted = {a: value for a, value in values.items() if value != own.get(a, 0)}
+        wanted = {a: s.value for a, s in self.sliders.items() if s in self.sliders_box.children and s.value != own.get(a, 0)}
         for method, way in ((self.left, self.way), (self.right, self.other_way)):
             if method:
                 seen = self._seen(method)
@@ -285,7 +260,7 @@ class Explorer:
         big = [_picture("before", explorer.panels(first)["before"], self.face.title, self.face.title)]
         big += [self._after(*one) for one in shown]
         self.stage.value = f'<div class="study-row study-big">{"".join(big)}</div>'
-        self.details.value = "".join(self._details(*one) for one in shown)
+        self.details.value = "".join(self._details(method, edited) for method, edited, _ in shown)
         self.about.value = f"<p>{escape(_about([method for method, *_ in shown], self.face))}</p>"
         sheet = _uri(explorer.picture(*(edited for _, edited, _ in shown)))
         self.save.value = f'<a download="edit.png" href="{sheet}" style="text-decoration:underline">save the picture</a>'
@@ -298,30 +273,11 @@ class Explorer:
         alt = f"{self.face.title} edited by {done}"
         return _picture("after", explorer.panels(shown)["after"], done, alt, _sentence(method, shown, said))
 
-    def _details(self, method: Method, shown: Shown, said: Verdict | None) -> str:
+    def _details(self, method: Method, shown: Shown) -> str:
         small = {name: image for name, image in explorer.panels(shown).items() if name not in ("before", "after")}
         pictures = "".join(_picture(name, image, name, f"{name} of the edit by {method.short}", EXPLAINED[name]) for name, image in small.items())
         none = "" if shown.mask is not None else "<p>This method predicts no mask: it may change every pixel.</p>"
-        return f'<p><b>{escape(method.short)}</b></p><div class="study-row">{pictures}</div>{none}{_bars(said) if said else ""}'
-
-    # ---- keeping it
-
-    def _copy(self, _) -> None:
-        self.code.value, self.code.layout.display = self.as_code(), ""
-        self._note("Copy these lines into a cell of a notebook: select them with Ctrl+A, then Ctrl+C.")
-
-    def as_code(self) -> str:
-        """Python that shows the same pictures."""
-        ways = {id(self.left): self.way.value, id(self.right): self.other_way.value}
-        lines = ["from lib.explorer import models as explorer", "", f"face = {self.face.code}"]
-        for k, (method, shown, said) in enumerate(self.shown):
-            more = f", mode={ways[id(method)]!r}" if ways[id(method)] else ""
-            more += f", reference={self.reference.value}" if self.reference.value and shown.reference is not None else ""
-            more += ", seen=explorer.witnesses_of(method.data, method.size)" if self.face.labels is None and said else ""
-            lines += [f"method = explorer.load_method({method.name!r})"]
-            lines += [f"edit_{k} = explorer.edit(method, face, {shown.wanted!r}{more})"]
-        edits = ", ".join(f"edit_{k}" for k in range(len(self.shown)))
-        return "\n".join([*lines, f"display(explorer.picture({edits}))"])
+        return f'<p><b>{escape(method.short)}</b></p><div class="study-row">{pictures}</div>{none}'
 
 
 # ------------------------------------------------------------------------------------------------ HTML
@@ -357,38 +313,14 @@ def _sentence(method: Method, shown: Shown, said: Verdict | None) -> str:
     if said is None:
         return " ".join([*parts, "No trained judges of these faces are at hand, so nobody says whether the edit succeeded."])
     how_many = ("neither judge sees", "one of two judges sees", "both judges see")
-    for a, _, after, target, _ in said.rows:
-        if target is not None and a not in shown.untouched:
-            seen = sum((p > 0.5) == (target >= 0.5) for p in after)
-            parts.append(f"{how_many[seen].capitalize()} {direction(a, target >= 0.5)}.")
-    same, of = said.kept
-    parts.append(f"{same} of {of} other verdicts stay.")
-    if said.identity is not None:
-        against = "" if np.isnan(said.other) else f"; two people reach {said.other:.2f} in 1 pair of 100"
-        parts.append(f"Likeness to the person: {said.identity:.2f} (1: equal{against}).")
-    if said.nearer is not None:
-        parts.append("Nearer to the exact answer than before." if said.nearer else "No nearer to the exact answer than before.")
+    for a, seen in said.agree.items():
+        if a not in shown.untouched:
+            parts.append(f"{how_many[seen].capitalize()} {direction(a, shown.wanted[a] >= 0.5)}.")
+    parts.append("{} of {} other verdicts stay.".format(*said.kept))
+    parts.append(f"Likeness to the person: {said.identity:.2f} (1: equal).")
+    if shown.exact is not None:
+        parts.append("Nearer to the exact answer than before." if shown.nearer else "No nearer to the exact answer than before.")
     return " ".join(parts)
-
-
-def _bars(said: Verdict) -> str:
-    """Both judges' probabilities as bars: what was asked for, then everything else."""
-    out = []
-    for name, before, after, target, trusted in said.rows:
-        moved = any((p > 0.5) != (q > 0.5) for p, q in zip(before, after, strict=True))
-        reached = target is not None and all((q > 0.5) == (target >= 0.5) for q in after)
-        kind = ("asked" if reached else "asked missed") if target is not None else "spoiled" if moved and trusted else ""
-        label = name.replace("_", " ")
-        words = f"{label}: judge a {after[0]:.2f} (before {before[0]:.2f}), judge b {after[1]:.2f} (before {before[1]:.2f})"
-        words += "" if trusted else "; they are unsure of this one"
-        track = "".join(f'<i style="width:{100 * q:.0f}%"></i>' for q in after) + f'<u style="left:{50 * sum(before):.0f}%"></u>'
-        out.append(
-            f'<div class="study-bar {kind}" data-name="{escape(name)}" data-value="{min(after):.4f}" role="img" aria-label="{escape(words)}" '
-            f'title="{escape(words)}"><span>{escape(label)}</span><span class="study-track">{track}</span>'
-            f"<span>{after[0]:.2f} {after[1]:.2f}</span></div>"
-        )
-    text = "Two judges, networks that no method was trained with, look at the picture: from 0, surely without, to 1, surely with. The mark: before."
-    return f'<p>{text}</p><div class="study-bars">{"".join(out)}</div>'
 
 
 # ------------------------------------------------------------------------------------------------ the page without a kernel
@@ -434,10 +366,9 @@ def page(results: str | Path = RESULTS) -> None:
 
 
 def _whole(method: Method) -> bool:
-    """Whether any model of it can be loaded; what cannot is said where everything is listed."""
     try:
         return bool(explorer.load_method(method))
-    except ExplorerError:
+    except ExplorerError:  # `listed` says which
         return False
 
 

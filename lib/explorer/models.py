@@ -3,7 +3,7 @@
 No control is here (`lib.explorer.controls` has them), and nothing of any paper: a module with an `editor` is asked for by
 the names of its parameters.
 
-    method = explorer.load_method("sagan/<model id>")
+    method = explorer.load_method(explorer.found()[0][0])
     shown = explorer.edit(method, explorer.drawn(3), {"Eyeglasses": 1.0})
     explorer.picture(shown)
 """
@@ -17,14 +17,13 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
 from lib import synthetic
-from lib.data import Crop, DataError, FaceSet, Split, load, make_split, to_uint8
+from lib.data import Crop, DataError, FaceSet, Split, to_uint8
 from lib.evaluation import judges
 from lib.evaluation.measures import ENTAILED, l1
 from lib.explorer.photo import ASTRONAUT, ASTRONAUT_EYES, ExplorerError, align, read_photo
@@ -37,7 +36,6 @@ RESULTS = models.RESULTS
 FIRST, DRAWN = 1_000_000, 120  # drawn faces are numbers FIRST .. of seed 0: no set has so many, so no model saw them
 PARTS = ("attribute", "task")  # fields of a Config in which models that edit together may differ
 ELSEWHERE = (*PARTS, "attributes", "size", "d_layers", "start")  # fields that say on what a model works, not how
-SHARES = ["edit_success", "counterfactual_gain"]  # metrics that tell the best method
 BETWEEN = {  # what a method's own BETWEEN means
     "condition": "Between 0 and 1 the value is the condition itself, which was 0 or 1 in training.",
     "outputs": "It has no strength: between 0 and 1 its outputs for 0 and for 1 are blended pixel by pixel.",
@@ -65,14 +63,10 @@ class Part:
 @dataclass(eq=False)
 class Method:
     """A method that can be played: trained models which differ in the attribute alone, so that they edit together.
-
-    shares: what evaluations measured, see `measured`. nets: {model: Nets}, None before `load_method`; that leaves out damaged
-    models, each with a sentence in `problems`.
-    """
+    nets: {model: Nets}, None before `load_method`, which leaves out damaged models, each with a sentence in `problems`."""
 
     module: ModuleType
     parts: list[Part]
-    shares: dict[str, float]
     nets: dict | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -100,16 +94,10 @@ class Method:
         faces = "drawn faces" if self.drawn else self.data
         return f"{', '.join([self.short, *what])}: {names}; {faces}, {self.size} pixels"
 
-    @property
-    def best_edit(self) -> tuple[str, int]:
-        """The attribute and the direction that it does best; before any evaluation its first attribute, put on."""
-        attribute, _, sign = max(self.shares, key=self.shares.get, default=f"{next(iter(self.names))} +").rpartition(" ")
-        return attribute, int(sign == "+")
-
 
 def found(results: Path = RESULTS) -> tuple[list[Method], list[str]]:
-    """All methods under `results`, and a sentence for each folder that cannot be used. Drawn faces before others, of each
-    method what is closest to a profile before its variants, then by what evaluations measured, the best first."""
+    """All methods under `results`, and a sentence for each folder that cannot be used. Drawn faces before others, what is
+    closest to a profile before its variants."""
     parts: dict[ModuleType, list[Part]] = {}
     problems: list[str] = []
     for file in sorted(Path(results).glob("*/*/model.json")):
@@ -122,14 +110,8 @@ def found(results: Path = RESULTS) -> tuple[list[Method], list[str]]:
             continue
         if part and set(part.names) & set(synthetic.ATTRIBUTES):  # a model of animals edits none of them
             parts.setdefault(module, []).append(part)
-    shares, out = measured(Path(results)), []
-    for module, own in parts.items():
-        for group in _together(module, own):
-            known = {row: share for part in group for row, share in shares.get(part.place, {}).items() if row[:-2] in part.names}
-            out.append(Method(module, group, known))
-    out.sort(key=lambda m: (not m.drawn, len(m.differs), m.seed, -np.mean([*m.shares.values()] or [0]), m.name))
-    main = list({(m.drawn, m.module): m for m in reversed(out)}.values())
-    return sorted(out, key=lambda m: (not m.drawn, m not in main, -np.mean([*m.shares.values()] or [0]))), problems
+    out = [Method(module, group) for module, own in parts.items() for group in _together(module, own)]
+    return sorted(out, key=lambda m: (not m.drawn, len(m.differs), m.seed, ".papers." not in m.module.__name__, m.name)), problems
 
 
 def _damaged(place: str, error: Exception) -> str:
@@ -177,30 +159,8 @@ def _together(module: ModuleType, parts: list[Part]) -> list[list[Part]]:
     return [group for *_, group in groups]
 
 
-def measured(results: Path) -> dict[str, dict[str, float]]:
-    """What complete evaluations say: '<method>/<model id>' -> {'Smiling +': share of faces}. The share is of edits that
-    both judges see or, where it is lower, of those that come nearer to the exact answer."""
-    out: dict[str, dict[str, float]] = {}
-    for file in sorted(results.glob("*/*/run.json")):
-        record, table = models.read_record(file) or {}, file.parent / "metrics.csv"
-        if record.get("status") == "complete" and isinstance(record.get("models"), dict) and table.exists():
-            rows = pd.read_csv(table)
-            shares = rows[rows["metric"].isin(SHARES)].groupby(["column", "row"])["value"].min().dropna()  # of both metrics
-            for (column, row), share in shares.items():
-                for name, place in record["models"].items():
-                    if f"{name} ".startswith(f"{column} "):  # a table's SaGAN is the models SaGAN Smiling, SaGAN Eyeglasses
-                        out.setdefault(place, {})[row] = float(share)
-    return out
-
-
-def load_method(method: Method | str, results: Path = RESULTS) -> Method:
-    """Load the networks of a Method, or of the one that "<method>/<model id>" is a part of. Raises ExplorerError if no
-    model of it is whole, or if there is no such model."""
-    if isinstance(method, str):
-        every = found(results)[0]
-        name, method = method, next((m for m in every if any(part.place == method for part in m.parts)), None)
-        if method is None:
-            raise ExplorerError(f"There is no trained model {name}. There are: {', '.join(m.name for m in every) or 'none'}.")
+def load_method(method: Method) -> Method:
+    """Load its networks. Raises ExplorerError if no model of it is whole."""
     if method.nets is None:
         nets, whole = {}, []
         for part in method.parts:
@@ -221,12 +181,11 @@ def load_method(method: Method | str, results: Path = RESULTS) -> Method:
 @dataclass(frozen=True, eq=False)
 class Face:
     """at(size): the face (1, 3, size, size) in [-1, 1]. labels: its attributes in {0, 1}; None where only judges can say.
-    code: the call that makes it again. state: what the renderer draws it from, if it is a drawn face."""
+    state: what the renderer draws it from, if it is a drawn face."""
 
     at: Callable[[int], Tensor]
     labels: dict[str, int] | None
     title: str
-    code: str
     state: synthetic.Faces | None = None
 
     def exact(self, size: int, targets: dict[str, float]) -> Tensor | None:
@@ -252,12 +211,10 @@ def _states() -> synthetic.Faces:
 
 @cache
 def drawn(number: int) -> Face:
-    """Built-in face number 1 .. DRAWN. Raises ExplorerError for another number."""
-    if not 1 <= number <= DRAWN:
-        raise ExplorerError(f"There is no drawn face number {number}; they are numbered from 1 to {DRAWN}.")
+    """Built-in face number 1 .. DRAWN."""
     state = _states()[number - 1 : number]
     labels = dict(zip(synthetic.ATTRIBUTES, synthetic.attributes(state)[0].tolist(), strict=True))
-    return Face(lru_cache(4)(lambda size: _drawn(state, size)), labels, f"drawn face {number}", f"explorer.drawn({number})", state)
+    return Face(lru_cache(4)(lambda size: _drawn(state, size)), labels, f"drawn face {number}", state)
 
 
 def lacking(attribute: str, target: int, n: int) -> list[int]:
@@ -275,48 +232,19 @@ def _gallery(size: int) -> FaceSet:
     return FaceSet("drawn", images, attributes, names, rows, None, "none", files, Crop(size), "", True)
 
 
-@lru_cache(4)
-def test_faces(data: str, size: int) -> tuple[FaceSet, np.ndarray]:
-    """A data set ("synthetic" or a folder in CelebA's layout) and the rows that test. Raises DataError."""
-    faces = load(data, size, n=2_000)
-    return faces, make_split(faces).test
-
-
-test_faces.__test__ = False
-
-
-def of_set(data: str, number: int, size: int = 64) -> Face:
-    """Test face number 1 .. of a data set, read at `size` pixels and, for a model of another size, again. Raises
-    DataError, ExplorerError."""
-    faces, rows = test_faces(data, size)
-    if not 1 <= number <= len(rows):
-        raise ExplorerError(f"{faces.name} has no test face number {number}; they are numbered from 1 to {len(rows)}.")
-    row = rows[number - 1]
-    labels = {a: int(v) for a, v in zip(faces.attribute_names, faces.attributes[row], strict=True)}
-    title, code = f"{faces.name}, test face {number} ({faces.files[row]})", f"explorer.of_set({data!r}, {number})"
-    state = None if faces.faces is None else faces.faces[torch.tensor([row])]
-    return Face(lambda at: _as_x(test_faces(data, at)[0].images[row]), labels, title, code, state)
-
-
-def photo(source: str | Path | bytes, eyes, title: str = "your photo", labels: dict[str, int] | None = None) -> Face:
-    """A photo: a file or its bytes, and its eyes as `align` takes them. Nothing of it is kept. Raises ExplorerError."""
-    name = "your-photo.jpg" if isinstance(source, bytes) else str(source)
-    try:
-        image = read_photo(source if isinstance(source, bytes) else Path(source).read_bytes())
-    except OSError as error:
-        raise ExplorerError(f"{source}: cannot be read ({error.strerror}).") from None
+def photo(content: bytes, eyes, title: str = "your photo", labels: dict[str, int] | None = None) -> Face:
+    """A photo from a file's bytes, and its eyes as `align` takes them. Nothing of it is kept. Raises ExplorerError."""
+    image = read_photo(content)
     align(image, eyes, 64)  # bad eyes are refused here, not at the first edit
-    points = tuple((round(float(x), 4), round(float(y), 4)) for x, y in eyes)
-    at = lru_cache(4)(lambda size: _as_x(align(image, eyes, size)))
-    return Face(at, labels, title, f"explorer.photo({name!r}, eyes={points})")
+    return Face(lru_cache(4)(lambda size: _as_x(align(image, eyes, size))), labels, title)
 
 
 @cache
 def astronaut() -> Face:
     """The one photograph that the study may show: an astronaut's portrait by NASA, with labels given by eye."""
     has = ("Bangs", "Brown_Hair", "Mouth_Slightly_Open", "No_Beard", "Smiling", "Wearing_Lipstick", "Young")
-    face = photo(ASTRONAUT, ASTRONAUT_EYES, "an astronaut (photo: NASA)", {a: int(a in has) for a in synthetic.ATTRIBUTES})
-    return replace(face, code="explorer.astronaut()")
+    labels = {a: int(a in has) for a in synthetic.ATTRIBUTES}
+    return photo(ASTRONAUT.read_bytes(), ASTRONAUT_EYES, "an astronaut (photo: NASA)", labels)
 
 
 # ------------------------------------------------------------------------------------------------ edits
@@ -338,10 +266,10 @@ class Shown:
     untouched: tuple[str, ...]
 
     @property
-    def gain(self) -> float:
-        """How much nearer to the exact answer the edit is than the input was, where these two differ: L1, [0, 1] scale."""
+    def nearer(self) -> bool:
+        """Whether the edit is nearer to the exact answer than the input was, where these two differ."""
         where = (self.exact != self.x).any(1, keepdim=True)
-        return float(l1(self.x, self.exact, where)[0] - l1(self.y, self.exact, where)[0])
+        return bool(l1(self.y, self.exact, where)[0] < l1(self.x, self.exact, where)[0])
 
 
 @torch.no_grad()
@@ -350,7 +278,7 @@ def edit(method: Method, face: Face, wanted: dict[str, float], mode: str = "", r
 
     wanted: attribute -> target in [0, 1], 1 with it. A target that is the face's own label is left alone, so that a face
     of which nothing is asked stays as it is. mode: one of method.modes. reference: number of the drawn face that a mode
-    with references looks at; 0: the method draws one itself. seen: the Witnesses who say what a photo has. Raises
+    with references looks at; 0: the method draws one itself. seen: the judges who say what a photo has. Raises
     ExplorerError for a photo whose labels a method needs while no judge is there; DataError where it finds no reference.
     """
     y = x = face.at(method.size)
@@ -391,12 +319,6 @@ def _editor(method: Method, attribute: str, mode: str, x: Tensor, own: dict[str,
     return method.module.editor(**{name: have[name] for name in asked & have.keys()})
 
 
-def good_face(method: Method, attribute: str, target: int, among: int = 8) -> int:
-    """Of the first drawn faces that lack the target, the number of the one whose edit comes nearest to the exact answer."""
-    gains = {k: edit(method, drawn(k), {attribute: float(target)}).gain for k in lacking(attribute, target, among)}
-    return max(gains, key=gains.get, default=1)
-
-
 def panels(shown: Shown) -> dict[str, np.ndarray]:
     """Pictures by name, each (S, S, 3) uint8: before, after; where there are such, exact answer, mask (black 0, white 1)
     and reference; and the change as signed grey, mid-grey where there is none."""
@@ -421,26 +343,10 @@ def picture(*shown: Shown, side: int = 192) -> Image.Image:
 # ------------------------------------------------------------------------------------------------ judges
 
 
-@dataclass(frozen=True, eq=False)
-class Witnesses:
-    """The judges of a face set: two of attributes, and the identity network (or None). trusted: attributes at which an
-    evaluation found both good enough; other: the cosine that 1 % of the pairs of two people reach, NaN before any evaluation."""
-
-    a: judges.Judge
-    b: judges.Judge
-    identity: judges.Judge | None
-    trusted: tuple[str, ...]
-    other: float = float("nan")
-
-    def probabilities(self, x: Tensor) -> np.ndarray:
-        """(B, 3, S, S) -> (2, B, A): of judge a and of judge b."""
-        return np.stack([self.a.probabilities(x), self.b.probabilities(x)])
-
-
 @lru_cache(8)
-def witnesses_of(data: str, size: int, results: Path = RESULTS) -> Witnesses | None:
-    """The trained judges of a data set (all versions of drawn faces are one) at a size; None where either attribute judge is
-    missing or damaged."""
+def judges_of(data: str, size: int, results: Path = RESULTS) -> judges.Judges | None:
+    """The trained judges of a data set (all versions of drawn faces are one) at a size; None where one is missing or
+    damaged."""
     have: dict[str, judges.Judge] = {}
     family = "synthetic" if data.startswith("synthetic") else data
     records = {file.parent: models.read_record(file) or {} for file in results.glob("judges/*/model.json")}
@@ -452,46 +358,33 @@ def witnesses_of(data: str, size: int, results: Path = RESULTS) -> Witnesses | N
                 have[cfg.kind] = judges.Judge(nets, listed(cfg.attributes), folder.name)
         except DAMAGED:
             continue  # as if it were not there: the page says that nobody judges
-    if not {"places", "resnet18"} <= have.keys():
+    if len(have) < 3:
         return None
-    a, b, identity = (have.get(kind) for kind in ("places", "resnet18", "identity"))
-    for file in sorted(results.glob("*/*/run.json")):
-        said = (models.read_record(file) or {}).get("judges", {})
-        if identity and [said.get(k, {}).get("id") for k in ("a", "b", "identity")] == [a.id, b.id, identity.id]:
-            good = [{s["attribute"] for s in said[k]["scores"] if s["balanced_accuracy"] >= judges.TRUSTED} for k in "ab"]
-            return Witnesses(a, b, identity, tuple(n for n in a.names if n in good[0] & good[1]), said["identity"]["scores"]["impostor_99"])
-    return Witnesses(a, b, identity, a.names)
+    return judges.Judges(have["places"], have["resnet18"], have["identity"], None, None)  # no held-out faces: none is scored here
 
 
-def labels_of(face: Face, seen: Witnesses | None, size: int) -> dict[str, int] | None:
+def labels_of(face: Face, seen: judges.Judges | None, size: int) -> dict[str, int] | None:
     """The face's own labels: known ones, or what both judges' mean probability says; None where nobody can say."""
     if face.labels is not None or seen is None:
         return face.labels
-    return {a: int(p > 0.5) for a, p in zip(seen.a.names, seen.probabilities(face.at(size)).mean(0)[0], strict=True)}
+    return {a: int(p > 0.5) for a, p in zip(seen.names, np.mean(seen.probabilities(face.at(size)), 0)[0], strict=True)}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judges say. rows: (attribute, probabilities of both before, after, target or None, trusted), those that
-    were asked for first; kept: (unrelated verdicts of both judges that stayed, of how many trusted ones); identity: cosine
-    of input and edit, or None; other: as Witnesses; nearer: whether the edit came nearer to the exact answer, or None."""
+    """What the judges say. agree: attribute that was asked for -> how many of the two see its target; kept: (verdicts of
+    both on other attributes that stayed, of how many); identity: cosine of input and edit."""
 
-    rows: list[tuple[str, list[float], list[float], float | None, bool]]
+    agree: dict[str, int]
     kept: tuple[int, int]
-    identity: float | None
-    other: float
-    nearer: bool | None
+    identity: float
 
 
-def verdict(seen: Witnesses, shown: Shown) -> Verdict:
+def verdict(seen: judges.Judges, shown: Shown) -> Verdict:
     """The judges on input and edit. What an edit changes by definition does not count as unrelated."""
-    pair, who = torch.cat([shown.x, shown.y]), None
-    before, after = seen.probabilities(pair).transpose(1, 2, 0).tolist()  # each (A, 2)
-    rows = [(a, p, q, shown.wanted.get(a), a in seen.trusted) for a, p, q in zip(seen.a.names, before, after, strict=True)]
+    agree = {a: sum(int(s[0]) for s in seen.sees(shown.y, a, int(t >= 0.5))) for a, t in shown.wanted.items() if a in seen.names}
     entailed = {b for a in shown.wanted for b in (a, *ENTAILED.get(a, ()))}
-    stayed = [(p > 0.5) == (q > 0.5) for a, *both, _, known in rows if known and a not in entailed for p, q in zip(*both, strict=True)]
-    if seen.identity is not None:
-        one, two = seen.identity.embed(pair)
-        who = float(one @ two)
-    nearer = shown.gain > 0 if shown.exact is not None and shown.wanted else None
-    return Verdict(sorted(rows, key=lambda row: row[3] is None), (sum(stayed), len(stayed)), who, seen.other, nearer)
+    before, after = (np.stack(seen.probabilities(x)) > 0.5 for x in (shown.x, shown.y))  # each (2, 1, A)
+    stayed = (before == after)[..., [a not in entailed for a in seen.names]]
+    one, two = seen.identity.embed(torch.cat([shown.x, shown.y]))
+    return Verdict(agree, (int(stayed.sum()), stayed.size), float(one @ two))
