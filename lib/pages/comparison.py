@@ -1,9 +1,8 @@
-"""What all runs say together, read from results/ alone: run.json, metrics.csv and claims.csv of every run. Nothing is
-trained or measured here.
+"""What all runs say together, read from run.json, metrics.csv and claims.csv of every run under results/.
 
-What belongs to the study is what study.yaml says; any other run is listed apart and enters no mean. A method is a name
-in the column `column` of metrics.csv, together with the paper in whose run it was measured: the same name in two
-papers' runs was trained twice and is two lines.
+What belongs to the study is what study.yaml says; any other run enters no mean. A method is a name in the column
+`column` of metrics.csv, together with the paper in whose run it was measured: the same name in two papers' runs was
+trained twice and is two lines.
 """
 
 import dataclasses
@@ -149,10 +148,9 @@ def edits(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One line per method: the mean of every metric over the attribute directions it was measured on (those of
-    `attributes`, if given), then over seeds, with the 95 % interval between them. The number of directions stands
-    beside it: means over different directions are not on one footing, `by_direction` is. A direction that was not
-    measured in every seed of a method does not count in its mean."""
+    """One line per method: the mean of every metric over the attribute directions it was measured on in every seed
+    (those of `attributes`, if given), then over seeds, with the 95 % interval between them. Means over different
+    directions are not on one footing, `by_direction` is."""
     found = edits(rows)
     if attributes:
         found = found[found["row"].str[:-2].isin(attributes)]
@@ -255,12 +253,6 @@ def by_paper(found: pd.DataFrame, claims: pd.DataFrame) -> list[tuple[Markdown, 
         pages = ", ".join(f"[seed {r.seed}](../reports/{page_of(paper, r.run)})" for r in mine.itertuples())
         out.append((Markdown(f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {pages}."), own))
     return out
-
-
-def listed(found: pd.DataFrame) -> pd.DataFrame:
-    """Those runs, a line each."""
-    columns = ["paper", "run", "data", "profile", "seed", "size", "share", "finished"]
-    return found[columns].assign(share=[f"{100 * share:.2g} %" for share in found["share"]]).rename(columns={"share": "training share"})
 
 
 MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")

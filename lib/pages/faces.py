@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib import synthetic
-from lib.data import Crop, FaceSet, Split, eye_box, lower_face, mouth_box, to_uint8
-from lib.data.celeba import FRAME_WIDTH
-from lib.data.regions import MEAN_LANDMARKS, region_source
+from lib.data import FaceSet, Split, eye_box, lower_face, mouth_box, to_uint8
+from lib.data.regions import region_source
 from lib.evaluation.measures import proportion
 from lib.pages import figures
 from lib.pages.figures import TILE
@@ -138,17 +137,6 @@ def rates_table(shares: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def rates_figure(shares: pd.DataFrame) -> Figure:
-    """Shares with the interval by people, and CelebA's."""
-    value, half, celeba = shares["share"], shares["people"], shares["celeba"]
-    sets = {"this set": (value, (value - half).clip(0), (value + half).clip(upper=1)), "CelebA": (celeba, celeba, celeba)}
-    parts = [
-        pd.DataFrame({"row": shares["attribute"], "column": name, "value": v, "ci_low": low, "ci_high": high})
-        for name, (v, low, high) in sets.items()
-    ]
-    return figures.dots(pd.concat(parts), "share of faces that carry the attribute")
-
-
 def correlations(faces: FaceSet) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(ours, CelebA's): phi coefficients (A, A) of the attributes that both know, or of all of the set's if fewer than
     two are shared. NaN where an attribute is constant or CelebA's is not recorded."""
@@ -175,30 +163,6 @@ def correlation_figure(ours: pd.DataFrame, celeba: pd.DataFrame) -> Figure:
     return figure
 
 
-def largest_differences(ours: pd.DataFrame, celeba: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The k pairs of attributes whose phi differs most from CelebA's; pairs that either side lacks are left out. Two
-    decimals."""
-    i, j = np.triu_indices(len(ours), 1)
-    a, b = ours.to_numpy()[i, j], celeba.to_numpy()[i, j]
-    frame = pd.DataFrame({"attribute": ours.index[i], "with": ours.index[j], "phi here": a, "phi in CelebA": b, "difference": a - b}).dropna()
-    frame = frame.sort_values("difference", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
-    return frame.round(2).replace(-0.0, 0.0)
-
-
-def identity_figure(faces: FaceSet) -> Figure:
-    """How many people have how many images."""
-    counts = np.unique(faces.identities, return_counts=True)[1]
-    figure = Figure(figsize=(7.2, 2.6), layout="constrained")
-    axis = figure.subplots()
-    axis.hist(counts, bins=np.arange(counts.max() + 2) - 0.5 if counts.max() <= 60 else 60, color=sns.color_palette("colorblind")[0], rwidth=0.9)
-    axis.axvline(counts.mean(), color="0.3", lw=1, ls="dashed", label=f"mean {counts.mean():.1f}")
-    axis.set(xlabel="images of a person", ylabel="people")
-    axis.yaxis.get_major_locator().set_params(integer=True)
-    axis.legend(frameon=False, fontsize=9)
-    sns.despine(ax=axis)
-    return figure
-
-
 def split_table(faces: FaceSet, split: Split) -> pd.DataFrame:
     """The parts of a split: images and people of each."""
     parts = {name: getattr(split, name) for name in ("train", "validation", "test")}
@@ -206,50 +170,17 @@ def split_table(faces: FaceSet, split: Split) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["part", "images", "people"])
 
 
-# ---- the crop rule and landmarks ----
-
-
-def _box(mask: torch.Tensor) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the True pixels of an (S, S) mask."""
-    y, x = torch.nonzero(mask, as_tuple=True)
-    return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
-
-
-def _draw_boxes(axis, faces: FaceSet, index: int, offset: int = 0) -> None:
-    for name, rule, colour in (("eye", eye_box, "#0173b2"), ("mouth", mouth_box, "#d55e00"), ("lower face", lower_face, "#029e73")):
-        left, top, right, bottom = _box(rule(faces, [index])[0, 0])
-        axis.add_patch(Rectangle((left, top + offset), right - left, bottom - top, fill=False, ec=colour, lw=1.5, label=f"{name} box"))
-
-
-def crop_figure(faces: FaceSet) -> Figure:
-    """A 178x218 frame without a face: the crop, CelebA's mean landmarks with the boxes they give, and this set's mean
-    landmarks +- 1 sd."""
-    left, top, right, bottom = Crop(faces.size).box(FRAME_WIDTH, FRAME_HEIGHT)
-    figure = Figure(figsize=(6.4, 4.9), layout="constrained")
-    axis = figure.subplots()
-    words = f"crop ({left}, {top}, {right}, {bottom})"
-    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fc="0.93", ec="k", lw=1.5, label=words))
-    _draw_boxes(axis, dataclasses.replace(faces, landmarks=None, crop=Crop(FRAME_WIDTH)), 0, top)
-    axis.plot(*np.array(MEAN_LANDMARKS).T, "k+", ms=9, label="CelebA's mean landmarks")
-    if faces.landmarks is not None:
-        full = faces.landmarks * (FRAME_WIDTH / faces.size) + (left, top)
-        (x, y), (dx, dy) = full.mean(0).T, full.std(0).T
-        axis.errorbar(x, y, dy, dx, "o", ms=3, lw=1, color="tab:purple", label="this set's, mean ± 1 sd")
-    axis.set(xlim=(-2, FRAME_WIDTH + 2), ylim=(FRAME_HEIGHT + 2, -2), aspect="equal", xlabel="x (pixels)", ylabel="y (pixels)")
-    axis.add_patch(Rectangle((0, 0), FRAME_WIDTH, FRAME_HEIGHT, fill=False, ec="0.6", ls="dotted", label="frame 178 x 218"))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    return figure
-
-
 def landmark_figure(faces: FaceSet, k: int = 6) -> Figure:
-    """The first k people with their five landmarks and the attribute boxes."""
+    """The first k people with their five landmarks and the boxes where an edit of real faces should stay."""
     index = np.sort(np.unique(faces.identities, return_index=True)[1])[:k]
     figure = Figure(figsize=(1.6 * len(index), 1.65), layout="constrained")
     axes = figure.subplots(1, len(index), squeeze=False)[0]
     for axis, i, picture in zip(axes, index, _pictures(faces, index), strict=True):
         axis.imshow(picture, extent=(0, faces.size, faces.size, 0), interpolation="bicubic")
         axis.axis("off")
-        _draw_boxes(axis, faces, i)
+        for rule, colour in ((eye_box, "#0173b2"), (mouth_box, "#d55e00"), (lower_face, "#029e73")):
+            y, x = np.nonzero(rule(faces, [i])[0, 0].numpy())
+            axis.add_patch(Rectangle((x.min(), y.min()), np.ptp(x) + 1, np.ptp(y) + 1, fill=False, ec=colour, lw=1.5))
         if faces.landmarks is not None:
             axis.plot(*faces.landmarks[i].T, "w+", ms=7, mew=1.5)
     return figure

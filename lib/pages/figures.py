@@ -91,13 +91,6 @@ def montage(rows: list, columns: list[str] | None = None, tile: int = TILE) -> F
     return figure
 
 
-def pictures_of(figure: Figure, tile: int = TILE) -> list[list[np.ndarray]]:
-    """The enlarged pictures of a `montage` of square ones again, row by row."""
-    canvas, (axis,) = figure.axes[0].images[0].get_array(), figure.axes
-    tops = [round(tick - tile / 2) for tick in axis.get_yticks()]
-    return [[canvas[i : i + tile, k : k + tile] for k in range(0, canvas.shape[1], tile + GAP)] for i in tops]
-
-
 def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
     """Input, edited, mask, change (and, where known, the exact answer) of the first k test faces of one direction."""
     x, y = e.x[:k], e.y[:k]

@@ -1,8 +1,7 @@
 """Executed notebooks -> HTML pages that open from disk.
 
 A page loads nothing: pictures are data URIs, mathematics is drawn (`formulas`), and its content-security policy allows
-one script, our own (`template/slider.js`), by its hash. A page of faces that may not be published shows outputs of
-cells tagged `no-faces` alone.
+one script, our own (`template/slider.js`), by its hash: no other runs, whatever an output holds.
 """
 
 import base64
@@ -14,7 +13,7 @@ import re
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup, NavigableString
+from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
@@ -30,7 +29,6 @@ LIVE = "Live in JupyterLab: this control asks the model itself and is not part o
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 PICTURES = ("image/svg+xml", "image/png", "image/webp", "image/jpeg", "image/gif")
-FOREIGN = "script iframe frame object embed applet link meta base form template portal".split()
 
 
 class ReportError(RuntimeError):
@@ -41,16 +39,14 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
            question: str = "", finding: str = "") -> Path:  # fmt: skip
     """Write `notebook` (executed, .ipynb) as one self-contained HTML page to `out` and return `out`.
 
-    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, in this order
-    in the fold at the page's end; dicts and lists are spelled out, None is a dash. images=False keeps no output but
-    prints and the outputs of cells tagged `no-faces` (curves, tables, drawings); one sentence stands for the others.
-    home: where the index stands, seen from `out`. question, finding: what is claimed and what was found, a sentence
-    each, for the page's head. Cells tagged `lead` (the main figure) come first. Tags honoured besides: remove_cell,
-    remove_input, remove_output. Widgets leave a note. Same notebook, same bytes. Raises ReportError for an unreadable,
-    unexecuted or failed notebook (also for an error swallowed by an Output widget), a formula that cannot be drawn,
-    anything that would be loaded from outside the page, and a page over 4 MB.
+    title: of the window, and the heading where the notebook begins with none. provenance: name -> value, for the fold at
+    the page's end. images=False keeps no output but prints and the outputs of cells tagged `no-faces` (curves, tables,
+    drawings); one sentence stands for the others. home: where the index stands, seen from `out`. question, finding: a
+    sentence each, for the page's head. Cells tagged `lead` (the main figure) come first. Tags honoured besides:
+    remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes. Raises ReportError for an
+    unreadable, unexecuted or failed notebook, a formula that cannot be drawn, anything that would be loaded from outside
+    the page, and a page over 4 MB.
     """
-    notebook, out = Path(notebook), Path(out)
     try:
         nb = nbformat.read(notebook, as_version=4)
     except Exception as err:  # nbformat raises many kinds: file, JSON, version, schema
@@ -78,7 +74,7 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
         _require_no_picture(text, notebook)
     size = len(text.encode())
     if size > MAX_BYTES:
-        raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Largest outputs: {_largest(nb)}.")
+        raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Show fewer or smaller pictures.")
     return save(out, text)
 
 
@@ -121,14 +117,6 @@ def _spelled(value) -> str:
     return "–" if value is None or value == "" else str(value)
 
 
-def _largest(nb) -> str:
-    sizes = []
-    for cell in nb.cells:
-        texts = [cell.source, *("".join(output.get("data", {}).values()) or output.get("text", "") for output in cell.get("outputs", []))]
-        sizes += [(len(text), cell.metadata.study_place) for text in texts]
-    return ", ".join(f"{place} with {size / 1e6:.1f} MB" for size, place in sorted(sizes, reverse=True)[:3])
-
-
 # ---- what must not be shown as a result ----
 
 
@@ -144,20 +132,8 @@ def _refuse_failed(nb, notebook: Path) -> None:
         for output in cell.outputs:
             if output.output_type == "error":
                 raise ReportError(f"{notebook}: cell {i}: {output.ename}: {output.evalue.rstrip('.')}. {remedy}")
-        if cell.get("metadata", {}).get("papermill", {}).get("exception"):
-            raise ReportError(f"{notebook}: cell {i} ended in an exception. {remedy}")
         if cell.execution_count is None:
             raise ReportError(f"{notebook}: cell {i} was not executed. Run the notebook from top to bottom first.")
-    if nb.metadata.get("papermill", {}).get("exception"):
-        raise ReportError(f"{notebook}: papermill recorded an exception. {remedy}")
-    for model in _widget_state(nb).values():
-        for output in model.get("state", {}).get("outputs", []) or []:
-            if output.get("output_type") == "error":
-                raise ReportError(f"{notebook}: an Output widget swallowed {output.get('ename')}: {str(output.get('evalue')).rstrip('.')}. {remedy}")
-
-
-def _widget_state(nb) -> dict:
-    return nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
 
 
 def _require_no_picture(text: str, notebook: Path) -> None:
@@ -177,17 +153,17 @@ class _Cells:
     stream."""
 
     def __init__(self, nb, notebook: Path, images: bool):
-        self.notebook, self.images, self.widgets = notebook, images, _widget_state(nb)
+        self.notebook, self.images = notebook, images
+        self.widgets = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
         self.heading, self.contents, self.drawn = "", [], set()  # the page's title; (level, anchor, text); glyphs of formulas
 
     def prepared(self, cell, i: int):
         cell = copy.deepcopy(cell)
         tags = cell.metadata.tags = _tags(cell)
-        cell.metadata.study_place = f"cell {i}"
         show = self.images or "no-faces" in tags
         try:
             if cell.cell_type == "markdown":
-                cell.source = self.markdown(cell.source, cell.get("attachments", {}))
+                cell.source = self.markdown(cell.source)
                 if not show:
                     cell.source = re.sub(r"<img\b[^>]*>", NOTE.format(WITHHELD), cell.source)
             elif cell.cell_type == "code":
@@ -224,7 +200,7 @@ class _Cells:
             return _clean(data["text/html"], alt)
         for mime in ("text/markdown", "text/latex"):
             if mime in data:
-                return self.markdown(data[mime], {})
+                return self.markdown(data[mime])
         for mime in PICTURES:
             if mime in data:
                 return _picture(mime, data[mime], metadata.get(mime, {}).get("alt") or alt)
@@ -237,8 +213,8 @@ class _Cells:
         children = model.get("state", {}).get("children", []) or []
         return "Progress" in model.get("model_name", "") or any(self.is_progress(c.removeprefix("IPY_MODEL_")) for c in children)
 
-    def markdown(self, source: str, attachments: dict) -> str:
-        return _clean(MarkdownWithMath(renderer=_Markdown(self, attachments)).render(source))
+    def markdown(self, source: str) -> str:
+        return _clean(MarkdownWithMath(renderer=_Markdown(self)).render(source))
 
 
 def _without_folders(source: str) -> str:
@@ -274,22 +250,13 @@ def _picture(mime: str, data: str, alt: str) -> str:
 
 
 def _clean(text: str, alt: str = "Figure") -> str:
-    """HTML made well-formed, without scripts and frames; raises ReportError if it would load anything from outside the
-    page."""
+    """HTML made well-formed; raises ReportError if it would load anything from outside the page."""
     soup = BeautifulSoup(text, "html.parser")
-    for tag in soup.find_all(FOREIGN):
+    for tag in soup.find_all(["script", "iframe", "base", "meta"]):
         tag.decompose()
-    for node in soup.find_all(string=lambda s: type(s) is not NavigableString and s.parent.name != "style"):
-        node.extract()  # comments, CDATA, declarations
     for tag in soup.find_all(True):
-        for name in [name for name in tag.attrs if name.startswith("on")]:
-            del tag[name]
         loads = [tag.get(name) for name in ("src", "srcset", "poster", "background", "data", "xlink:href") if tag.get(name)]
-        href = tag.get("href") or ""
-        if tag.name != "a" and href:
-            loads.append(href)
-        elif re.match(r"\s*(javascript|data|vbscript):", href, re.IGNORECASE):
-            del tag["href"]
+        loads += [tag["href"]] if tag.name != "a" and tag.get("href") else []
         style = tag.get("style", "") + (tag.get_text() if tag.name == "style" else "")
         loads += [url for pair in re.findall(r"""url\(\s*["']?([^"')]*)|@import\s*([^;]*)""", style, re.IGNORECASE) for url in pair if url]
         for url in loads:
@@ -321,9 +288,8 @@ class _Markdown(IPythonRenderer):
     """Markdown with drawn formulas and unique heading anchors. The notebook's first heading becomes the page's, which
     the head shows."""
 
-    def __init__(self, cells: _Cells, attachments: dict):
-        folder = str(cells.notebook.parent)
-        super().__init__(escape=False, attachments=attachments, embed_images=True, path=folder, exclude_anchor_links=True)
+    def __init__(self, cells: _Cells):
+        super().__init__(escape=False, embed_images=True, path=str(cells.notebook.parent), exclude_anchor_links=True)
         self.cells = cells
 
     def heading(self, text: str, level: int, **attrs) -> str:

@@ -1,9 +1,8 @@
-"""Pictures to play with: a slider and a two-dimensional pad over frames computed beforehand; `live`, which asks the
-model, for JupyterLab.
+"""Pictures to play with: a slider over frames computed beforehand; `live`, which asks the model, for JupyterLab.
 
-`slider` and `pad` return plain HTML around ONE WebP sprite: no script, no style sheet, no event handler. As it stands
-it is a labelled filmstrip (JupyterLab, scripts switched off, print). The report's own script turns every
-`.study-slider` into range inputs.
+`slider` returns plain HTML around ONE WebP sprite: no script, no style sheet, no event handler. As it stands it is a
+labelled filmstrip (JupyterLab, scripts switched off, print). The report's own script turns every `.study-slider` into
+range inputs.
 """
 
 import base64
@@ -35,45 +34,35 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
     cannot see them. names: R texts, one under each row's picture. start: the frame shown first. Raises ValueError for
     another type, shape or number of labels, or an empty title or alt.
     """
-    grid = _frames(frames)
-    if grid.ndim == 4:
-        grid = grid[None]
-    rows, columns = grid.shape[:2]
-    labels = _labels(labels, columns, "labels")
-    names = _labels(names, rows, "names", 1) if names else [""] * rows
-    return HTML(_figure(grid, labels, names, "slider", title, alt, start))
-
-
-def pad(frames, x_labels: Sequence[str], y_labels: Sequence[str], title: str, alt: str) -> HTML:
-    """One picture per pair of values of two quantities.
-
-    frames: (Y,X,H,W,3) uint8 RGB, Y rows of X frames, Y, X >= 2. x_labels: X texts; y_labels: Y texts, first row first.
-    title, alt, errors: as `slider`.
-    """
-    grid = _frames(frames)
-    if grid.ndim != 5:
-        raise ValueError(f"pad: frames have shape {grid.shape}; give (Y,X,H,W,3).")
-    y_labels, x_labels = _labels(y_labels, grid.shape[0], "y_labels"), _labels(x_labels, grid.shape[1], "x_labels")
-    return HTML(_figure(grid, x_labels, y_labels, "pad", title, alt))
-
-
-def _frames(frames) -> np.ndarray:
-    try:
-        grid = np.asarray(frames)
-    except ValueError as err:
-        raise ValueError(f"frames differ in size: {err}. Give pictures of one size.") from None
+    grid = frames if isinstance(frames, np.ndarray) else np.array(frames)
     if grid.dtype != np.uint8:
-        raise ValueError(f"frames have type {grid.dtype}; give uint8 (for x in [-1,1]: ((x + 1) * 127.5).round().astype('uint8')).")
-    if grid.ndim not in (4, 5) or grid.shape[-1] != 3 or 0 in grid.shape:
+        raise ValueError(f"frames have type {grid.dtype}; give uint8 RGB pictures in [0, 255].")
+    grid = grid[None] if grid.ndim == 4 else grid
+    if grid.ndim != 5 or grid.shape[-1] != 3 or 0 in grid.shape:
         raise ValueError(f"frames have shape {grid.shape}; give (N,H,W,3) or rows of such, channels last.")
-    return grid
-
-
-def _labels(labels: Sequence[str], n: int, name: str, least: int = 2) -> list[str]:
-    labels = [str(label) for label in labels]
-    if len(labels) != n or n < least:
-        raise ValueError(f"{name}: {len(labels)} texts for {n} frames; give one for each of at least {least} frames.")
-    return labels
+    if len(labels) != grid.shape[1] or len(labels) < 2 or len(names) not in (0, len(grid)):
+        raise ValueError(f"{grid.shape[1]} frames of {len(grid)} rows have {len(labels)} labels and {len(names)} names; give one for each.")
+    if not title.strip() or not alt.strip():
+        raise ValueError("slider: give a title and an alt text.")
+    rows, columns, height, width, _ = grid.shape
+    shown = max(width, 96)  # pixels per frame in the filmstrip
+    cell = 'style="padding:0;text-align:center"'
+    # A table keeps labels under and beside their frames even where JupyterLab drops every style of an untrusted output.
+    picture = (
+        f'<td {cell} colspan="{columns}" rowspan="{rows}"><img src="{_sprite(grid)}" alt="{escape(alt)}" '
+        f'width="{shown * columns}" height="{shown * height * rows // width}" style="max-width:none;display:block"></td>'
+    )
+    heads = [f'<th scope="row" style="vertical-align:middle">{escape(name)}</th>' for name in names] or [""] * rows
+    lines = [f"<tr>{head}{'' if row else picture}</tr>" for row, head in enumerate(heads)]
+    ticks = "".join(f'<td {cell} width="{shown}">{escape(label)}</td>' for label in labels)
+    lines.append(f"<tr>{'<td></td>' if names else ''}{ticks}</tr>")
+    data = {"rows": rows, "columns": columns, "width": width, "height": height, "start": start}
+    data |= {"labels": json.dumps(list(labels)), "names": json.dumps(list(names))}
+    attributes = " ".join(f'data-{key}="{escape(str(value))}"' for key, value in data.items())
+    return HTML(
+        f'<figure class="study-slider" {attributes}><figcaption>{escape(title)}</figcaption>'
+        f'<div class="study-strip" style="overflow-x:auto"><table style="border-spacing:0">{"".join(lines)}</table></div></figure>'
+    )
 
 
 def _sprite(grid: np.ndarray) -> str:
@@ -87,34 +76,6 @@ def _sprite(grid: np.ndarray) -> str:
         if buffer.tell() <= SPRITE_BYTES:
             break
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _figure(grid: np.ndarray, x_labels: list[str], y_labels: list[str], kind: str, title: str, alt: str, start: int = 0) -> str:
-    if not title.strip() or not alt.strip():
-        raise ValueError(f"{kind}: give a title and an alt text.")
-    rows, columns, height, width, _ = grid.shape
-    shown = max(width, 96)  # pixels per frame in the filmstrip
-    cell = 'style="padding:0;text-align:center"'
-    # A table keeps labels under and beside their frames even where JupyterLab drops every style of an untrusted output.
-    picture = (
-        f'<td {cell} colspan="{columns}" rowspan="{rows}"><img src="{_sprite(grid)}" alt="{escape(alt)}" '
-        f'width="{shown * columns}" height="{shown * height * rows // width}" '
-        f'style="max-width:none;display:block"></td>'
-    )
-    named = any(y_labels)
-    lines = []
-    for row, label in enumerate(y_labels):
-        head = f'<th scope="row" style="vertical-align:middle">{escape(label)}</th>' if named else ""
-        lines.append(f"<tr>{head}{picture if row == 0 else ''}</tr>")
-    ticks = "".join(f'<td {cell} width="{shown}">{escape(label)}</td>' for label in x_labels)
-    lines.append(f"<tr>{'<td></td>' if named else ''}{ticks}</tr>")
-    data = {"kind": kind, "rows": rows, "columns": columns, "width": width, "height": height, "start": start}
-    attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
-    attributes += "".join(f' data-{axis}="{escape(json.dumps(texts))}"' for axis, texts in (("x", x_labels), ("y", y_labels)))
-    return (
-        f'<figure class="study-slider" {attributes}><figcaption>{escape(title)}</figcaption>'
-        f'<div class="study-strip" style="overflow-x:auto"><table style="border-spacing:0">{"".join(lines)}</table></div></figure>'
-    )
 
 
 def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Widget:

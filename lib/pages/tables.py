@@ -2,6 +2,7 @@
 cost."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -158,15 +159,6 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "training faces", "test faces", "test with", "test without"])
 
 
-def seen(records: list[dict]) -> dict[str, int]:
-    """{update: images it was shown}, over all stages of all those model.json."""
-    total: dict[str, int] = {}
-    for stage in (stage for record in records for stage in record["stages"].values()):
-        for update, n in stage["images_seen"].items():
-            total[update] = total.get(update, 0) + n
-    return total
-
-
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
     """What training cost, a line per name: models, cycles, images seen by each update, processor hours.
 
@@ -178,18 +170,9 @@ def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
         stages = [stage for record in own for stage in record["stages"].values()]
         line = {"method": name, "models": len(own), "cycles": f"{sum(s['cycles'] for s in stages):,}"}
         line["processor hours"] = f"{sum(s.get('processor_seconds', s['seconds']) for s in stages) / 3600:.2f}"
-        rows.append(line | {f"images seen by {update}": f"{n:,}" for update, n in seen(own).items()})
+        images = sum((Counter(s["images_seen"]) for s in stages), Counter())
+        rows.append(line | {f"images seen by {update}": f"{n:,}" for update, n in images.items()})
     return pd.DataFrame(rows).fillna("")
-
-
-def history(folder: Path) -> pd.DataFrame:
-    """history.csv of a model's folder."""
-    return pd.read_csv(folder / "history.csv")
-
-
-def chip(verdict: str, text: str = "") -> str:
-    """A verdict as a coloured label."""
-    return f'<span class="v {CHIPS[verdict]}">{escape(text or verdict)}</span>'
 
 
 def verdicts(claims: pd.DataFrame) -> HTML:
@@ -201,6 +184,7 @@ def verdicts(claims: pd.DataFrame) -> HTML:
         why = "" if pd.isna(r.reason) or not r.reason else f"<p>Undecided: {escape(r.reason)}.</p>"
         fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul>{why}<p>n = {r.n}</p>"
         claim = f"{escape(r.claim)} <small>({escape(r.source)})</small><details>{fold}</details>"
-        lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip(r.verdict)}</td></tr>")
+        chip = f'<span class="v {CHIPS[r.verdict]}">{r.verdict}</span>'
+        lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
     return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>')
