@@ -77,11 +77,6 @@ def test_a_broken_record_is_named_and_stops_nobody(results, text):
     assert len(every) == 8 and len(broken) == 1 and str(folder / "run.json") in broken[0] and "Delete" in broken[0]
 
 
-def test_the_committed_study_says_what_its_papers_are():
-    study = comparison.study_of()
-    assert {"data", "profile", "seeds", "papers"} <= study.keys() and len(study["papers"]) == 5
-
-
 def test_the_leaderboard_averages_directions_then_seeds(results):
     _, rows = comparison.select(results, WHAT)
     board = comparison.leaderboard(rows).set_index("method")

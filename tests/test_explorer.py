@@ -60,21 +60,13 @@ def natural(own_cache):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, natural):
-    """A folder with a tiny model of every method, the judges, and an evaluation that liked SaGAN's smile best."""
+    """A folder with a tiny model of every method, and the judges."""
     root = tmp_path_factory.mktemp("results")
-    folders = {method: [trained(*natural, root, method, **fields) for fields in every] for method, every in TINY.items()}
-    jobs = judges.jobs(*natural, "smoke", results=root)
-    for job in jobs.values():
+    for method, every in TINY.items():
+        for fields in every:
+            trained(*natural, root, method, **fields)
+    for job in judges.jobs(*natural, "smoke", results=root).values():
         models.train(job)
-    run = root / "sagan" / "run"
-    run.mkdir()
-    names = {f"SaGAN {fields['attribute']}": f"sagan/{folder.name}" for fields, folder in zip(TINY["sagan"], folders["sagan"], strict=True)}
-    rows = [("Smiling -", "edit_success", 0.9), ("Smiling -", "counterfactual_gain", 0.8), ("Eyeglasses +", "edit_success", 0.7)]
-    (run / "metrics.csv").write_text("row,column,metric,value\n" + "".join(f"{row},SaGAN,{metric},{v}\n" for row, metric, v in rows))
-    a, b, identity = (job.id for job in jobs.values())
-    scores = [{"attribute": a, "balanced_accuracy": 0.9} for a in ("Smiling", "Male", "Young")]
-    said = {"a": {"id": a, "scores": scores}, "b": {"id": b, "scores": scores}, "identity": {"id": identity, "scores": {"impostor_99": 0.4}}}
-    (run / "run.json").write_text(json.dumps({"status": "complete", "models": names, "judges": said}))
     return root
 
 
@@ -86,14 +78,13 @@ def methods(results):
 # ---------------------------------------------------------------------------------------------- trained models
 
 
-def test_every_method_with_an_editor_is_found_and_the_best_comes_first(results, methods):
+def test_every_method_with_an_editor_is_found(results, methods):
     files = [*(ROOT / "lib" / "papers").glob("*/model.py"), *(ROOT / "lib" / "baselines").glob("*.py")]
     have = {f.parent.name if f.name == "model.py" else f.stem for f in files if "\ndef editor(" in f.read_text()}
     assert have == set(TINY) == methods.keys() and not explorer.found(results)[1]
-    best = explorer.found(results)[0][0]
-    assert best.short == "SaGAN" and best.best_edit == ("Smiling", 0) and best.shares == {"Smiling -": 0.8, "Eyeglasses +": 0.7}
-    assert list(best.names) == ["Eyeglasses", "Smiling"] or list(best.names) == ["Smiling", "Eyeglasses"], "two models edit together"
-    assert best.title.endswith("; drawn faces, 32 pixels") and all(method.between for method in methods.values())
+    sagan = methods["sagan"]
+    assert sagan.short == "SaGAN" and set(sagan.names) == {"Eyeglasses", "Smiling"}, "two models edit together"
+    assert sagan.title.endswith("; drawn faces, 32 pixels") and all(method.between for method in methods.values())
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -110,8 +101,8 @@ def test_every_method_plays(results, methods, name):
         assert set(explorer.panels(shown)) >= {"before", "after", "exact answer", "change"}
     assert (shown.mask is not None) == (name == "sagan")
     assert explorer.edit(method, face, {"No_Such": 1.0}).missing == ("No_Such",)
-    said = explorer.verdict(explorer.witnesses_of(method.data, method.size, results), shown)
-    assert said.rows[0][0] in two and said.other == 0.4 and 0 <= said.kept[0] <= said.kept[1] <= 6 and -1 <= said.identity <= 1
+    said = explorer.verdict(explorer.judges_of(method.data, method.size, results), shown)
+    assert said.agree.keys() <= set(two) and 0 <= said.kept[0] <= said.kept[1] and -1 <= said.identity <= 1
 
 
 def test_what_a_method_cannot_do_is_known(methods):
@@ -132,33 +123,24 @@ def test_the_exact_answer_and_how_near_an_edit_comes(methods):
     exact = face.exact(32, {"Smiling": 1.0})
     assert torch.equal(face.exact(32, {}), face.at(32)) and not torch.equal(exact, face.at(32))
     shown = explorer.edit(explorer.load_method(methods["sagan"]), face, {"Smiling": 1.0})
-    assert dataclasses.replace(shown, y=exact).gain > 0 == dataclasses.replace(shown, y=shown.x).gain
+    assert dataclasses.replace(shown, y=exact).nearer and not dataclasses.replace(shown, y=shown.x).nearer
     assert explorer.astronaut().exact(32, {"Smiling": 0.0}) is None
 
 
 def test_a_damaged_model_is_one_sentence_and_the_rest_goes_on(natural, tmp_path):
     good, bad = (trained(*natural, tmp_path, "sagan", attribute=a) for a in ("Eyeglasses", "Smiling"))
-    for k, (name, content) in enumerate({"model.json": "{", "weights.safetensors": None}.items()):
-        copy = shutil.copytree(good, tmp_path / "sagan" / f"copy{k}")
-        (copy / name).unlink() if content is None else (copy / name).write_text(content)
-    other = shutil.copytree(good, tmp_path / "sagan" / "other")
-    record = json.loads((other / "model.json").read_text())
-    (other / "model.json").write_text(json.dumps(record | {"config": record["config"] | {"no_such": 1}}))
-    begun = shutil.copytree(good, tmp_path / "sagan" / "begun")
-    (begun / "model.json").write_text(json.dumps(record | {"status": "training"}))
+    record = json.loads((good / "model.json").read_text())
+    begun, unknown = record | {"status": "training"}, record | {"config": record["config"] | {"no_such": 1}}
+    for name, text in {"copy0": "{", "begun": json.dumps(begun), "other": json.dumps(unknown)}.items():
+        (shutil.copytree(good, tmp_path / "sagan" / name) / "model.json").write_text(text)
     (bad / "weights.safetensors").write_bytes(b"no weights")
     every, problems = explorer.found(tmp_path)
-    assert len(every) == 1 and len(problems) == 3 and all(text.count(". ") == 0 for text in problems)
-    for text, words in zip(problems, ("model.json is damaged", "weights.safetensors is missing", "no_such"), strict=True):
-        assert words in text
-    method = explorer.load_method(f"sagan/{good.name}", tmp_path)
-    assert list(method.names) == ["Eyeglasses"] and bad.name in method.problems[0]
+    assert len(every) == 1 and len(problems) == 2 and "model.json is damaged" in problems[0] and "no_such" in problems[1]
     view = controls.Explorer(tmp_path)
+    assert list(view.left.names) == ["Eyeglasses"] and bad.name in view.left.problems[0]
     assert bad.name in view.say.value and "no_such" in view.say.value and "study-after" in view.stage.value
     (good / "weights.safetensors").write_bytes(b"no weights")
     assert "make train" in controls.Explorer(tmp_path).say.value
-    with pytest.raises(ExplorerError, match="There is no trained model nothing"):
-        explorer.load_method("nothing", tmp_path)
 
 
 def test_committed_weights_play():
@@ -173,7 +155,7 @@ def test_committed_weights_play():
 
 
 def snapshot(turn: float = 0.0, side: int = 256) -> tuple[bytes, tuple]:
-    """A drawn face pasted, turned by some degrees, into a larger picture that stands for a photo; and its eyes as shares of it."""
+    """A drawn face, turned by some degrees, in a larger picture that stands for a photo; and its eyes as shares of it."""
     faces = synthetic.sample(0, range(2_000_003, 2_000_004))
     face = Image.fromarray(((synthetic.render(faces, side)[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
     image = Image.new("RGB", (600, 500), (120, 140, 150))
@@ -219,8 +201,6 @@ def test_bad_photos_get_a_sentence():
     ):  # fmt: skip
         with pytest.raises(ExplorerError, match=words):
             explorer.photo(png((200, 200)), eyes)
-    with pytest.raises(ExplorerError, match="cannot be read"):
-        explorer.photo("no-such-file.png", good)
     exif = Image.new("RGB", (6, 4)).getexif()
     exif[0x0112] = 6  # turned by a quarter
     assert photo.read_photo(png((60, 40), exif=exif)).size == (40, 60)
@@ -239,22 +219,27 @@ def images_of(html: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(p.split('"')[0])))) for p in parts]
 
 
-def test_it_opens_on_the_best_edit_and_a_slider_changes_the_edit_alone(view):
-    assert not view.say.value and view.left.short == "SaGAN" and view.sliders["Smiling"].value == 0.0 and view.face.labels["Smiling"] == 1
-    assert "SaGAN: smile off" in view.stage.value and "other verdicts stay" in view.stage.value and "exact answer" in view.stage.value
-    assert 'data-name="Smiling"' in view.details.value and "study-mask" in view.details.value and "condition itself" in view.about.value
+def test_it_opens_on_an_edit_and_a_slider_changes_the_edit_alone(view):
+    first = next(iter(view.left.names))
+    assert not view.say.value and view.sliders[first].value == 1.0 and view.face.labels[first] == 0
+    assert "other verdicts stay" in view.stage.value and "exact answer" in view.stage.value and "study-change" in view.details.value
     view.again.click()
     before = images_of(view.stage.value)
     assert np.array_equal(*before) and "nothing asked for" in view.stage.value
-    view.sliders["Eyeglasses"].value = 1.0 - view.face.labels["Eyeglasses"]
+    view.sliders[first].value = 0.5
     after = images_of(view.stage.value)
     assert np.array_equal(before[0], after[0]) and not np.array_equal(before[1], after[1])
 
 
+def named(view, method: str) -> str:
+    return next(name for _, name in view.method.options if name.startswith(method))
+
+
 def test_two_methods_stand_side_by_side_on_the_same_sliders(view):
+    view.method.value = named(view, "sagan")
     view.again.click()
     view.sliders["Eyeglasses"].value = 0.35
-    view.other.value = next(name for _, name in view.other.options if name.startswith("sggan"))
+    view.other.value = named(view, "sggan")
     assert view.sliders["Eyeglasses"].value == 0.35 and len(images_of(view.stage.value)) == 3, "nothing is lost"
     assert [m.short for m, *_ in view.shown] == ["SaGAN", "SG-GAN"] and view.shown[0][1].wanted == {"Eyeglasses": 0.35}
     view.sliders["Male"].value = 1 - view.face.labels["Male"]
@@ -263,35 +248,24 @@ def test_two_methods_stand_side_by_side_on_the_same_sliders(view):
     assert "condition itself" in view.about.value and "blended pixel by pixel" in view.about.value
 
 
-def test_the_code_cell_makes_the_same_picture(view, results, monkeypatch):
-    view.copy.click()
-    monkeypatch.setattr(explorer.load_method, "__defaults__", (results,))
-    shown = []
-    exec(view.code.value, {"display": shown.append})
-    assert np.array_equal(np.asarray(shown[0]), np.asarray(explorer.picture(view.shown[0][1])))
-
-
 def test_photographs_are_edited_and_bad_input_loses_nothing(view):
     content, eyes = snapshot(5)
-    view.source.value = "astronaut"
+    view.method.value, view.source.value = named(view, "sagan"), "astronaut"
     assert view.face.labels["Smiling"] == 1 and "learned from drawn faces alone" in view.about.value
     view.source.value = "photo"
     assert "Choose a picture" in view.say.value
     view.photo.content = content
     assert "click on the centre of both eyes" in view.say.value and view.face.title.startswith("an astronaut")
     view.photo.eyes = [v for eye in eyes for v in eye]
-    assert view.face.title == "your photo" and not view.say.value and "seen=" not in view.as_code().splitlines()[2]
+    assert view.face.title == "your photo" and not view.say.value
     view.sliders["Smiling"].value = 0.5
     kept = view.stage.value
-    assert "your photo" in kept and "seen=" in view.as_code()
+    assert "your photo" in kept
     for content, words in ((b"nonsense", "not a picture"), (png((9000, 9000), "1"), "huge")):
         view.photo.content = content
         assert words in view.say.value and 'role="alert"' in view.say.value and view.stage.value == kept
     view.photo.problem = ["This file is not a picture that can be read.", 1]
-    assert 'role="alert"' in view.say.value and view.stage.value == kept
-    view.source.value, view.data.value = "set", "no/such/folder"
-    view.open.click()
-    assert "no such folder" in view.say.value and view.stage.value == kept and view.face.title == "your photo"
+    assert 'role="alert"' in view.say.value and view.stage.value == kept and view.face.title == "your photo"
 
 
 def test_weights_of_real_faces_say_what_they_may_be_used_for(view, natural, tmp_path):
@@ -308,7 +282,7 @@ def test_weights_of_real_faces_say_what_they_may_be_used_for(view, natural, tmp_
 
 def test_an_unexpected_error_is_seen(view, monkeypatch):
     monkeypatch.setattr(explorer, "edit", lambda *_: 1 / 0)
-    view.sliders["Eyeglasses"].value = 0.5
+    next(iter(view.sliders.values())).value = 0.5
     assert "That failed: ZeroDivisionError" in view.say.value
 
 
@@ -329,7 +303,6 @@ def test_the_page_moves_from_disk_with_the_network_blocked(tmp_path, monkeypatch
         before = figure.locator(".study-stage").screenshot()
         figure.locator("input[type=range]").press("Home")
         assert figure.locator(".study-stage").screenshot() != before and not opened.blocked and not opened.errors
-    assert controls.listed(results)["method"][0].startswith("SaGAN")
 
 
 # ---------------------------------------------------------------------------------------------- in a browser
@@ -343,21 +316,17 @@ def pixels_of(page, what: str) -> np.ndarray:
     return np.array(page.locator(f".study-explorer .study-{what} img").first.evaluate(PIXELS), float)
 
 
-def move(page, attribute: str, key: str) -> None:
-    """Press a key on the slider of an attribute, as somebody without a mouse does."""
-    page.locator(".study-sliders .widget-slider").filter(has_text=attribute).locator("[role=slider]").press(key)
-
-
 def played(page) -> None:
-    """What a reader does in either place: a slider by keyboard, many presses at once, a photo, and what is no photo."""
+    """What a reader does in either place: a slider by keyboard, many presses at once, a photo, and what is none."""
     page.set_default_timeout(60_000)
     stage = page.locator(".study-explorer .study-big")
-    stage.get_by_text("SaGAN: smile off").wait_for()
+    slider = page.locator(".study-sliders .widget-slider").first
+    name = slider.locator("label").inner_text()
+    stage.locator("img").nth(1).wait_for()
     before, after = pixels_of(page, "before"), pixels_of(page, "after")
-    assert np.abs(after - before).max() > 8
     for _ in range(8):  # faster than pictures are made: the last value counts
-        move(page, "Smiling", "ArrowRight")
-    stage.get_by_text("Smiling 0.40").first.wait_for()
+        slider.locator("[role=slider]").press("ArrowLeft")
+    stage.get_by_text(f"{name} 0.60").first.wait_for()
     assert np.array_equal(pixels_of(page, "before"), before) and not np.array_equal(pixels_of(page, "after"), after)
     content, eyes = snapshot(8)
     page.get_by_text("Another face, or your own photo").click()
@@ -377,10 +346,6 @@ def played(page) -> None:
         chooser.set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": content})
         page.locator(".study-say[role=alert]").get_by_text(words).wait_for()
         assert np.array_equal(pixels_of(page, "before"), mine)
-    page.get_by_text("Keep it").click()
-    with page.expect_download() as saved:
-        page.get_by_text("save the picture").click()
-    assert Image.open(saved.value.path()).height == 192
 
 
 @pytest.fixture(scope="module")

@@ -30,15 +30,6 @@ def broken(page: Path, links: list[str], anchors: dict[Path, set[str]]) -> list[
     return out
 
 
-def test_the_link_checker_sees_what_is_broken(tmp_path):
-    page, other = tmp_path / "a.html", tmp_path / "b.html"
-    page.touch(), other.touch()
-    anchors = {page: {"here"}, other: {"there"}}
-    good = ["b.html", "#here", "b.html#there", "https://example.org/x"]
-    bad = ["c.html", "#nowhere", "b.html#here", "../a.html"]
-    assert broken(page, good + bad, anchors) == bad
-
-
 def test_every_committed_page_is_whole(chromium):
     """Walked with the network blocked, at the width of a phone: links, pictures and their descriptions, size, errors, requests."""
     assert [p.name for p in PAGES if p.name == "index.html"] == ["index.html"]

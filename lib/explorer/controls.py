@@ -15,7 +15,6 @@ from pathlib import Path
 import anywidget
 import ipywidgets
 import numpy as np
-import pandas as pd
 import traitlets
 from IPython.display import HTML, display
 from PIL import Image
@@ -30,7 +29,7 @@ from lib.pages.tables import direction
 from lib.training.config import ParameterError
 
 SOURCES = (("a drawn face", "drawn"), ("an astronaut", "astronaut"), ("your own photo", "photo"))
-FOLDS = ("The mask and the change", "Another face, or your own photo", "Another method, or two side by side", "Keep it")
+FOLDS = ("The mask and the change", "Another face, or your own photo", "Another method, or two side by side")
 EXPLAINED = figures.KEY | {"before": "the face", "after": "the edit", "reference": "the face whose attribute is taken over"}
 EXPECTED = (DataError, ParameterError)
 TOGETHER = 6  # attributes on the page without a kernel, those that most methods edit first
@@ -80,15 +79,16 @@ class Explorer:
         self.source = ipywidgets.ToggleButtons(options=SOURCES, style={"button_width": "130px"})
         self.number = ipywidgets.IntSlider(1, 1, DRAWN, description="face number", style=text)
         self.photo = EyePicker()
-        self.say, self.stage, self.details, self.about, self.save = (ipywidgets.HTML() for _ in range(5))
+        self.say, self.stage, self.details, self.about = (ipywidgets.HTML() for _ in range(4))
         self.again = ipywidgets.Button(description="start again", tooltip="every slider back to the face's own labels")
         self.sliders_box, self.reference_row = _row(), _row(self.reference, note)
         self.sliders_box.add_class("study-sliders")
         ways = [self.method, self.way, self.other, self.other_way, self.reference_row, self.about]
-        faces, keep = [self.source, self.number, self.photo], [_row(self.again, self.save)]
-        folds = [ipywidgets.VBox(part) for part in ([self.details], faces, ways, keep)]
+        folds = [ipywidgets.VBox(part) for part in ([self.details], [self.source, self.number, self.photo], ways)]
         accordion = ipywidgets.Accordion(folds, titles=FOLDS, selected_index=None)
-        self.box = ipywidgets.VBox([ipywidgets.HTML(f"<style>{STYLE.read_text()}</style>{INTRO}"), self.stage, self.sliders_box, self.say, accordion])
+        self.box = ipywidgets.VBox(
+            [ipywidgets.HTML(f"<style>{STYLE.read_text()}</style>{INTRO}"), self.stage, self.sliders_box, self.again, self.say, accordion]
+        )
         self.box.add_class("study-explorer")
         for handler, trait, *controls in (
             (self._choose, "value", self.method, self.other), (self.draw, "value", self.way, self.other_way, self.reference),
@@ -262,8 +262,6 @@ class Explorer:
         self.stage.value = f'<div class="study-row study-big">{"".join(big)}</div>'
         self.details.value = "".join(self._details(method, edited) for method, edited, _ in shown)
         self.about.value = f"<p>{escape(_about([method for method, *_ in shown], self.face))}</p>"
-        sheet = _uri(explorer.picture(*(edited for _, edited, _ in shown)))
-        self.save.value = f'<a download="edit.png" href="{sheet}" style="text-decoration:underline">save the picture</a>'
         self._visible()
         if problems:
             self._note(" ".join(problems), alert=True)
@@ -293,15 +291,11 @@ def _asked(attribute: str, target: float) -> str:
     return direction(attribute, round(target)) if target in (0, 1) else f"{attribute.replace('_', ' ')} {target:.2f}"
 
 
-def _uri(image: np.ndarray | Image.Image) -> str:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, "png", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def _picture(kind: str, image: np.ndarray, title: str, alt: str, note: str = "") -> str:
-    image = f'<img alt="{escape(alt)}" src="{_uri(image)}">'
-    return f'<figure class="study-{kind.replace(" ", "-")}">{image}<figcaption><b>{escape(title)}</b>{escape(note)}</figcaption></figure>'
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", compress_level=1)
+    shown = f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return f'<figure class="study-{kind.replace(" ", "-")}">{shown}<figcaption><b>{escape(title)}</b>{escape(note)}</figcaption></figure>'
 
 
 def _sentence(method: Method, shown: Shown, said: Verdict | None) -> str:
@@ -368,7 +362,7 @@ def page(results: str | Path = RESULTS) -> None:
 def _whole(method: Method) -> bool:
     try:
         return bool(explorer.load_method(method))
-    except ExplorerError:  # `listed` says which
+    except ExplorerError:  # the controls say which
         return False
 
 
@@ -381,13 +375,3 @@ def _about(methods: list[Method], face: Face) -> str:
         for text in filter(None, (method.between, licence, blind)):
             texts.setdefault(text, []).append(method.short)
     return " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
-
-
-def listed(results: str | Path = RESULTS) -> pd.DataFrame:
-    """One line per method that can be played, with its weights and their licence; then one per folder that cannot be used."""
-    every, problems = explorer.found(Path(results or RESULTS))
-    lines = []
-    for method in every:
-        size = sum((part.folder / "weights.safetensors").stat().st_size for part in method.parts) / 1e6
-        lines.append((method.title, method.name, f"{size:.1f}", method.record["data"]["licence"]))
-    return pd.DataFrame(lines + [(text, "", "", "") for text in problems], columns=["method", "model", "MB", "licence of the weights"])

@@ -5,7 +5,7 @@ the names of its parameters.
 
     method = explorer.load_method(explorer.found()[0][0])
     shown = explorer.edit(method, explorer.drawn(3), {"Eyeglasses": 1.0})
-    explorer.picture(shown)
+    explorer.panels(shown)  # pictures by name
 """
 
 import importlib
@@ -18,7 +18,6 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -328,16 +327,6 @@ def panels(shown: Shown) -> dict[str, np.ndarray]:
     out |= {"change": residual_pixels(shown.x, shown.y)}
     out |= {} if shown.reference is None else {"reference": pixels(shown.reference)}
     return {name: picture[0] for name, picture in out.items()}
-
-
-def picture(*shown: Shown, side: int = 192) -> Image.Image:
-    """The panels of each edit side by side, enlarged smoothly to `side` pixels; edits below each other."""
-    rows = [list(panels(one).values()) for one in shown]
-    sheet = Image.new("RGB", (side * max(map(len, rows)), side * len(rows)), "white")
-    for i, row in enumerate(rows):
-        for k, panel in enumerate(row):
-            sheet.paste(Image.fromarray(panel).resize((side, side), Image.Resampling.LANCZOS), (side * k, side * i))
-    return sheet
 
 
 # ------------------------------------------------------------------------------------------------ judges
