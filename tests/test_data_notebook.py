@@ -65,7 +65,7 @@ def test_the_page_of_the_built_in_faces(monkeypatch, tmp_path):
     assert column(cells["splits"], 1) == [str(len(rows)) for rows in (split.train, split.validation, split.test)]
     assert faces.fingerprint in column(cells["set"], 1)
     soup = page(notebook, images=True)
-    assert len(soup.find_all("img")) == 5 + 3 == len([i for i in soup.find_all("img") if len(i["alt"]) > 20])
+    assert len(soup.find_all("img")) == 6 + 3 == len([i for i in soup.find_all("img") if len(i["alt"]) > 20])
     assert len(soup.select("figure.study-slider")) == 3
     assert views.SYNTHETIC_ONLY not in soup.get_text() and report.WITHHELD not in soup.get_text()
 
