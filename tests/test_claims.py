@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 
 from lib.claims import COLUMNS, Claim, Precondition, Test, verdicts
+from lib.papers.bridgegan import evaluation as bridgegan
+from lib.papers.diat import evaluation as diat
 
 A, B = Test("edit_success | a | x", ">=", 0.5), Test("psnr | b | x", "<", 20.0, "ci_high")
 COLUMNS_OF_METRICS = ["table", "metric", "row", "column", "value", "ci_low", "ci_high", "n"]
@@ -89,3 +91,20 @@ def test_other_inequalities_are_refused(bad):
     op, bound, high, at = bad
     with pytest.raises(ValueError, match="no inequality"):
         Test("m | a | x", op, bound, at, high=high)
+
+
+def rows_for(tests, by: float) -> dict:
+    """Metric rows that lie `by` on the good side of their tests' bounds."""
+    values = {(t.table or "t", t.measure): t.bound + (by if t.op.startswith(">") else -by) for t in tests}
+    return {(table, m): row(m, value, value, value, table=table) for (table, m), value in values.items()}
+
+
+@pytest.mark.parametrize("claim", [*diat.CLAIMS, *bridgegan.CLAIMS], ids=lambda c: f"{c.id}: {c.claim}")
+def test_every_claim_can_hold_fail_and_stay_open(claim):
+    needs = rows_for([t for need in claim.needs for t in need.tests], 1e-3)
+    for by, verdict in ((0.2, "reproduced"), (-0.2, "not reproduced")):
+        assert decide(claim.tests, *(needs | rows_for(claim.tests, by)).values(), needs=claim.needs)["verdict"] == verdict
+    assert decide(claim.tests, needs=claim.needs)["verdict"] == "not tested"
+    own = rows_for(claim.tests, 0.2)
+    if needs.keys() - own.keys():
+        assert decide(claim.tests, *own.values(), needs=claim.needs)["verdict"] == "undecided"

@@ -33,11 +33,6 @@ def batch(n=4, size=32, seed=0, planes=None):
     return SimpleNamespace(x=x, y=(torch.arange(n) >= n // 2)[:, None].to(dtype), rng=rng, planes=planes)
 
 
-def shared_nets():
-    torch.manual_seed(2)
-    return diat.build(small(task=diat.SHARED))
-
-
 def model(variant="DIAT", **fields):
     """A task's model, from random networks, and its Config."""
     cfg = small(variant=variant, **{"scale": "raw"} | fields)
@@ -69,6 +64,10 @@ def square_sum(d):
     return np.mean([(image**2).sum() for image in d.detach().numpy()])
 
 
+def mean_square(u):
+    return (u.detach().numpy() ** 2).mean()
+
+
 # ------------------------------------------------------------------------------------------------ equations
 
 
@@ -76,13 +75,8 @@ def square_sum(d):
 def test_content_losses(float64):
     rng = torch.Generator().manual_seed(0)
     u, v = torch.rand(2, 3, 4, 5, generator=rng), torch.rand(2, 3, 4, 5, generator=rng)
-    for loss in (diat.content, diat.dynamic):
-        assert close(loss(u, v), c_by_hand(u, v)) and loss(u, u) == 0
-        assert close(loss(u + 0.7, u), 0.7**2 / 2)  # maps that differ by a constant d
-
-
-def mean_square(u):
-    return (u.detach().numpy() ** 2).mean()
+    assert close(diat.content(u, v), c_by_hand(u, v)) and diat.content(u, u) == 0
+    assert close(diat.content(u + 0.7, u), 0.7**2 / 2)  # maps that differ by a constant d
 
 
 @equation("diat", 2)
@@ -106,21 +100,8 @@ def test_adversarial_terms(float64):
     assert close(diat.adv_d(torch.tensor(real), torch.tensor(fake)), by_hand)
     assert close(diat.adv_t(torch.tensor(fake)), -np.mean(np.log(sigmoid(fake))))
     z = torch.tensor([[-3.0]], requires_grad=True)
-    for value, slope in (
-        (diat.adv_t(z), -0.9526),
-        (1 - torch.log(torch.sigmoid(z)).mean(), -0.9526),  # the printed term: the same gradient
-        (torch.log(1 - torch.sigmoid(z)).mean(), -0.0474),  # the saturating one
-    ):
-        assert abs(torch.autograd.grad(value, z)[0].item() - slope) < 5e-5
-
-
-def test_the_printed_objective_of_d_has_no_bound_and_the_repaired_one_has(float64):
-    real = torch.zeros(2, 1)
-    printed = [(torch.log(torch.sigmoid(real)).mean() + 1 - torch.log(torch.sigmoid(torch.tensor(z)))).item() for z in (-20.0, -200.0)]
-    assert printed[0] > 20 and printed[1] > 200  # what D would maximise
-    for z in (-200.0, 0.0, 200.0):
-        assert diat.adv_d(torch.full((2, 1), z), torch.full((2, 1), -z)) >= 0
-    assert abs(torch.log(1 - torch.sigmoid(torch.tensor(-20.0)))) < 1e-8
+    for value in (diat.adv_t(z), 1 - torch.log(torch.sigmoid(z)).mean()):  # the printed term: the same gradient
+        assert abs(torch.autograd.grad(value, z)[0].item() + 0.9526) < 5e-5
 
 
 @equation("diat", 4, 5)
@@ -143,12 +124,7 @@ def test_smoothness(float64):
     nets, _ = model()
     x = batch(2).x
     assert close(diat.smooth(nets.f, x), square_sum(nets.f(x) - x))
-    assert diat.smooth(nn.Identity(), x) == 0
-    zero = diat.denoiser(small())
-    for p in zero.parameters():
-        nn.init.zeros_(p)
-    ones = torch.ones(1, 3, 128, 128)
-    assert diat.smooth(zero, ones) == 49_152 == diat.norm2(ones)
+    assert diat.smooth(nn.Identity(), x) == 0 and diat.norm2(torch.ones(1, 3, 128, 128)) == 49_152
 
 
 @equation("diat", 7)
@@ -201,15 +177,8 @@ def test_local_enhancement(float64):
         inside = sum(beta * c_by_hand(u[i], v[i]) / by[i] for i, beta in enumerate((0.1, 0.5, 1.0)))
         outside = square_sum((1 - m) * (y - b.x)) * (16.0 if scale == "raw" else 1 / (3 * 32 * 32))
         assert close(parts["outside"], outside) and close(parts["inside"], inside) and close(total, outside + inside)
-    # the ideal E pays nothing; each term's gradient lives on its own side of the mask
     ideal = (1 - m) * b.x + m * Tx
     assert diat.e_local_loss(SimpleNamespace(T=nets.T, phi=nets.phi, E_local=lambda _: ideal), b, cfg)[0] == 0
-    free = batch(2, seed=4).x.requires_grad_(True)
-    diat.norm2((1 - m) * (free - b.x)).backward()
-    assert (free.grad * m == 0).all() and (free.grad * (1 - m)).abs().sum() > 0
-    free.grad = None
-    sum(diat.content(p, q) for p, q in zip(nets.phi.maps(m * free, 2), nets.phi.maps(m * Tx, 2), strict=True)).backward()
-    assert (free.grad * (1 - m) == 0).all() and (free.grad * m).abs().sum() > 0
 
 
 @equation("diat", 11)
@@ -229,12 +198,12 @@ def test_objective_of_diat_a(float64):
     Tx = nets.T(x)
     u, v = nets.D.maps(Tx), nets.D.maps(x)
     identity = c_by_hand(u[4], v[4]) + 2 * c_by_hand(u[5], v[5])
-    assert close(diat.id_dynamic(u, v, cfg), identity) and diat.id_dynamic(v, v, cfg) == 0
+    assert close(diat.identity(u, v, cfg), identity) and diat.identity(v, v, cfg) == 0
     total, parts = diat.t_loss(nets, b, cfg)
     adv = -np.mean(np.log(sigmoid(nets.D(Tx).detach())))
     assert close(parts["adv"], adv) and close(parts["id"], 0.3 * identity) and parts["smooth"] == 0 and close(total, adv + 0.3 * identity)
-    plain, printed, lowered = (diat.d_loss(nets, b, dataclasses.replace(cfg, dyn_to_D=flag))[0] for flag in ("none", "max", "min"))
-    assert close(printed, plain - 0.3 * identity) and close(lowered, plain + 0.3 * identity)
+    plain, printed = (diat.d_loss(nets, b, dataclasses.replace(cfg, dyn_to_D=flag))[0] for flag in ("none", "max"))
+    assert close(printed, plain - 0.3 * identity)
     unit = sum(w * c_by_hand(u[k], v[k]) / mean_square(v[k]) for k, w in ((4, 1.0), (5, 2.0)))  # D_l over its scale on x
     assert close(diat.t_loss(nets, b, dataclasses.replace(cfg, scale="unit"))[1]["id"], 0.3 * unit)
 
@@ -259,18 +228,9 @@ def test_table_1(s):
     expected += [(64, s // 2, s // 2), (32, s - 1, s - 1), (3, s, s)]  # 128: 127 in the last row but one, as printed
     with torch.no_grad():
         assert sizes(T.eval(), torch.zeros(1, 3, s, s)) == expected
+        assert diat.transform_network(diat.Config(size=s, phi=phi.PROXY, deconv1_k=4)).eval()(torch.zeros(1, 3, s, s)).shape[-1] == s  # D3
     weights = sum(p.numel() for m in T.modules() if not isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False))
     assert (weights, count(T)) == (1_677_859, 1_681_059)
-
-
-def test_the_printed_first_deconvolution_is_one_short():
-    T = diat.transform_network(diat.Config(phi=phi.PROXY)).eval()
-    next(m for m in T if isinstance(m, nn.ConvTranspose2d)).output_padding = (0, 0)
-    with torch.no_grad():
-        assert [T(torch.zeros(1, 3, s, s)).shape[-1] for s in (128, 64)] == [126, 62]
-        other = diat.transform_network(diat.Config(phi=phi.PROXY, deconv1_k=4)).eval()
-        assert [other(torch.zeros(1, 3, s, s)).shape[-1] for s in (128, 64)] == [128, 64]
-    assert count(other) - 3_200 == 1_735_203
 
 
 def test_table_2():
@@ -283,20 +243,13 @@ def test_table_2():
         assert count(D) == parameters and D.fc[0].in_features == 128 * (s // 16) ** 2
 
 
-def test_discriminator_maps_belong_to_one_image():
-    D, x = diat.Discriminator(small()), batch(3).x
-    together, alone = D.train().maps(x), D.eval().maps(x[:1])
-    assert all(torch.allclose(a[:1], b, atol=1e-6) for a, b in zip(together, alone, strict=True))
-
-
 def test_small_networks():
     cfg = diat.Config(phi=phi.PROXY)
     assert count(diat.denoiser(cfg)) == 3_523 and count(diat.local_enhancer(cfg)) == 85_251
     assert count(phi.Phi(64)) == 555_328
     with torch.no_grad():
-        for s, (four, five) in ((64, ((128, 32, 32), (256, 16, 16))), (128, ((128, 64, 64), (256, 32, 32)))):
-            maps = phi.Phi(64).maps(torch.zeros(1, 3, s, s))
-            assert tuple(maps[4].shape[1:]) == four and tuple(maps[5].shape[1:]) == five
+        maps = phi.Phi(64).maps(torch.zeros(1, 3, 128, 128))
+    assert maps[4].shape[1:] == (128, 64, 64) and maps[5].shape[1:] == (256, 32, 32)
 
 
 def test_blur():
@@ -325,66 +278,9 @@ def test_each_update_trains_its_own_network(name, loss):
         assert same == (k != name), k
 
 
-def test_d_gets_no_gradient_from_the_identity_loss():
-    nets, cfg = model("DIAT-A", lambda_D=5.0)
-    b = batch(4)
-    grads = []
-    for weight in (0.0, 5.0):
-        nets.D.zero_grad()
-        diat.d_loss(nets, b, dataclasses.replace(cfg, lambda_D=weight))[0].backward()
-        grads.append([p.grad.clone() for p in nets.D.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
-    nets.D.zero_grad()
-    diat.d_loss(nets, b, dataclasses.replace(cfg, dyn_to_D="max"))[0].backward()
-    assert any(not torch.equal(a, p.grad) for a, p in zip(grads[0], nets.D.parameters(), strict=True))
-
-
-class Shift(nn.Module):
-    """x + shift."""
-
-    def __init__(self, shift):
-        super().__init__()
-        self.shift = shift
-
-    def forward(self, x):
-        return x + self.shift
-
-
-def test_a_transform_that_does_nothing_has_no_identity_gradient():
-    for variant in ("DIAT3", "DIAT-A0"):
-        nets, cfg = model(variant, lambda_phi=1e3, lambda_D=1e3, gamma=0.0)
-        shift = nn.Parameter(torch.zeros(1, 3, 32, 32))
-        nets.T = Shift(shift)
-        parts = diat.t_loss(nets, batch(4), cfg)[1]
-        with_id = torch.autograd.grad(diat.t_loss(nets, batch(4), cfg)[0], shift)[0]
-        without = torch.autograd.grad(diat.t_loss(nets, batch(4), dataclasses.replace(cfg, lambda_phi=0.0, lambda_D=0.0))[0], shift)[0]
-        assert parts["id"] == 0 and torch.allclose(with_id, without, atol=1e-7)
-
-
 def job(faces, split, folder, method=diat, **fields):
     """A Job whose results lie in a folder; small networks for this paper's models."""
     return Job(method, small(**fields) if method is diat else phi.PROFILES["smoke"](), faces, split, results=folder)
-
-
-@pytest.mark.parametrize("loss", ["t_loss", "e_local_loss"])
-def test_an_interrupted_model_ends_with_the_same_numbers(tmp_path, faces, split, monkeypatch, loss):
-    whole, cut = (job(faces, split, tmp_path / name, cycles=4, e_cycles=4) for name in ("whole", "cut"))
-    models.train(whole, save_every=0)
-    real, calls = getattr(diat, loss), []
-
-    def breaks(nets, b, c):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(nets, b, c)
-
-    monkeypatch.setattr(diat, loss, breaks)
-    with pytest.raises(KeyboardInterrupt):
-        models.train(cut, save_every=0)
-    monkeypatch.setattr(diat, loss, real)
-    models.train(cut)
-    assert cut.record["weights_sha256"] == whole.record["weights_sha256"] and cut.record["stages"].keys() == whole.record["stages"].keys()
-    assert (cut.folder / "history.csv").read_text() == (whole.folder / "history.csv").read_text()
 
 
 def test_one_model_starts_from_another(tmp_path, faces, split):
@@ -408,8 +304,6 @@ def test_one_model_starts_from_another(tmp_path, faces, split):
     assert all(torch.equal(v, held.E_global.state_dict()[k]) for k, v in nets.E_global.state_dict().items())
     kept = {k.split("/")[1].split(".")[0] for k in loop.weights({"m": nets})}
     assert kept == {"T", "D", "E_global"} and all(torch.equal(v, held.f.state_dict()[k]) for k, v in nets.f.state_dict().items())
-    other = dataclasses.replace(task, cfg=dataclasses.replace(task.cfg, start=""))
-    assert other.id != task.id  # what a model starts from decides what it is
 
 
 def test_a_curve_keeps_T_along_the_way(tmp_path, faces, split):
@@ -447,26 +341,9 @@ def test_vgg_face_takes_its_mean_off_the_right_colour(tmp_path):
     bgr = F.conv2d(rgb.flip(1), held["conv1_1.weight"], held["conv1_1.bias"], padding=1).relu()  # what a Caffe port is given
     net = phi.vgg_face(tmp_path / "w.safetensors", "BGR")
     assert torch.allclose(net.maps(x, 1)[1], bgr, atol=1e-3) and not torch.allclose(bgr, by_hand, atol=1)
-    torch_net = phi.vgg_face(_renamed(tmp_path), "RGB")
-    assert torch.allclose(torch_net.maps(x, 5)[5], phi.vgg_face(tmp_path / "w.safetensors").maps(x, 5)[5])
-    assert not any(p.requires_grad for p in net.parameters())
-
-
-def _renamed(tmp_path):
-    held = write_vgg(tmp_path / "w.pt")
     torch.save({k.replace("conv", "conv_"): v for k, v in held.items()}, tmp_path / "w.pt")
-    return tmp_path / "w.pt"
-
-
-def test_a_folded_scale_and_mean_are_exact_in_the_interior_only(tmp_path, float64):
-    """Folding scale and mean into conv1_1 (as the first author's later code does) makes the zero padding mean grey instead of the mean colour."""
-    write_vgg(tmp_path / "w.pt")
-    net = phi.vgg_face(tmp_path / "w.pt").double()
-    x, conv = batch(1).x, net.convs[0]
-    offset = 127.5 - torch.tensor(phi.MEAN)
-    folded = F.conv2d(x, 127.5 * conv.weight, conv.bias + (conv.weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3)), padding=1).relu()
-    error = (folded - net.maps(x, 1)[1]).abs()
-    assert error[:, :, 1:-1, 1:-1].max() < 1e-4 and error[:, :, 0].max() > 1
+    assert torch.allclose(phi.vgg_face(tmp_path / "w.pt").maps(x, 5)[5], phi.vgg_face(tmp_path / "w.safetensors").maps(x, 5)[5])
+    assert not any(p.requires_grad for p in net.parameters())
 
 
 def test_missing_weights_are_refused_with_the_remedy(tmp_path, monkeypatch):
@@ -488,16 +365,6 @@ def test_missing_weights_are_refused_with_the_remedy(tmp_path, monkeypatch):
         phi.vgg_face(phi.weights_file())
 
 
-def test_maps_over_the_scale_of_the_input():
-    torch.manual_seed(0)
-    net = phi.Phi(4)
-    at_x = net.maps(batch(6).x)
-    u, v = phi.over_scale(net.maps(batch(6, seed=1).x), at_x), phi.over_scale(at_x, at_x)
-    assert all(abs(m.square().mean().sqrt() - 1) < 1e-4 for m in v) and len(u) == 6
-    ratio = u[5] / net.maps(batch(6, seed=1).x)[5].clamp_min(1e-9)
-    assert torch.allclose(ratio[u[5] > 0], ratio[u[5] > 0].mean(), rtol=1e-3)
-
-
 def test_phi_proxy_learns_who_is_who(faces, split, tmp_path):
     cfg = phi.Config(size=32, width=8, steps=40, batch=16, people=40)
     own = Job(phi, cfg, faces, split, results=tmp_path)
@@ -506,8 +373,6 @@ def test_phi_proxy_learns_who_is_who(faces, split, tmp_path):
     assert rows.iloc[-1] < rows.iloc[0] - 0.3 and {"phi"} == {k.split("/")[1].split(".")[0] for k in loop.weights(models.load(own))}
     examples = phi.named_people(40, faces, split, 0)
     assert set(examples.index) <= set(split.train) and 2 <= examples.labels.max() + 1 == len(np.unique(examples.labels)) <= 40
-    first = examples.index[examples.labels[:, 0] == 0]
-    assert len(first) >= 2 and len(np.unique(faces.identities[first])) == 1
 
 
 # ------------------------------------------------------------------------------------------------ landmarks and data
@@ -540,8 +405,6 @@ def test_hull_masks():
     assert plain.dtype == torch.bool and plain.shape == (1, 1, 32, 32) and plain.sum() == 100
     assert plain[0, 0, 10:20, 10:20].all() and (wide | ~plain).all()
     assert wide[0, 0, 15, 7] and not wide[0, 0, 15, 6] and not wide[0, 0, 7, 7]  # 2.5 and 3.5 px aside; the corner is round
-    areas = [landmarks.hull_mask(square, 32, m).sum().item() for m in (0, 1, 2, 4)]
-    assert areas == sorted(set(areas))
     uneven = square + np.array([[[0, 0], [3, 1], [-2, 4], [1, 1]]])
     mirrored = uneven * [-1, 1] + [32, 0]
     assert torch.equal(landmarks.hull_mask(uneven, 32, 2).flip(-1), landmarks.hull_mask(mirrored, 32, 2))
@@ -551,12 +414,10 @@ def test_masks_cover_what_the_edit_touches(faces):
     index = np.arange(60)
     points, source = landmarks.points68(faces, index)
     assert source == "exact" and points.shape == (60, 68, 2)
-    for name, least in (("mouth_open", 0.75), ("eyeglasses_removal", 0.75)):
-        task = diat.TASKS[name]
+    for task in (diat.TASKS["mouth_open"], diat.TASKS["eyeglasses_removal"]):
         m = diat.masks(task, small(), points, 32)
         region = synthetic.region(faces.faces[torch.from_numpy(index)], task.attribute, 32)
-        covered = (m & region).sum() / region.sum()
-        assert covered > least and 0.02 < m.float().mean() < 0.3, (name, covered, m.float().mean())
+        assert (m & region).sum() / region.sum() > 0.75 and 0.02 < m.float().mean() < 0.3, task
 
 
 def test_68_points_from_five(faces):

@@ -4,7 +4,6 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -12,7 +11,6 @@ from torch import nn
 from lib.baselines import cnia
 from lib.baselines import semantic_inpainting as si
 from lib.baselines import vgg_face as phi
-from lib.claims import verdicts
 from lib.data import DataError
 from lib.evaluation.judges import as_images
 from lib.papers.diat import evaluation as transfer
@@ -25,10 +23,6 @@ from lib.training.config import ParameterError
 
 def picture(n=2, s=32, seed=0, channels=3):
     return torch.rand(n, channels, s, s, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def count(net) -> int:
-    return sum(p.numel() for p in net.parameters())
 
 
 # ------------------------------------------------------------------------------------------------ CNIA-style
@@ -86,14 +80,6 @@ def test_cnia_looks_among_faces_turned_the_same_way(net):
     side = torch.tensor([True, False])
     found = cnia.nearest(net, x, guided, 1, side, torch.tensor([True, False, True, True, False, False]))
     assert found[:, 0].tolist() == [0, 1]
-    found = cnia.nearest(net, x, guided, 2, side, torch.tensor([False, True, True, True, False, False]))
-    assert set(found[0].tolist()) <= {1, 2, 3} and set(found[1].tolist()) <= {0, 4, 5}
-
-
-def test_total_variation():
-    flat, step = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
-    step[..., 2:] = 1
-    assert cnia.total_variation(flat) == 0 and torch.isclose(cnia.total_variation(step), torch.tensor(1 / 3))
 
 
 # ------------------------------------------------------------------------------------------------ semantic inpainting
@@ -102,15 +88,11 @@ def test_total_variation():
 def test_dcgan_at_64():
     cfg = si.Config()
     nets = si.build(cfg)
-    norms = sum(p.numel() for m in nets.G.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
-    assert count(nets.G) - norms == 5_133_443
-    norms = sum(p.numel() for m in nets.D.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
-    assert count(nets.D) - norms == 4_314_753
+    for net, weights in ((nets.G, 5_133_443), (nets.D, 4_314_753)):
+        assert sum(p.numel() for m in net.modules() if not isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False)) == weights
     with torch.no_grad():
         made = nets.G(torch.zeros(2, 100))
         assert made.shape == (2, 3, 64, 64) and nets.D(made).shape == (2, 1) and made.abs().max() <= 1
-    small = si.PROFILES["smoke"]()
-    assert si.build(small).G(torch.zeros(2, 100)).shape == (2, 3, 32, 32)
     (stage,) = si.stages(cfg)
     assert [(u.name, u.repeats) for u in stage.updates] == [("D", 1), ("G", 2)]
     with pytest.raises(ParameterError, match="power of two"):
@@ -138,8 +120,6 @@ def test_crop_and_paste_undo_each_other():
     inside[:, :, 10:26, 8:24] = True
     back = si.paste(torch.zeros_like(x), cut, boxes, inside)
     assert (back - x).abs()[inside.expand_as(x)].mean() < 0.05 and (back[~inside.expand_as(x)] == 0).all()
-    whole = si.crop(x, torch.tensor([[4.0, 4.0, 12.0, 12.0]] * 2), 8)
-    assert torch.allclose(whole, x[:, :, 4:12, 4:12], atol=1e-5)  # pixel for pixel where the box is as large as the crop
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +139,11 @@ def test_inversion_finds_a_generated_face_again(dcgan):
         y = dcgan.G(z)
     M = torch.ones(2, 1, 32, 32)
     M[:, :, 10:16, 6:26] = 0
-    first, start = si.invert(dcgan, y, M, si.Search(steps=1, starts=4))
-    made, found = si.invert(dcgan, y, M, si.Search(steps=30, starts=4))
+    _, start = si.invert(dcgan, y, M, si.Search(steps=1, starts=4))
+    _, found = si.invert(dcgan, y, M, si.Search(steps=30, starts=4))
     assert (found < start).all() and found.sum() < 0.9 * start.sum()
-    assert (M * (made - y)).abs().mean() < 0.9 * (M * (first - y)).abs().mean()
     one = si.invert(dcgan, y, M, si.Search(steps=30, starts=1))[1]
     assert found.sum() < one.sum()  # the best of four
-
-
-def test_the_prior_is_nearly_irrelevant(dcgan):
-    y, M = picture(2), torch.ones(2, 1, 32, 32)
-    with_it, without = (si.invert(dcgan, y, M, si.Search(steps=3, starts=1, lam=lam)) for lam in (0.1, 0.0))
-    assert ((with_it[1] - without[1]).abs() < 0.01 * without[1]).all() and not torch.equal(with_it[1], without[1])
-    assert (with_it[0] - without[0]).abs().mean() < 0.02
 
 
 def test_weights_of_2017_live_near_the_hole():
@@ -188,15 +160,13 @@ def test_poisson_blending():
     hole[:, 10:20, 8:22] = 1
     same = si.poisson(y, y, hole)
     assert torch.allclose(same, y, atol=1e-5)
-    shifted = si.poisson(y * 0.5, y * 0.5 + 0.3, hole)  # another brightness: the rim decides
-    assert torch.allclose(shifted, y * 0.5, atol=1e-5)
+    assert torch.allclose(si.poisson(y * 0.5, y * 0.5 + 0.3, hole), y * 0.5, atol=1e-5)  # another brightness: the rim decides
     known = hole.expand(3, -1, -1) == 0
     filled = si.poisson(y * 0.3, torch.zeros_like(y), hole)
     assert torch.equal(filled[known], (y * 0.3)[known])
     inner = filled[:, 11:19, 9:21]
     around = (filled[:, 10:18, 9:21] + filled[:, 12:20, 9:21] + filled[:, 11:19, 8:20] + filled[:, 11:19, 10:22]) / 4
     assert torch.allclose(inner, around, atol=1e-4)  # no gradients wanted: harmonic
-    assert torch.equal(si.poisson(y, y * 0, torch.zeros(1, 32, 32)), y)
 
 
 def test_inpainting_changes_the_hole_alone(dcgan):
@@ -215,7 +185,6 @@ def test_inpainting_changes_the_hole_alone(dcgan):
 def test_colours_and_bands():
     grey = torch.zeros(1, 3, 32, 32)
     white, black = grey + 1, grey - 1
-    assert np.allclose(transfer.lab(white)[..., 0], 100, atol=0.1) and np.allclose(transfer.lab(black)[..., 0], 0, atol=0.1)
     red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     assert np.allclose(transfer.lab(red)[0, 0, 0], [53.24, 80.09, 67.20], atol=0.2)  # sRGB red in CIE Lab, D65
     everywhere = torch.ones(1, 1, 32, 32, dtype=torch.bool)
@@ -250,34 +219,19 @@ def test_layer_tables_are_the_printed_ones():
     assert built["here"].iloc[10] == "3 x 64 x 64" and built["here"].iloc[1] == "32 x 32 x 32"
 
 
-def test_green_frames():
-    x = torch.zeros(1, 3, 32, 32)
-    framed = transfer.framed(x, np.array([[4.2, -3.0, 20.9, 40.0]]))
-    green = (framed[0, 1] == 1) & (framed[0, 0] == -1)
-    assert green[:, 4].all() and green[0, 4:21].all() and green[31, 4:21].all() and green.sum() == 2 * 32 + 2 * 15
+# ------------------------------------------------------------------------------------------------ jobs
 
 
-# ------------------------------------------------------------------------------------------------ jobs and claims
-
-
-@pytest.fixture
-def plan(tmp_path):
-    return make_plan("diat", "synthetic-balanced", "smoke", results=str(tmp_path))
-
-
-def test_jobs_name_what_they_start_from(plan):
+def test_jobs_name_what_they_start_from(tmp_path):
+    plan = make_plan("diat", "synthetic-balanced", "smoke", results=str(tmp_path))
     jobs = plan.jobs
     tasks = [name for name in jobs if name.startswith("DIAT-A ")]
     assert len(tasks) == 5 and all(jobs[name].after == ("phi-proxy", "DIAT, shared") for name in tasks)
     assert jobs["DIAT-A mouth_open"].cfg.start == jobs["DIAT, shared"].path and jobs["DIAT, shared"].cfg.start == jobs["phi-proxy"].path
-    assert all(job.after == tuple(n for n in job.after if n in jobs) for job in jobs.values())
     assert {"DIAT1 male_to_female", "DIAT2 eyeglasses_removal", "CNIA-style older_to_younger", "DCGAN", "pre-trained mouth_open"} <= jobs.keys()
     assert len({job.id for job in jobs.values()}) == len(jobs)
     longer = make_plan("diat", "synthetic-balanced", "smoke", results=str(plan.results.parent), overrides={"cycles": 5}).jobs
     assert longer["DIAT, shared"].id == jobs["DIAT, shared"].id and longer["DIAT-A mouth_open"].id != jobs["DIAT-A mouth_open"].id
-
-
-def test_faces_without_landmarks_are_refused_before_anything_trains(plan):
     blind = dataclasses.replace(plan, faces=dataclasses.replace(plan.faces, landmarks=None))
     with pytest.raises(DataError, match="no landmarks to choose faces and to make masks by"):
         transfer.jobs(blind)
@@ -287,28 +241,3 @@ def test_lfw_needs_real_faces(faces):
     assert transfer.lfw_faces("", faces) is None
     with pytest.raises(DataError, match="never seen a photograph"):
         transfer.lfw_faces("somewhere", faces)
-
-
-def rows_for(claim, shift):
-    """Metric rows of a claim's tests and preconditions: the preconditions hold, the tests by `shift` on the good side of their bounds."""
-    out = {}
-    for test, by in [(t, shift) for t in claim.tests] + [(t, 1e-3) for need in claim.needs for t in need.tests]:
-        metric, place, column = test.measure.split(" | ")
-        value = test.bound + (by if test.op.startswith(">") else -by)
-        ends = {"ci_low": value, "ci_high": value}
-        out[test.measure] = {"table": test.table or "t", "row": place, "column": column, "metric": metric, "value": value, "n": 100, **ends}
-    return pd.DataFrame(out.values())
-
-
-@pytest.mark.parametrize("claim", transfer.CLAIMS, ids=lambda c: c.id)
-def test_every_claim_can_hold_fail_and_stay_open(claim):
-    (held,), (failed,) = (verdicts((claim,), rows_for(claim, by))["verdict"] for by in (0.2, -0.2))
-    assert held == "reproduced" and failed == "not reproduced"
-    (nothing,) = verdicts((claim,), rows_for(claim, 0.2)[:0])["verdict"]
-    assert nothing == "not tested"
-    if claim.needs:
-        without = rows_for(claim, 0.2)
-        lacking = {t.measure for t in claim.needs[0].tests}
-        keep = [" | ".join((r.metric, r.row, r.column)) not in lacking for r in without.itertuples()]
-        (verdict,) = verdicts((claim,), without[keep])["verdict"]
-        assert verdict == "undecided"

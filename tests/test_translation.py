@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.claims import verdicts
 from lib.data import DataError, load_domains
 from lib.data.lookup import row_finder
 from lib.evaluation import edits as evaluation_edits
@@ -242,25 +241,3 @@ def test_other_domains_are_refused_before_a_picture_is_read(tmp_path):
 def test_real_animals_are_read(real_faces):
     faces, split = load_domains(str(real_faces / "afhq"), 32)
     assert faces.attribute_names == ("cat", "dog", "wild") and len(split.test) == 46
-
-
-def held(claim, by: float) -> list[dict]:
-    """Rows on which a claim and its preconditions hold (by > 0) or fail (by < 0) clearly."""
-    out = []
-    for tests, margin in ((claim.tests, by), *((need.tests, 1.0) for need in claim.needs)):
-        for t in tests:
-            metric, place, column = t.measure.split(" | ")
-            value = t.bound + (margin if t.op in (">", ">=") else -margin)
-            out.append(
-                {"table": t.table, "row": place, "column": column, "metric": metric, "value": value, "ci_low": value, "ci_high": value, "n": 9}
-            )
-    return out
-
-
-@pytest.mark.parametrize("claim", evaluation.CLAIMS, ids=lambda c: c.id)
-def test_every_claim_can_hold_and_fail(claim):
-    for by, verdict in ((0.5, "reproduced"), (-0.5, "not reproduced")):
-        assert verdicts((claim,), pd.DataFrame(held(claim, by)))["verdict"].item() == verdict
-    lacking = [r for r in held(claim, 0.5) if r["metric"] not in {t.measure.split(" | ")[0] for need in claim.needs for t in need.tests}]
-    if claim.needs and lacking:
-        assert verdicts((claim,), pd.DataFrame(lacking))["verdict"].item() in ("undecided", "not tested")

@@ -56,8 +56,7 @@ def jobs(plan) -> dict[str, Job]:
     cfg, s = of_domains(plan.cfg, plan.settings), plan.settings
     faces, split = animals_of(plan)
     out = {ANIMALS: plan.job(bridgegan, cfg, faces=faces, split=split)}
-    if s.starganv2_steps:
-        out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size), faces=faces, split=split)
+    out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size), faces=faces, split=split)
     budget = vars(judges.PROFILES[plan.profile]()) | {"steps": s.domain_judge_steps, "size": s.domain_size}
     for name, kind in zip(JUDGES, ("places", "resnet18"), strict=True):
         out[name] = plan.job(judges, judges.Config(kind, ",".join(DOMAINS), **budget), faces=faces, split=split, seed=0)
@@ -69,20 +68,14 @@ def rival(plan, attributes: str, size: int) -> starganv2.Config:
     return replace(starganv2.PROFILES[plan.profile](), attributes=attributes, size=size, g_steps=plan.settings.starganv2_steps)
 
 
-def draws(study, mode: str, k: int) -> list[Callable]:
-    """k editors of a path that differ in their noise or references: (domain, x, target) -> Edit."""
-    faces, split = animals_of(study)
-    return [bridgegan.editor(study.models(ANIMALS), faces, split, study.jobs[ANIMALS].cfg, mode, seed=seed) for seed in range(k)]
-
-
 def paths(study) -> dict[str, list[Callable]]:
-    """Both paths of BridgeGAN, and of StarGAN v2, each with as many draws as an image has translations."""
-    k = study.settings.domain_outputs
-    out = {method: draws(study, mode, k) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
-    if V2 in study.jobs:
-        models, cfg, place = study.models(V2), study.jobs[V2].cfg, animals_of(study)
-        for method, mode in ((V2_LABEL, "label"), (V2_REFERENCE, "reference")):
-            out[method] = [starganv2.editor(models, *place, cfg, mode, seed) for seed in range(k)]
+    """Both paths of BridgeGAN, and of StarGAN v2: (domain, x, target) -> Edit, as often as an image has translations, with other noise
+    or references each time."""
+    place, out = animals_of(study), {}
+    for job, method, names in ((ANIMALS, bridgegan, (LABEL, REFERENCE)), (V2, starganv2, (V2_LABEL, V2_REFERENCE))):
+        models, cfg = study.models(job), study.jobs[job].cfg
+        for name, mode in zip(names, ("label", "reference"), strict=True):
+            out[name] = [method.editor(models, *place, cfg, mode, seed=seed) for seed in range(study.settings.domain_outputs)]
     return out
 
 

@@ -12,7 +12,6 @@ from math import log2
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -33,11 +32,10 @@ from lib.papers.bridgegan import domains
 from lib.papers.bridgegan import model as bridgegan
 from lib.papers.bridgegan.domains import LABEL, REFERENCE
 from lib.papers.bridgegan.model import ATTRIBUTES, attributes_of
-from lib.training.config import pick, require
+from lib.training.config import require
 from lib.training.models import Job
 
 BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
-CODE = "BridgeGAN, the code's weights"
 V2_BANGS = "StarGAN v2, bangs"  # Fig. 13
 PRINTED = {  # rows of Tables 1 to 3
     LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN",
@@ -57,9 +55,8 @@ class Settings:
     split: str = "official"  # D12
     test_images: int = 1_000  # test faces per attribute and direction, at most
     strength: float = 1.5  # factor of d for faces: D9
-    code_weights: bool = False  # train a second model with the released code's weights: D2
     stargan_steps: int = 40_000  # G updates of the retrained StarGAN: its paper's
-    starganv2_steps: int = 100_000  # G updates of either StarGAN v2, on animals and on bangs; its paper's; 0: not trained
+    starganv2_steps: int = 100_000  # G updates of either StarGAN v2, on animals and on bangs; its paper's
     domains: str = "animals"  # the built-in ones, or a folder in AFHQ's layout with the domains cat, dog and wild
     domain_size: int = 256  # Sec. D
     domain_steps: int = bridgegan.PAPER_STEPS  # G updates of the animals' model; not stated: D14
@@ -69,19 +66,16 @@ class Settings:
     domain_judge_steps: int = 6_000  # updates of each judge of domains
 
     def __post_init__(self):
-        pick(dict.fromkeys(("official", "random", "most_images")), self.split, "split")
-        require(self.starganv2_steps >= 0, "starganv2_steps", self.starganv2_steps, "at least 0")
         for name, value in vars(self).items():
-            if name != "starganv2_steps" and isinstance(value, int | float) and not isinstance(value, bool):
-                require(value > 0, name, value, "positive")
+            require(isinstance(value, str) or value > 0, name, value, "positive")
         size = self.domain_size
         require(size >= 32 and size & (size - 1) == 0, "domain_size", size, "a power of two, at least 32")
 
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, code_weights=True, stargan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2,
-        domain_images=90, domain_sources=4, domain_outputs=2, domain_judge_steps=4,
+        faces=600, test_images=8, stargan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2, domain_images=90, domain_sources=4,
+        domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
         faces=40_000, test_images=64, stargan_steps=8_000, starganv2_steps=2_700, domain_size=64, domain_steps=1_500,
@@ -105,9 +99,7 @@ def jobs(plan) -> dict[str, Job]:
     fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
     star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
-    if s.code_weights:
-        out[CODE] = plan.job(bridgegan, replace(cfg, weights="code"))
-    if s.starganv2_steps and "Bangs" in attributes_of(cfg):
+    if "Bangs" in attributes_of(cfg):
         out[V2_BANGS] = plan.job(starganv2, domains.rival(plan, "Bangs", cfg.size))
     return out | {STARGAN: plan.job(stargan, star)} | domains.jobs(plan)
 
@@ -170,23 +162,22 @@ def architecture(study) -> pd.DataFrame:
 
 
 def editors(study) -> dict[str, Callable]:
-    """method -> (attribute, x, target) -> Edit: the methods of Tables 1 and 2 that are trained here; BridgeGAN's two paths,
-    the code half-way, and both paths at strength 1 (D9)."""
-
-    def ours(mode: str, strength: float = study.settings.strength, job: str = "BridgeGAN") -> Callable:
-        return bridgegan.editor(study.models(job), study.faces, study.split, study.jobs[job].cfg, mode, strength)
-
+    """method -> (attribute, x, target) -> Edit: StarGAN, BridgeGAN's two paths, the code half-way, and both paths at strength 1 (D9)."""
     labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
     out = {STARGAN: stargan.editor(study.models(STARGAN), study.jobs[STARGAN].cfg, labels)}
-    out |= {LABEL: ours("label"), REFERENCE: ours("reference"), BETWEEN: ours("between")}
-    out |= {f"{LABEL}, strength 1": ours("label", 1.0), f"{REFERENCE}, strength 1": ours("reference", 1.0)}
-    return out | ({f"{CODE} ({mode})": ours(mode, job=CODE) for mode in ("label", "reference")} if CODE in study.jobs else {})
+    out |= {LABEL: ours(study, "label"), REFERENCE: ours(study, "reference"), BETWEEN: ours(study, "between")}
+    return out | {f"{method}, strength 1": ours(study, mode, strength=1.0) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
+
+
+def ours(study, mode: str, **fields) -> Callable:
+    """(attribute, x, target) -> Edit by the faces' model. fields: of `bridgegan.editor`, instead of the study's."""
+    fields = {"strength": study.settings.strength} | fields
+    return bridgegan.editor(study.models("BridgeGAN"), study.faces, study.split, study.cfg, mode, **fields)
 
 
 def draws(study, mode: str, k: int) -> list[Callable]:
     """k editors of a path that differ in their noise or references."""
-    models, cfg = study.models("BridgeGAN"), study.cfg
-    return [bridgegan.editor(models, study.faces, study.split, cfg, mode, study.settings.strength, seed) for seed in range(k)]
+    return [ours(study, mode, seed=seed) for seed in range(k)]
 
 
 def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
@@ -427,8 +418,7 @@ def with_all(study, attributes: Iterable[str], k: int) -> np.ndarray:
 def placebo_rows(study, edits: dict[str, Edits]) -> list[dict]:
     """Whether it is the reference that gives the attribute: success with references that have it, with references that do
     not, and with the source itself, d the same each time; and the lead of the first over the others, paired by face."""
-    models = study.models("BridgeGAN")
-    other = bridgegan.editor(models, study.faces, study.split, study.cfg, "reference", study.settings.strength, opposite=True)
+    other = ours(study, "reference", opposite=True)
     by = {WITHOUT: other, ITSELF: lambda a, x, target: other(a, x, target, x)}
     out, hits, people = [], {REFERENCE: [], **{name: [] for name in by}}, []
     for (a, target), e in edits[REFERENCE].items():
@@ -509,27 +499,6 @@ def own_label_rows(study, by: dict[str, Callable]) -> list[dict]:
 # ------------------------------------------------------------------------------------------------ figures of faces
 
 
-def scatter(rows: pd.DataFrame) -> Figure:
-    """Tables 1 and 2 together: accuracy against distance, a point per method and attribute, as measured here (judge b's
-    features) and as printed (FID); the paper's names of methods that are in both."""
-    figure = Figure(figsize=(9.4, 4.6), layout="constrained")
-    rows = rows[rows["row"].isin(ATTRIBUTES) & rows["metric"].isin(("flip_accuracy", "frechet_judge"))]
-    ours = rows.pivot_table(index=["column", "row"], columns="metric", values="value").dropna().reset_index().replace({"column": PRINTED})
-    ours = pd.DataFrame({"method": ours["column"], "accuracy, %": 100 * ours["flip_accuracy"], "Frechet distance": ours["frechet_judge"]})
-    first, second = (tables.printed("bridgegan", t).set_index(["row", "column"])["value"] for t in ("Table 1", "Table 2"))
-    theirs = pd.DataFrame({"accuracy, %": first, "Frechet distance": second}).rename_axis(["method", "attribute"]).reset_index()
-    methods = list(dict.fromkeys([*PRINTED.values(), *ours["method"], *theirs["method"]]))
-    palette = dict(zip(methods, sns.color_palette("husl", len(methods)), strict=True))
-    for axis, frame, title in zip(figure.subplots(1, 2), (ours, theirs), ("measured here (judge's features)", "printed (FID)"), strict=True):
-        shown = [m for m in methods if (frame["method"] == m).any()]
-        x, y = "accuracy, %", "Frechet distance"
-        sns.scatterplot(frame, x=x, y=y, hue="method", style="method", hue_order=shown, style_order=shown, palette=palette, s=36, ax=axis)
-        axis.set(title=title, yscale="log" if frame[y].min() > 0 else "linear", xlim=(-2, 102))
-        sns.move_legend(axis, "upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=7, frameon=False, title=None)
-        sns.despine(ax=axis)
-    return figure
-
-
 def figure_14_19(study, by: dict[str, Callable], k: int = 6) -> None:
     """Figs 14 to 19: seeded test faces, one for each figure, a row per method, a column per attribute, each flipped."""
     names = attributes_of(study.cfg)
@@ -567,8 +536,7 @@ def figure_6_10(study, by: dict[str, list[Callable]]) -> None:
 
 def bridge(study) -> Callable:
     """(attribute, x, a) -> Edit that gives the attribute with S_int: from the reference (a = 0) to the noise (1)."""
-    strength = study.settings.strength
-    between = bridgegan.editor(study.models("BridgeGAN"), study.faces, study.split, study.cfg, "between", strength)
+    between = ours(study, "between")
     return lambda attribute, x, a: between(attribute, x, 1.0, a=a)
 
 
@@ -651,95 +619,63 @@ DOMAINS_TOLD = Precondition(
 )
 
 CLAIMS = (
-    Claim(
-        "H1", "Label-based editing succeeds on every attribute", "Table 1: 86.9 % on average, 71.6 % at least",
+    Claim("H1", "Label-based editing succeeds on every attribute", "Table 1: 86.9 % on average, 71.6 % at least",
         "both judges see the flipped label in at least 75 % in the mean over the attributes and in 50 % of the worst",
-        (_flip(LABEL, ">=", 0.75), _flip(LABEL, ">=", 0.5, "lowest")), (TRUSTED, TRAINED, PERSON),
-    ),
-    Claim(
-        "H2", "On attributes that few faces have it is far ahead of StarGAN",
+        (_flip(LABEL, ">=", 0.75), _flip(LABEL, ">=", 0.5, "lowest")), (TRUSTED, TRAINED, PERSON)),
+    Claim("H2", "On attributes that few faces have it is far ahead of StarGAN",
         "Table 1: 80.5 against 41.6 % over gray hair, receding hairline, mustache, goatee, sideburns",
         "accuracy over those of them that are edited at least 10 points above the retrained StarGAN's",
-        (_flip(f"{LABEL} - {STARGAN}", ">=", 0.1, "rare"),), (TRUSTED, TRAINED, works(STARGAN), PERSON),
-    ),
-    Claim(
-        "H3", "Reference-based editing works, less often than label-based", "Table 1: 54.0 against 86.9 % on average",
+        (_flip(f"{LABEL} - {STARGAN}", ">=", 0.1, "rare"),), (TRUSTED, TRAINED, works(STARGAN), PERSON)),
+    Claim("H3", "Reference-based editing works, less often than label-based", "Table 1: 54.0 against 86.9 % on average",
         "mean accuracy at least 25 points above the unedited floor, and below that of label-based editing",
-        (_flip(f"{REFERENCE} - unedited", ">=", 0.25), _flip(f"{LABEL} - {REFERENCE}", ">", 0.0)), (TRUSTED, TRAINED, works(LABEL), PERSON),
-    ),
-    Claim(
-        "H4", "Attributes that were not asked for are kept", "Sec. A, L_ak",
+        (_flip(f"{REFERENCE} - unedited", ">=", 0.25), _flip(f"{LABEL} - {REFERENCE}", ">", 0.0)), (TRUSTED, TRAINED, works(LABEL), PERSON)),
+    Claim("H4", "Attributes that were not asked for are kept", "Sec. A, L_ak",
         "at least 90 % of the other verdicts unchanged, in the mean over attributes and directions, label- and reference-based",
-        tuple(Test(f"unrelated_kept | all | {m}", ">=", 0.9, table="comparisons") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(
-        "H5a", "It is the reference that gives the attribute", "Figs 11, 12",
+        tuple(Test(f"unrelated_kept | all | {m}", ">=", 0.9, table="comparisons") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON)),
+    Claim("H5a", "It is the reference that gives the attribute", "Figs 11, 12",
         "references that have it succeed at least 20 points more often than references without it, and than the source itself, d the same",
         tuple(Test(f"edit_success difference | all | {REFERENCE} - {m}", ">=", 0.2, table="references") for m in (WITHOUT, ITSELF)),
-        (works(REFERENCE), PERSON),
-    ),
-    Claim(
-        "H5b", "The reference decides how the attribute looks", "Figs 11, 12",
+        (works(REFERENCE), PERSON)),
+    Claim("H5b", "The reference decides how the attribute looks", "Figs 11, 12",
         "colour of the attribute's region nearer to the own reference's than chance: the interval of the share above 0.5",
-        (Test(f"reference_match | mean | {REFERENCE}", ">", 0.5, "ci_low"),), (works(REFERENCE), PERSON),
-    ),
-    Claim(
-        "H6", "Two attributes change at the same time", "Fig. 12: mouth open and bangs",
+        (Test(f"reference_match | mean | {REFERENCE}", ">", 0.5, "ci_low"),), (works(REFERENCE), PERSON)),
+    Claim("H6", "Two attributes change at the same time", "Fig. 12: mouth open and bangs",
         "both judges see both in at least half of the faces that had neither, label- and reference-based",
-        tuple(Test(f"edit_success | together | {m}", ">=", 0.5, table="Fig. 12") for m in (LABEL, REFERENCE)), (TRAINED, PERSON),
-    ),
-    Claim(
-        "H7", "Other noise and other references give other edits", "Figs 6 to 10, L_ms",
+        tuple(Test(f"edit_success | together | {m}", ">=", 0.5, table="Fig. 12") for m in (LABEL, REFERENCE)), (TRAINED, PERSON)),
+    Claim("H7", "Other noise and other references give other edits", "Figs 6 to 10, L_ms",
         "mean difference between draws at least 2/255 on the [0, 1] scale, label- and reference-based",
-        tuple(Test(f"diversity_l1 | mean | {m}", ">=", 2 / 255, table="diversity") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(
-        "H8", "Edited faces are nearer to real ones than StarGAN's, reference-based ones nearest",
+        tuple(Test(f"diversity_l1 | mean | {m}", ">=", 2 / 255, table="diversity") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON)),
+    Claim("H8", "Edited faces are nearer to real ones than StarGAN's, reference-based ones nearest",
         "Table 2: FID 25.96 (StarGAN), 14.27 (label), 11.39 (reference) on average",
         "Frechet distance of all flips to all test faces: label below StarGAN, reference below label",
         tuple(Test(f"frechet_judge difference | all | {a} - {b}", "<", 0.0, table="Table 2") for a, b in ((LABEL, STARGAN), (REFERENCE, LABEL))),
-        (works(LABEL, REFERENCE, STARGAN), PERSON),
-    ),
-    Claim(  # our own, where a claim stood that held by construction (unedited test faces are nearest to test faces)
-        "H9", "Edits are made for the face, not stamped on it", "Figs 14 to 19",
+        (works(LABEL, REFERENCE, STARGAN), PERSON)),
+    # our own, where a claim stood that held by construction (unedited test faces are nearest to test faces)
+    Claim("H9", "Edits are made for the face, not stamped on it", "Figs 14 to 19",
         "the share of the edits' energy that all faces have in common at most 15 points above that of the exact edits; nearer to the exact edit than "
         "the input was in more than half of the directions",
         (*(Test(f"stamp_share difference | mean | {m} - counterfactual", "<=", 0.15, table="stamps") for m in (LABEL, REFERENCE)),
-         *(Test(f"directions_gained | all | {m}", ">", 0.5, table="comparisons") for m in (LABEL, REFERENCE))),
-        (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(
-        "H10", "Codes between the two are as good as the two", "abstract: interpolation as an extra image",
+         *(Test(f"directions_gained | all | {m}", ">", 0.5, table="comparisons") for m in (LABEL, REFERENCE))), (works(LABEL, REFERENCE), PERSON)),
+    Claim("H10", "Codes between the two are as good as the two", "abstract: interpolation as an extra image",
         "accuracy half-way at least that of reference-based editing",
-        (_flip(f"{BETWEEN} - {REFERENCE}", ">=", 0.0),), (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(  # a generator that does nothing reconstructs
-        "H11", "Without a label difference the image is reconstructed", "Sec. C, L_rec",
+        (_flip(f"{BETWEEN} - {REFERENCE}", ">=", 0.0),), (works(LABEL, REFERENCE), PERSON)),
+    # a generator that does nothing reconstructs
+    Claim("H11", "Without a label difference the image is reconstructed", "Sec. C, L_rec",
         "mean change at most 4/255 on the [0, 1] scale, label- and reference-based",
-        tuple(Test(f"own_label_l1 | mean | {m}", "<=", 4 / 255, table="own label") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(
-        "H12", "Animals become the target's, by label and by reference", "Figs 6 to 10",
+        tuple(Test(f"own_label_l1 | mean | {m}", "<=", 4 / 255, table="own label") for m in (LABEL, REFERENCE)), (works(LABEL, REFERENCE), PERSON)),
+    Claim("H12", "Animals become the target's, by label and by reference", "Figs 6 to 10",
         "both judges of domains see the target in at least 75 % of the translations, over the six tasks",
-        tuple(Test(f"domain_accuracy | domains | {m}", ">=", 0.75, table="Table 3") for m in (LABEL, REFERENCE)), (DOMAINS_TOLD,),
-    ),
-    Claim(
-        "H13", "Nearer to the target's domain than StarGAN v2", "Table 3: 25.87 against 31.07, 26.68 against 33.32 on average",
+        tuple(Test(f"domain_accuracy | domains | {m}", ">=", 0.75, table="Table 3") for m in (LABEL, REFERENCE)), (DOMAINS_TOLD,)),
+    Claim("H13", "Nearer to the target's domain than StarGAN v2", "Table 3: 25.87 against 31.07, 26.68 against 33.32 on average",
         "mean Frechet distance over the six tasks below that of a retrained StarGAN v2",
         tuple(Test(f"frechet_judge difference | domains | {m} - StarGAN v2 ({how})", "<", 0.0, table="Table 3")
-              for m, how in ((LABEL, "label"), (REFERENCE, "reference"))), (DOMAINS_TOLD,),
-    ),
-    Claim(
-        "H14", "The two codes are close", "abstract, L_sty",
-        "|M(R, d) - E(X_r, d)| at most as large as what E tells of face and label together",
-        (Test("code_distance ratio | all | BridgeGAN", "<=", 1.0, table="bridge"),), (works(LABEL, REFERENCE), PERSON),
-    ),
-    Claim(
-        "H15", "StarGAN v2 does not keep what bangs do not touch", "Sec. D, Fig. 13",
+              for m, how in ((LABEL, "label"), (REFERENCE, "reference"))), (DOMAINS_TOLD,)),
+    Claim("H14", "The two codes are close", "abstract, L_sty", "|M(R, d) - E(X_r, d)| at most as large as what E tells of face and label together",
+        (Test("code_distance ratio | all | BridgeGAN", "<=", 1.0, table="bridge"),), (works(LABEL, REFERENCE), PERSON)),
+    Claim("H15", "StarGAN v2 does not keep what bangs do not touch", "Sec. D, Fig. 13",
         "bangs by reference: BridgeGAN changes less outside the region and keeps the person better than a retrained StarGAN v2",
         tuple(Test(f"{m} difference | Bangs + | {REFERENCE} - {V2_BANGS}", op, 0.0, table="Fig. 13")
               for m, op in (("change_outside_l1", "<"), ("identity_cosine", ">"))),
         (Precondition("both give bangs in at least 60 %",
-                      tuple(Test(f"edit_success | Bangs + | {m}", ">=", 0.6, table="Fig. 13") for m in (REFERENCE, V2_BANGS))),),
-    ),
+                      tuple(Test(f"edit_success | Bangs + | {m}", ">=", 0.6, table="Fig. 13") for m in (REFERENCE, V2_BANGS))),)),
 )  # fmt: skip

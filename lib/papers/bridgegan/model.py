@@ -58,88 +58,53 @@ HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 PAPER_STEPS, PAPER_BATCH = 63_100, 48  # G updates (D4), Sec. C
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Equations (1) to (9) and (12): in the main paper, which was not at hand; the supplement has (10) and (11)",
-        ours="the losses of the authors' released code (Huang, BridgeGAN, 2021)",
-        why="they agree with the supplement's tables and weights, and with the abstract's words for every term",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="lambda_cyc = lambda_ak = 100 (Sec. C); the released code has 50/3 for each of the two cycle terms and for L_ak",
-        ours="as printed, with L_cyc the mean of its two terms; `weights = code` is the other arm",
-        why="the paper is the authority; the numbers contradict each other",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="Adversarial loss, gradient penalty, weight of C's own loss, number of D updates per G update: not in the supplement",
-        ours="WGAN-GP with weight 10, real images X_s, the mean over the three kinds of fakes; weight 1; 5 D updates to one of G",
-        why="the only branch that the released code implements",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Number of iterations: not stated; three days on one V100 (Sec. C)",
-        ours="63,100 G updates in profile `paper`: the released code's 100 epochs; fewer elsewhere, the share is printed",
-        why="at 0.7 s an update these take three days",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="R: a noise vector of length 16 (Fig. 4); the released code keeps one an image and moves it up the gradient of L_sty",
-        ours="R ~ N(0, I), fresh each time",
-        why="Fig. 4 says no more; the code's step works against L_sty, and its test draws N(0, I)",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="Eq. (11): parts A and B 'from att_diff' (Sec. A)",
-        ours="A = 1 - |d|, B = 1 - 2 Y_s as in the released code",
-        why="B points from the source's label to the flipped one, against E's convention elsewhere; the words of Sec. A allow both signs",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="Figs 2 to 5 at 128x128 only; 256x256 for animals (Sec. D)",
-        ours="S always at H/2, the heads' kernel always 8x8, G's middle 16x16 (32x32 at 256): M and D have log2(H) - 3 blocks that change the size, "
-        "G has log2(H) - 4 down and up blocks, at most three",
-        why="the smallest change that fits; with three, a small face would be squeezed through 8x8 or 4x4",
-    ),  # fmt: skip
-    Deviation(
-        "D8", paper="Fig. 3: LReLU beside the last layer (FC) of D and C",
-        ours="none there: a plain score and plain logits",
-        why="a rectified critic or logit would be a misprint; the released code has none",
-    ),  # fmt: skip
-    Deviation(
-        "D9", paper="Strength at test time: not stated",
-        ours="d is multiplied by 1.5 for faces, and 1.0 is reported beside it; not for animals",
-        why="the released code's setting, as in STGAN, of which it is a descendant",
-    ),  # fmt: skip
-    Deviation(
-        "D10", paper="What else changes with one attribute: not stated",
-        ours="a hair colour given takes the other three, bangs and receding hairline exclude each other, a domain excludes the others",
-        why="the released code's rules; those of animals are our own",
-    ),  # fmt: skip
-    Deviation(
-        "D11", paper="References of Tables 1 and 2: not stated",
-        ours="for each source and attribute one random test face that has the target value, seeded; only the flipped attribute in d",
-        why="the released test does so; in training d is the full difference of the two labels",
-    ),  # fmt: skip
-    Deviation(
-        "D12", paper="Crop and split: not stated; the released code crops 170x170 and splits by file order",
-        ours="the study's crop, and CelebA's official partition, which is that split; a fifth of the identities of drawn faces tests",
-        why="one crop rule and one split serve all methods",
-    ),  # fmt: skip
-    Deviation(
-        "D13", paper="Accuracy's classifier and the real set of the FID (Tables 1, 2): not stated",
-        ours="STGAN's protocol: test faces with one attribute flipped; distance to all real test faces, and to those with the target beside it",
-        why="the printed values of methods that hardly edit fit only a distance to all faces",
-    ),  # fmt: skip
-    Deviation(
-        "D14", paper="Animals: 'strictly in accordance with the requirements of StarGAN-V2' (Sec. D), no further setting",
-        ours="the same model with n = 3 one-hot domains and without L_ak",
-        why="two of the three domains always differ; the third is absent on both sides, so there is nothing to keep",
-    ),  # fmt: skip
-    Deviation(
-        "D15", paper="128x128, the widths of Figs 2 to 5, batch 48",
-        ours="in profile `cpu`: half of the size and of the channels, a quarter of those inside SPADE, batch 16; every weight and rate as printed",
-        why="hours on one core instead of days on a V100",
-    ),  # fmt: skip
-    Deviation(
-        "D16", paper="References: a random permutation of the batch (the released code), which at batch 48 gives every 48th image itself",
-        ours="in smaller batches a permutation without fixed points, but for as many batches as keep that share",
-        why="in a plain permutation of 16 every 16th pair would be of one image with itself, from which no edit is learned",
-    ),  # fmt: skip
-)
+    Deviation("D1", paper="Equations (1) to (9) and (12): in the main paper, which was not at hand; the supplement has (10) and (11)",
+              ours="the losses of the authors' released code (Huang, BridgeGAN, 2021)",
+              why="they agree with the supplement's tables and weights, and with the abstract's words for every term"),
+    Deviation("D2", paper="lambda_cyc = lambda_ak = 100 (Sec. C); the released code has 50/3 for each of the two cycle terms and for L_ak",
+              ours="as printed, with L_cyc the mean of its two terms; `weights = code` is the other arm",
+              why="the paper is the authority; the numbers contradict each other"),
+    Deviation("D3", paper="Adversarial loss, gradient penalty, weight of C's own loss, number of D updates per G update: not in the supplement",
+              ours="WGAN-GP with weight 10, real images X_s, the mean over the three kinds of fakes; weight 1; 5 D updates to one of G",
+              why="the only branch that the released code implements"),
+    Deviation("D4", paper="Number of iterations: not stated; three days on one V100 (Sec. C)",
+              ours="63,100 G updates in profile `paper`: the released code's 100 epochs; fewer elsewhere, the share is printed",
+              why="at 0.7 s an update these take three days"),
+    Deviation("D5", paper="R: a noise vector of length 16 (Fig. 4); the released code keeps one an image and moves it up the gradient of L_sty",
+              ours="R ~ N(0, I), fresh each time", why="Fig. 4 says no more; the code's step works against L_sty, and its test draws N(0, I)"),
+    Deviation("D6", paper="Eq. (11): parts A and B 'from att_diff' (Sec. A)", ours="A = 1 - |d|, B = 1 - 2 Y_s as in the released code",
+              why="B points from the source's label to the flipped one, against E's convention elsewhere; the words of Sec. A allow both signs"),
+    Deviation("D7", paper="Figs 2 to 5 at 128x128 only; 256x256 for animals (Sec. D)",
+              ours="S always at H/2, the heads' kernel always 8x8, G's middle 16x16 (32x32 at 256): M and D have log2(H) - 3 blocks that change the "
+              "size, G has log2(H) - 4 down and up blocks, at most three",
+              why="the smallest change that fits; with three, a small face would be squeezed through 8x8 or 4x4"),
+    Deviation("D8", paper="Fig. 3: LReLU beside the last layer (FC) of D and C", ours="none there: a plain score and plain logits",
+              why="a rectified critic or logit would be a misprint; the released code has none"),
+    Deviation("D9", paper="Strength at test time: not stated",
+              ours="d is multiplied by 1.5 for faces, and 1.0 is reported beside it; not for animals",
+              why="the released code's setting, as in STGAN, of which it is a descendant"),
+    Deviation("D10", paper="What else changes with one attribute: not stated",
+              ours="a hair colour given takes the other three, bangs and receding hairline exclude each other, a domain excludes the others",
+              why="the released code's rules; those of animals are our own"),
+    Deviation("D11", paper="References of Tables 1 and 2: not stated",
+              ours="for each source and attribute one random test face that has the target value, seeded; only the flipped attribute in d",
+              why="the released test does so; in training d is the full difference of the two labels"),
+    Deviation("D12", paper="Crop and split: not stated; the released code crops 170x170 and splits by file order",
+              ours="the study's crop, and CelebA's official partition, which is that split; a fifth of the identities of drawn faces tests",
+              why="one crop rule and one split serve all methods"),
+    Deviation("D13", paper="Accuracy's classifier and the real set of the FID (Tables 1, 2): not stated",
+              ours="STGAN's protocol: test faces with one attribute flipped; distance to all real test faces, and to those with the target beside it",
+              why="the printed values of methods that hardly edit fit only a distance to all faces"),
+    Deviation("D14", paper="Animals: 'strictly in accordance with the requirements of StarGAN-V2' (Sec. D), no further setting",
+              ours="the same model with n = 3 one-hot domains and without L_ak",
+              why="two of the three domains always differ; the third is absent on both sides, so there is nothing to keep"),
+    Deviation("D15", paper="128x128, the widths of Figs 2 to 5, batch 48",
+              ours="in profile `cpu`: half of the size and of the channels, a quarter of those inside SPADE, batch 16; weights and rates as printed",
+              why="hours on one core instead of days on a V100"),
+    Deviation("D16", paper="References: a random permutation of the batch (the released code), which at batch 48 gives every 48th image itself",
+              ours="in smaller batches a permutation without fixed points, but for as many batches as keep that share",
+              why="in a plain permutation of 16 every 16th pair would be of one image with itself, from which no edit is learned"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -262,8 +227,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 class Spade(nn.Module):
     """SPADE (Park et al. 2019): instance norm without affine part, then x (1 + gamma(S)) + beta(S), pixel by pixel.
 
-    S is resized to x by nearest neighbours; gamma and beta are 3x3 convolutions of ReLU(conv3x3(S)), which has `hidden` channels.
-    """
+    S is resized to x by nearest neighbours; gamma and beta are 3x3 convolutions of ReLU(conv3x3(S)), which has `hidden` channels."""
 
     def __init__(self, channels: int, style: int, hidden: int):
         super().__init__()
@@ -285,8 +249,7 @@ class ResBlk(nn.Module):
     convolution of it (after enlarging, before shrinking). The sum is neither scaled nor activated. (B, i, h, h) -> (B, o, h', h').
 
     Three steps are computed in another, equal way: the shortcut at the smaller of the two sizes, `double_and_convolve`,
-    `convolve_and_halve`.
-    """
+    `convolve_and_halve`."""
 
     def __init__(self, i: int, o: int, norm: Callable[[int], nn.Module] | None, act: nn.Module, resample: str = ""):
         super().__init__()
@@ -617,13 +580,11 @@ def editor(
 ) -> Callable:  # fmt: skip
     """(attribute, x, target) -> Edit, for one attribute or a tuple of them, on test faces whose labels are looked up by their pixels.
 
-    target: a number or (B, 1) in [0, 1]. R and the reference of a face are functions of (seed, its row) and, for
-    references, of the attribute: drawn among the test faces that have the target value of all attributes (D11); the
-    argument X_r (B, 3, H, H) is used instead of them. a: of S_int.
-    mode: label, reference, or between (S_int). strength: factor of d, 1.5 for faces and 1 for animals unless given (D9).
-    opposite: draw references among the faces that have the *other* value, a placebo. Raises ParameterError for another
-    mode, DataError for a face that is not in the test split or where no test face can be the reference.
-    """
+    target: a number or (B, 1) in [0, 1]. R and the reference of a face are functions of (seed, its row) and, for references, of the
+    attribute: drawn among the test faces that have the target value of all attributes (D11); the argument X_r (B, 3, H, H) is used instead
+    of them. a: of S_int. mode: label, reference, or between (S_int). strength: factor of d, 1.5 for faces and 1 for animals unless given
+    (D9). opposite: draw references among the faces that have the *other* value, a placebo. Raises ParameterError for another mode,
+    DataError for a face that is not in the test split or where no test face can be the reference."""
     pick(dict.fromkeys(MODES), mode, "mode")
     strength = (1.0 if cfg.task == "domains" else 1.5) if strength is None else strength
     nets, names, find = models[cfg.task], attributes_of(cfg), row_finder(faces, split.test)

@@ -1,9 +1,7 @@
-"""DIAT's evaluation: what is trained for it, its figures, tables, comparisons and claims. Sec. 5, Figs 1 to 13, Tables 1
-and 2.
+"""DIAT's evaluation: what is trained for it, its figures, tables and claims. Sec. 5, Figs 1 to 13, Tables 1 and 2.
 
-A task is one attribute given one value. All methods edit the same test faces of a task. `Edits` is
-{task: {method: Edited}}; per-face tables are those of `measures.per_face` with three columns more: colour_change,
-side_change and noise. results/README.md defines every metric.
+A task is one attribute given one value; all methods edit the same test faces of a task. `Edits` is {task: {method: Edited}}.
+The per-face table is that of `measures.per_face` with three columns more: colour_change, side_change and noise.
 """
 
 import time
@@ -68,8 +66,7 @@ class Settings:
     split: str = "official"
     test_images: int = 1_000  # test faces per task, at most
     compared: str = "eyeglasses_removal,male_to_female"  # Figs 10 to 13: tasks on which the variants are trained too
-    arms: bool = True  # train ARMS, on the first compared task
-    curve_seeds: int = 3  # of the comparison of training times, on the first compared task; 0: none
+    curve_seeds: int = 3  # of the comparison of training times, on the first compared task
     curve_points: int = 4  # how often T is looked at there, in half of the cycles
     inpainting_faces: int = 100
     inpainting_steps: int = 1_000
@@ -78,10 +75,8 @@ class Settings:
 
     def __post_init__(self):
         selected(self.compared, TASKS, "compared")
-        counts = ("faces", "test_images", "curve_points", "inpainting_faces", "inpainting_steps", "inpainting_starts", "timed_calls")
-        for name in counts:
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.curve_seeds >= 0, "curve_seeds", self.curve_seeds, "at least 0")
+        for name, value in vars(self).items():
+            require(isinstance(value, str) or value >= 1, name, value, "at least 1")
 
 
 SETTINGS = {
@@ -98,8 +93,7 @@ SETTINGS = {
 
 
 def compared(plan) -> tuple[str, ...]:
-    """The tasks on which the variants are trained too: those of settings.compared that this study has, or else its
-    first."""
+    """The tasks on which the variants are trained too: those of settings.compared that this study has, or its first."""
     own = tasks_of(plan.cfg)
     return tuple(name for name in selected(plan.settings.compared, TASKS, "compared") if name in own) or own[:1]
 
@@ -123,8 +117,8 @@ def tested(plan) -> Split:
 
 
 def jobs(plan) -> dict[str, Job]:
-    """Every model of the notebook: phi's stand-in, what all models start from, a model per task, the variants, arms and
-    lengths that are compared, CNIA-style pictures, a DCGAN. Raises DataError for faces without landmarks."""
+    """Every model of the notebook: phi's stand-in, what all models start from, a model per task, the variants, arms and lengths
+    that are compared, CNIA-style pictures, a DCGAN. Raises DataError for faces without landmarks."""
     cfg, settings, own = plan.cfg, plan.settings, tasks_of(plan.cfg)
     if plan.faces.landmarks is None:
         raise DataError(f"{plan.faces.name}: it has no landmarks to choose faces and to make masks by. Add list_landmarks_align_celeba.txt.")
@@ -139,17 +133,14 @@ def jobs(plan) -> dict[str, Job]:
 
     out |= {f"{cfg.variant} {task}": job(task) for task in own}
     out |= {f"{v} {task}": job(task, variant=v) for task in compared(plan) for v in ("DIAT1", "DIAT2", "DIAT", "DIAT-A")}
-    task = compared(plan)[0]
-    if settings.arms:
-        out |= {f"{name} {task}": job(task, variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
+    out |= {f"{name} {compared(plan)[0]}": job(compared(plan)[0], variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
     out[f"pre-trained {first_task(plan)}"] = job(first_task(plan), variant="DIAT-A0", cycles=0)
     half = max(1, cfg.cycles // 2)
     at = {"cycles": half, "curve": max(1, half // settings.curve_points)}
-    out |= {name: job(task, seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
-    split = tested(plan)
+    out |= {name: job(compared(plan)[0], seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
     for name in own:
-        task = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
-        out[f"CNIA-style {name}"] = plan.job(cnia, replace(cnia.PROFILES[plan.profile](), **task), split=split, after=before)
+        fields = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
+        out[f"CNIA-style {name}"] = plan.job(cnia, replace(cnia.PROFILES[plan.profile](), **fields), split=tested(plan), after=before)
     return out | {"DCGAN": plan.job(semantic_inpainting, semantic_inpainting.PROFILES[plan.profile]())}
 
 
@@ -169,8 +160,7 @@ def first_batch(study, task: str):
 
 
 def selection(study) -> pd.DataFrame:
-    """What the filter of Sec. 5.1 leaves: faces, hats (of which the paper counts 8,500 afterwards), inputs and guided
-    faces per task."""
+    """What the filter of Sec. 5.1 leaves: faces, hats, inputs and guided faces per task."""
     keep, faces = diat.chosen(study.faces, study.split, study.cfg), study.faces
     lines = [("faces", len(faces), int(keep.sum()))]
     if "Wearing_Hat" in faces.attribute_names:
@@ -187,15 +177,13 @@ def figure_clusters(study) -> None:
     cfg, train = study.cfg, study.split.train
     of_face, turned = landmarks.clusters(study.faces, study.split, cfg.clusters)
     first = [train[of_face[train] == k][0] for k in np.argsort(turned, kind="stable")]
-    pictures, kept = list(pixels(as_images(study.faces, np.array(first)))), cfg.clusters - cfg.dropped
-    lines = [(word, part[i : i + 12]) for word, part in (("kept", pictures[:kept]), ("left out", pictures[kept:]))
-             for i in range(0, len(part), 12)]  # fmt: skip
+    shown, kept = list(pixels(as_images(study.faces, np.array(first)))), cfg.clusters - cfg.dropped
+    lines = [(word, part[i : i + 12]) for word, part in (("kept", shown[:kept]), ("left out", shown[kept:])) for i in range(0, len(part), 12)]
     study.figure(montage(lines), "clusters", "One face of every landmark cluster, kept ones above those that are left out")
 
 
 def architecture(study) -> pd.DataFrame:
-    """Tables 1 and 2: every layer as built at the paper's size, with the printed activation size, beside this
-    study's."""
+    """Tables 1 and 2: every layer as built at the paper's size, with the printed activation size, beside this study's."""
     one = tasks_of(study.cfg)[0]
     parts = []
     for cfg in (diat.Config(task=one, phi=PROXY), replace(study.cfg, task=one, phi=PROXY, start="")):
@@ -226,16 +214,15 @@ def colour_change(y: Tensor, x: Tensor, where: Tensor) -> np.ndarray:
 
 
 def noise(x: Tensor) -> np.ndarray:
-    """(B,) standard deviation of the noise after Immerkaer (1996): the mean absolute answer of a mask that planes and
-    straight edges leave silent, on the grey picture, [0, 1] scale."""
+    """(B,) standard deviation of the noise after Immerkaer (1996): the mean absolute answer of a mask that planes and straight
+    edges leave silent, on the grey picture, [0, 1] scale."""
     mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
     answer = F.conv2d((x.mean(1, keepdim=True) + 1) / 2, mask)
     return (np.sqrt(np.pi / 2) / 6 * answer.abs().flatten(1).mean(1)).numpy()
 
 
 def frame(size: int, n: int) -> Tensor:
-    """(n, 1, size, size) bool: the border an eighth of the side wide, of which a global edit should leave the
-    colours."""
+    """(n, 1, size, size) bool: the border an eighth of the side wide, whose colours a global edit should leave."""
     b = max(1, round(size / 8))
     return ~F.pad(torch.ones(n, 1, size - 2 * b, size - 2 * b, dtype=torch.bool), (b, b, b, b))
 
@@ -268,14 +255,14 @@ def variants(study, of: dict[str, Case]) -> Edits:
     """Every variant and arm on the compared tasks."""
     out = {}
     for name in compared(study.plan):
-        ways = VARIANTS | {arm: (arm, True) for arm in ARMS if f"{arm} {name}" in study.jobs}
+        ways = VARIANTS | {arm: (arm, True) for arm in ARMS if f"{arm} {name}" in study.jobs}  # on the first task
         out[name] = {m: apply(edit_with(study, f"{job} {name}", e), of[name], study.device) for m, (job, e) in ways.items()}
     return out
 
 
-def per_face(study, edits: Edits) -> pd.DataFrame:
-    """The per-face table of edits."""
-    parts = []
+def rows_of(study, edits: Edits, table: str) -> pd.DataFrame:
+    """Edits into metrics.csv: every measure of every method, and their realism. Returns the per-face table."""
+    parts, out = [], []
     for name, versions in edits.items():
         case = next(iter(versions.values())).case
         where = ~mask_of(study, name, case.index) if TASKS[name].hull else frame(case.x.shape[-1], len(case.x))
@@ -284,23 +271,15 @@ def per_face(study, edits: Edits) -> pd.DataFrame:
             part["colour_change"] = colour_change(e.y, e.x, where)
             part["side_change"] = measures.l1(e.y, e.x, side_bands(e.x.shape[-1], len(e.x)))
             parts.append(part.assign(noise=noise(e.y) / np.maximum(noise(e.x), 1e-6)))
-    return pd.concat(parts, ignore_index=True)
-
-
-def with_floors(study, edits: Edits) -> Edits:
-    """The same edits with the floors and, on drawn faces, the exact answer as further methods."""
-    return {t: v | floors(next(iter(v.values())).case, study.faces, study.split, study.judges) for t, v in edits.items()}
-
-
-def rows_of(study, edits: Edits, table: str) -> pd.DataFrame:
-    """Edits into metrics.csv: every measure of every method, and their realism. Returns the per-face table."""
-    lines = per_face(study, edits)
-    out = measures.summary(lines, table, protocols=PROTOCOLS)
-    for versions in edits.values():
-        for method, e in versions.items():
             out += measures.distribution_rows(e, study.judges, table, method)
-    study.add(out)
+    lines = pd.concat(parts, ignore_index=True)
+    study.add(measures.summary(lines, table, protocols=PROTOCOLS) + out)
     return lines
+
+
+def distance(study, e: Edited, y: Tensor | None = None) -> float:
+    """Frechet distance of the edits, or of other pictures y, to real faces with the target, on judge b's features."""
+    return measures.frechet_value(study.judges.b.features(e.y if y is None else y), e.case.seen("real", study.judges).features)
 
 
 def compare_table(study, table: str, name: str, wanted: list[str]):
@@ -314,11 +293,10 @@ def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def local_and_global(study, edits: Edits):
-    """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces,
-    identity over `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender
-    60 %)."""
+    """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces, identity over
+    `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
     table, out = "Figs 4, 5", []
-    found = rows_of(study, with_floors(study, edits), table)
+    found = rows_of(study, {t: v | floors(next(iter(v.values())).case, study.faces, study.split, study.judges) for t, v in edits.items()}, table)
     for name, versions in edits.items():
         ((method, e),) = versions.items()
         lines = at(found, name)
@@ -347,9 +325,8 @@ def ablations(study, edits: Edits):
             for m in PAIRED:
                 out.append(row(table, task, f"{a} - {b}", f"{m} difference", difference(lines, a, b, m), "paired by face"))
                 out.append(row(table, task, f"{a} / {b}", f"{m} ratio", measures.ratio(lines, a, [b], m), "of the means, paired by face"))
-            near = [measures.frechet_value(study.judges.b.features(versions[v].y), versions[v].case.seen("real", study.judges).features)
-                    for v in (a, b)]  # fmt: skip
-            out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", near[0] / max(near[1], 1e-12), "features of judge b", len(lines)))
+            value = distance(study, versions[a]) / max(distance(study, versions[b]), 1e-12)
+            out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", value, "features of judge b", len(lines)))
     study.add(out)
     return compare_table(study, table, "figs_10_13", SHOWN)
 
@@ -358,16 +335,16 @@ def ablations(study, edits: Edits):
 
 
 def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] = (), tasks: tuple[str, ...] = (), k: int = 6) -> None:
-    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test
-    faces of the seeded choice, not picked by eye."""
-    tasks = [t for t in tasks or edits if t in edits]
+    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test faces of the
+    seeded choice, not picked by eye."""
+    tasks = tasks or tuple(edits)
     if not tasks:
         return
-    methods = methods or tuple(edits[tasks[0]])
-    lines = {"input": [e.x for e in (next(iter(edits[t].values())) for t in tasks)]} | {m: [edits[t][m].y for t in tasks] for m in methods}
-    if all(next(iter(edits[t].values())).truth is not None for t in tasks):
-        lines["exact answer"] = [next(iter(edits[t].values())).truth for t in tasks]
-    heads = [tables.direction(TASKS[t].attribute, TASKS[t].target) for t in tasks for _ in lines["input"][0][:k]]
+    methods, first = methods or tuple(edits[tasks[0]]), [next(iter(edits[t].values())) for t in tasks]
+    lines = {"input": [e.x for e in first]} | {m: [edits[t][m].y for t in tasks] for m in methods}
+    if all(e.truth is not None for e in first):
+        lines["exact answer"] = [e.truth for e in first]
+    heads = [tables.direction(e.attribute, e.target) for e in first for _ in e.x[:k]]
     rows = [(label, [p for part in parts for p in pixels(part[:k])]) for label, parts in lines.items()]
     study.figure(montage(rows, heads), name, alt)
 
@@ -390,8 +367,7 @@ def figures_4_5(study, edits: Edits) -> None:
 
 
 def figure_2(study, edits: Edits, k: int = 6) -> None:
-    """Fig. 2, the two stages, as pictures: x, T(x), for a local task the mask that trained E, the result. Glasses,
-    where there are any."""
+    """Fig. 2, the two stages, as pictures: x, T(x), for a local task the mask that trained E, the result."""
     name = "eyeglasses_removal" if "eyeglasses_removal" in edits else next(iter(edits))
     e = edits[name][study.cfg.variant]
     first = edit_with(study, f"{study.cfg.variant} {name}", False)(e.attribute, e.x[:k].to(study.device), e.target)
@@ -404,8 +380,7 @@ def figure_2(study, edits: Edits, k: int = 6) -> None:
 
 @torch.no_grad()
 def figure_3(study, edits: Edits, k: int = 6) -> None:
-    """Fig. 3, what the adaptive identity loss compares, as pictures: mean absolute difference of D_4 and of D_5 between
-    T(x) and x, bright: large."""
+    """Fig. 3, what the adaptive identity loss compares: mean absolute difference of D_4 and D_5 between T(x) and x, bright: large."""
     name = next(iter(edits))
     nets, x = study.nets(f"{study.cfg.variant} {name}"), edits[name][study.cfg.variant].x[:k].to(study.device)
     Tx = nets.T(x)
@@ -436,9 +411,7 @@ def figure_6(study, edits: Edits):
         z = study.nets(job).pictures.z.cpu()[: len(own.x)]
         ms = 1000 * study.record(job)["processor_seconds"] / len(z)
         beside[name] = {"CNIA-style": Edited(own.case, z, None, ms), v: own}
-        real = own.case.seen("real", study.judges).features
-        mine, theirs = (measures.frechet_value(study.judges.b.features(y), real) for y in (own.y, z))
-        won += mine < theirs
+        won += distance(study, own) < distance(study, own, z)
         slower.append(ms / own.ms)
     rows_of(study, beside, table)
     n, steps = min(len(b[v].x) for b in beside.values()), study.jobs[job].cfg.steps
@@ -452,8 +425,7 @@ def figure_6(study, edits: Edits):
 
 
 def figure_7(study, edits: Edits):
-    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own.
-    Returns the table."""
+    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own. Returns the table."""
     table, v = "Fig. 7", study.cfg.variant
     name = next((t for t in ("eyeglasses_removal", *edits) if t in edits and TASKS[t].hull), None)
     if name is None:
@@ -466,14 +438,13 @@ def figure_7(study, edits: Edits):
     filled = semantic_inpainting.edit(study.nets("DCGAN"), x, hull, squares, size, how)
     ms = 1000 * (time.perf_counter() - began) / len(x)
     beside = {v: own, "semantic inpainting": Edited(own.case, filled.image.cpu(), None, ms), "not blended": Edited(own.case, filled.plain.cpu())}
-    found, real = rows_of(study, {name: beside}, table), own.case.seen("real", study.judges).features
-    mine, theirs = ([value_of(found[found["method"] == k], s).value for s in ("edit_success", "identity_kept")]
-                    + [-measures.frechet_value(study.judges.b.features(beside[k].y), real)] for k in (v, "semantic inpainting"))  # fmt: skip
-    shown = study.record("DCGAN")["images_seen"]
-    updates = shown["G"] / study.jobs["DCGAN"].cfg.batch
+    found, shown = rows_of(study, {name: beside}, table), study.record("DCGAN")["images_seen"]
+    mine, theirs = ([*found.loc[found["method"] == k, ["edit_success", "identity_kept"]].mean(), -distance(study, beside[k])]
+                    for k in (v, "semantic inpainting"))  # fmt: skip
+    won, updates = float(sum(a > b for a, b in zip(mine, theirs, strict=True))), shown["G"] / study.jobs["DCGAN"].cfg.batch
     words = f"of edit success, identity kept and Frechet distance, the number in which it is better; {how.starts} starts, {how.steps} steps"
     study.add([
-        row(table, own.row, f"{v} against semantic inpainting", "wins", float(sum(a > b for a, b in zip(mine, theirs, strict=True))), words, len(x)),
+        row(table, own.row, f"{v} against semantic inpainting", "wins", won, words, len(x)),
         row(table, own.row, "semantic inpainting", "updates of G", updates, f"{shown['D']} faces shown to its D", len(x)),
         row(table, own.row, "semantic inpainting", "faces", float(len(x)), "", len(x)),
     ])  # fmt: skip
@@ -494,8 +465,7 @@ def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
 
 
 def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
-    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose networks have never
-    seen a photograph."""
+    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces."""
     if not folder:
         return None
     if faces.faces is not None:
@@ -504,8 +474,8 @@ def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
 
 
 def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
-    """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the
-    target; success beside that on the study's own test faces. Returns the table."""
+    """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success
+    beside that on the study's own test faces. Returns the table."""
     table, v, out, shown = "Figs 8, 9", study.cfg.variant, [], {}
     for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
         e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
@@ -535,8 +505,7 @@ def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
 
 
 def figures_10_to_13(study, edits: Edits) -> None:
-    """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation; each
-    on the compared tasks."""
+    """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation."""
     for number, methods in ((10, ("DIAT-A0", "DIAT-A")), (11, ("DIAT", "DIAT-A")), (12, ("DIAT1", "DIAT3")), (13, ("DIAT2", "DIAT3"))):
         pictures(study, edits, f"fig_{number}", f"Input, {' and '.join(methods)} on the compared tasks", methods, k=4)
 
@@ -545,8 +514,7 @@ def figures_10_to_13(study, edits: Edits) -> None:
 
 
 def initial_state(study, of: dict[str, Case]):
-    """T and D before adversarial training: how well T returns its input, how well D knows the attribute, what D says of
-    T(x). Returns the table."""
+    """T and D before adversarial training: how well T returns its input and D knows the attribute, what D says of T(x)."""
     name = first_task(study.plan)
     case, nets, table = of[name], study.nets(f"pre-trained {name}"), "initial state"
     Tx = apply(edit_with(study, f"pre-trained {name}"), case, study.device).y
@@ -562,8 +530,7 @@ def initial_state(study, of: dict[str, Case]):
 
 
 def speed(study):
-    """Milliseconds per face of the printed 128 pixel networks, float32, on this device, beside the printed 4.5: T
-    alone, and T with E. Returns the table."""
+    """Milliseconds per face of the printed 128 pixel networks, float32, on this device: T alone, and T with E. Returns the table."""
     cfg = diat.Config(task="mouth_open", phi=PROXY)
     nets, rows = diat.build(cfg), []
     for net in (nets.T, nets.E_local):
@@ -597,12 +564,9 @@ def settled(success: list[float]) -> int | None:
 
 
 def training_time(study, of: dict[str, Case]):
-    """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps
-    until success stays within two points of its best, their product. Returns the table."""
-    table, name, points = "training time", compared(study.plan)[0], []
-    if not curves(study.plan):
-        return study.add([row(table, "all", "DIAT-A0 / DIAT3", "training time ratio", "unavailable: curve_seeds is 0", "")])
-    case = of[name]
+    """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps until success
+    stays within two points of its best, their product. Returns the table."""
+    table, case, points = "training time", of[compared(study.plan)[0]], []
     for job, (method, seed) in curves(study.plan).items():
         stage, every = study.record(job)["stages"]["transform"], study.jobs[job].cfg.curve
         seconds = stage["processor_seconds"] / stage["cycles"]
@@ -646,8 +610,8 @@ def learning_curve(points: pd.DataFrame) -> Figure:
 
 def frames(study, edits: Edits, k: int = 4) -> tuple[np.ndarray, list[str], str]:
     """For the slider: k faces from the input to the result in nine steps, the labels, the task."""
-    name = next(iter(edits))
-    e, marks = edits[name][study.cfg.variant], np.linspace(0, 1, 9)
+    name, marks = next(iter(edits)), np.linspace(0, 1, 9)
+    e = edits[name][study.cfg.variant]
     return np.stack([pixels(e.x[:k].lerp(e.y[:k], float(s))) for s in marks], axis=1), [f"{s:.2f}" for s in marks], name
 
 
@@ -701,91 +665,66 @@ SETTLED = Precondition("both reach 60 % success by both judges, three seeds",
                              for m, b in (("edit_success best", 0.6), ("seeds", 3))))  # fmt: skip
 
 CLAIMS = (
-    Claim(  # the floor: one and the same picture pleases every judge, but is no one
-        "H1", "The attribute is transferred, in all five tasks", "Secs 5.2, 5.3, Figs 4, 5",
+    # the floor: one and the same picture pleases every judge, but is no one
+    Claim("H1", "The attribute is transferred, in all five tasks", "Secs 5.2, 5.3, Figs 4, 5",
         "both judges see the reference attribute in at least 80 % (local) and 70 % (global) of edits, which keep the identity better than one "
         "and the same picture",
         (*(Test(f"edit_success | {r} | DIAT-A", ">=", 0.8 if r in LOCAL else 0.7, table=MAIN) for r in LOCAL + GLOBAL),
-         *(Test(f"identity_cosine difference | {r} | DIAT-A - constant G", ">", 0.0, "ci_low", MAIN) for r in LOCAL + GLOBAL)),
-        (TRAINED,),
-    ),
-    Claim(  # the exact answer itself loses the identity in some faces: its own rate is the reference
-        "H2", "Identity is kept in local edits, mostly kept in gender transfer", "Secs 5.2, 5.3",
+         *(Test(f"identity_cosine difference | {r} | DIAT-A - constant G", ">", 0.0, "ci_low", MAIN) for r in LOCAL + GLOBAL)), (TRAINED,)),
+    # the exact answer itself loses the identity in some faces: its own rate is the reference
+    Claim("H2", "Identity is kept in local edits, mostly kept in gender transfer", "Secs 5.2, 5.3",
         "the same person at most 5 points less often than in the exact answer (real faces: than 95 %, gender 60 %)",
         tuple(Test(f"identity_kept difference | {r} | DIAT-A - reference", ">=", -0.05, table=MAIN) for r in (*LOCAL, GENDER)),
-        (works("DIAT-A", rows=(*LOCAL, GENDER), table=MAIN),),
-    ),
-    Claim(  # the last length need not be the best; wall clock is not training time; both readings of eq. (14)
-        "H3", "DIAT-A trains in about a third of DIAT's time", "Sec. 5.5",
+        (works("DIAT-A", rows=(*LOCAL, GENDER), table=MAIN),)),
+    # the last length need not be the best; wall clock is not training time; both readings of eq. (14)
+    Claim("H3", "DIAT-A trains in about a third of DIAT's time", "Sec. 5.5",
         "seconds a step times steps until success stays within 2 points of its best, over DIAT's: at most 0.42, in both readings of eq. (14)",
-        tuple(Test(f"training time ratio | {GLASSES} | {m} / DIAT3", "<=", 0.42) for m in ("DIAT-A0", IN_D)), (SETTLED,),
-    ),
-    Claim(
-        "H4", "DIAT-A converges faster", "Secs 4.2, 5.5", "the ratio of steps alone, mean of three seeds, below 1 in both readings of eq. (14)",
-        tuple(Test(f"steps ratio | {GLASSES} | {m} / DIAT3", "<", 1.0) for m in ("DIAT-A0", IN_D)), (SETTLED,),
-    ),
-    Claim(
-        "H5", "DIAT-A keeps the colours better than DIAT", "Sec. 5.5, Fig. 11",
+        tuple(Test(f"training time ratio | {GLASSES} | {m} / DIAT3", "<=", 0.42) for m in ("DIAT-A0", IN_D)), (SETTLED,)),
+    Claim("H4", "DIAT-A converges faster", "Secs 4.2, 5.5", "the ratio of steps alone, mean of three seeds, below 1 in both readings of eq. (14)",
+        tuple(Test(f"steps ratio | {GLASSES} | {m} / DIAT3", "<", 1.0) for m in ("DIAT-A0", IN_D)), (SETTLED,)),
+    Claim("H5", "DIAT-A keeps the colours better than DIAT", "Sec. 5.5, Fig. 11",
         "gender: Lab change in the border frame at least 20 % lower than DIAT3's, and the 95 % interval of the paired difference below 0",
         (Test(f"colour_change ratio | {GENDER} | DIAT-A0 / DIAT3", "<=", 0.8),
-         Test(f"colour_change difference | {GENDER} | DIAT-A0 - DIAT3", "<", 0.0, "ci_high")),
-        (works("DIAT-A0", "DIAT3", rows=(GENDER,)),),
-    ),
-    Claim(
-        "H6", "DIAT-A adapts the length of the hair", "Sec. 5.5, Fig. 11",
+         Test(f"colour_change difference | {GENDER} | DIAT-A0 - DIAT3", "<", 0.0, "ci_high")), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),)),
+    Claim("H6", "DIAT-A adapts the length of the hair", "Sec. 5.5, Fig. 11",
         "gender: change beside the neck larger than DIAT3's, the 95 % interval of the paired difference above 0",
-        (Test(f"side_change difference | {GENDER} | DIAT-A0 - DIAT3", ">", 0.0, "ci_low"),), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),),
-    ),
-    Claim(  # noise below the input's would be blur
-        "H7", "Enhancement suppresses noise and improves quality", "Sec. 5.5, Fig. 10",
+        (Test(f"side_change difference | {GENDER} | DIAT-A0 - DIAT3", ">", 0.0, "ci_low"),), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),)),
+    # noise below the input's would be blur
+    Claim("H7", "Enhancement suppresses noise and improves quality", "Sec. 5.5, Fig. 10",
         "glasses and gender: noise over the input's at most 0.8 of DIAT-A0's, Frechet distance at most 1.1 of it, sharpness at least 0.7 of "
         "the input's",
         tuple(t for r in (GLASSES, GENDER) for t in (
             Test(f"noise ratio | {r} | DIAT-A / DIAT-A0", "<=", 0.8), Test(f"frechet_judge ratio | {r} | DIAT-A / DIAT-A0", "<=", 1.1),
             Test(f"sharpness | {r} | DIAT-A", ">=", 0.7, table=ARMED))),
         (Precondition("DIAT-A0 is noisier than its input",
-                      tuple(Test(f"noise | {r} | DIAT-A0", ">", 1.0, table=ARMED) for r in (GLASSES, GENDER))),),
-    ),
-    Claim(  # a mosaic keeps no identity either: DIAT1 must give faces
-        "H8", "The identity loss is indispensable", "Sec. 5.5, Fig. 12",
+                      tuple(Test(f"noise | {r} | DIAT-A0", ">", 1.0, table=ARMED) for r in (GLASSES, GENDER))),)),
+    # a mosaic keeps no identity either: DIAT1 must give faces
+    Claim("H8", "The identity loss is indispensable", "Sec. 5.5, Fig. 12",
         "glasses: DIAT3 keeps the identity in at least 30 points more of the faces than DIAT1",
         (Test(f"identity_kept difference | {GLASSES} | DIAT3 - DIAT1", ">=", 0.3),),
         (works("DIAT1", "DIAT3"), Precondition("DIAT1 gives faces: its Frechet distance is at most twice DIAT3's",
-                                               (Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT1", ">=", 0.5),))),
-    ),
-    Claim(
-        "H9", "Without perceptual regularisation the results are much poorer", "Sec. 5.5, Fig. 13",
+                                               (Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT1", ">=", 0.5),)))),
+    Claim("H9", "Without perceptual regularisation the results are much poorer", "Sec. 5.5, Fig. 13",
         "glasses: noise over the input's at most 0.8 of DIAT2's, and a smaller Frechet distance",
         (Test(f"noise ratio | {GLASSES} | DIAT3 / DIAT2", "<=", 0.8), Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT2", "<", 1.0)),
-        (works("DIAT2", "DIAT3"),),
-    ),
-    Claim(
-        "H10", "4.5 ms a face, more than 100 faces in a second", "Secs 1, 5.2",
+        (works("DIAT2", "DIAT3"),)),
+    Claim("H10", "4.5 ms a face, more than 100 faces in a second", "Secs 1, 5.2",
         "the printed 128 pixel T and E on a GPU: median at most 4.5 ms at batch 1, at most 10 ms a face at batch 50",
-        tuple(Test(f"ms_per_image | batch {n} | T and E on cuda", "<=", b) for n, b in ((1, 4.5), (50, 10.0))),
-    ),
-    Claim(
-        "H11", "CNIA takes 30 s a face and looks worse", "Sec. 5.2, Fig. 6",
+        tuple(Test(f"ms_per_image | batch {n} | T and E on cuda", "<=", b) for n, b in ((1, 4.5), (50, 10.0)))),
+    Claim("H11", "CNIA takes 30 s a face and looks worse", "Sec. 5.2, Fig. 6",
         "a CNIA-style reconstruction takes at least 1,000 times as long, and DIAT-A's Frechet distance is smaller in at least 4 of 5 tasks",
         (Test("ms_per_image ratio | all tasks | CNIA-style / DIAT-A", ">=", 1000.0), Test("wins | all tasks | DIAT-A against CNIA-style", ">=", 4.0)),
-        (enough("500 steps, 100 faces a task", "all tasks | CNIA-style", "Fig. 6", steps=500, faces=100),),
-    ),
-    Claim(
-        "H12", "Better than semantic inpainting at removing glasses", "Sec. 5.2, Fig. 7",
+        (enough("500 steps, 100 faces a task", "all tasks | CNIA-style", "Fig. 6", steps=500, faces=100),)),
+    Claim("H12", "Better than semantic inpainting at removing glasses", "Sec. 5.2, Fig. 7",
         "better in at least 2 of success by both judges, identity kept and Frechet distance, on the same faces",
         (Test(f"wins | {GLASSES} | DIAT-A against semantic inpainting", ">=", 2.0),),
-        (enough("a generator of 10,000 updates, 100 faces", f"{GLASSES} | semantic inpainting", "Fig. 7", updates_of_G=10_000, faces=100),),
-    ),
-    Claim(
-        "H13", "The models generalise to LFW", "Sec. 5.4, Figs 8, 9",
+        (enough("a generator of 10,000 updates, 100 faces", f"{GLASSES} | semantic inpainting", "Fig. 7", updates_of_G=10_000, faces=100),)),
+    Claim("H13", "The models generalise to LFW", "Sec. 5.4, Figs 8, 9",
         "open mouth and gender: success falls by at most 15 points from the study's own test faces to LFW",
         tuple(Test(f"edit_success drop | {r} (LFW) | DIAT-A", "<=", 0.15) for r in (OPEN, GENDER)),
-        (works("DIAT-A", rows=(OPEN, GENDER), table=MAIN),),
-    ),
-    Claim(
-        "H14", "Pre-training synchronises T and D", "Sec. 3.1.2",
+        (works("DIAT-A", rows=(OPEN, GENDER), table=MAIN),)),
+    Claim("H14", "Pre-training synchronises T and D", "Sec. 3.1.2",
         "open mouth, before adversarial training: PSNR(T(x), x) at least 28 dB, D right in at least 85 %, mean D(T(x)) below 0.3",
         (Test(f"psnr | {OPEN} | pre-trained", ">=", 28.0, table="initial state"), Test(f"d_accuracy | {OPEN} | pre-trained", ">=", 0.85),
-         Test(f"d_of_transformed | {OPEN} | pre-trained", "<", 0.3)),
-    ),
+         Test(f"d_of_transformed | {OPEN} | pre-trained", "<", 0.3))),
 )  # fmt: skip

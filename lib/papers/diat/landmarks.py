@@ -19,20 +19,18 @@ EYES_AND_BROWS = (*range(17, 27), 27, 28, *range(36, 48))
 
 
 def yaw(points: np.ndarray) -> np.ndarray:
-    """(N, 5, 2) -> (N,): how far the nose tip is from the middle between the eyes, over the distance of the eyes,
-    horizontally. 0 for a face seen from the front, 0.5 with the nose below an eye; the same for a shifted, scaled or
-    mirrored face."""
+    """(N, 5, 2) -> (N,): how far the nose tip is from the middle between the eyes, over the distance of the eyes, horizontally. 0 for a
+    face seen from the front, 0.5 with the nose below an eye; the same for a shifted, scaled or mirrored face."""
     left, right, nose = points[:, 0, 0], points[:, 1, 0], points[:, 2, 0]
     return np.abs(nose - (left + right) / 2) / np.maximum(np.abs(right - left), 1e-6)
 
 
 @lru_cache(maxsize=8)
 def clusters(faces: FaceSet, split: Split, number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """k-means on the ten coordinates of the five landmarks, over S, fitted to the training split: the cluster of every
-    face (N,), and how far each cluster's centre is turned (number,).
+    """k-means on the ten coordinates of the five landmarks, over S, fitted to the training split: the cluster of every face (N,), and how
+    far each cluster's centre is turned (number,).
 
-    Raises DataError if the set has no landmarks, or fewer training faces than clusters.
-    """
+    Raises DataError if the set has no landmarks, or fewer training faces than clusters."""
     if faces.landmarks is None:
         raise DataError(f"{faces.name}: it has no landmarks to sort turned faces out by. Add list_landmarks_align_celeba.txt, or set clusters = 0.")
     if len(split.train) < number:
@@ -43,8 +41,7 @@ def clusters(faces: FaceSet, split: Split, number: int, seed: int = 0) -> tuple[
 
 
 def frontal(faces: FaceSet, split: Split, number: int, dropped: int) -> np.ndarray:
-    """(N,) bool: faces outside the `dropped` of `number` clusters whose centres are turned most. Raises DataError as
-    `clusters`."""
+    """(N,) bool: faces outside the `dropped` of `number` clusters whose centres are turned most. Raises DataError as `clusters`."""
     of_face, turned = clusters(faces, split, number)
     return ~np.isin(of_face, np.argsort(turned, kind="stable")[number - dropped :])
 
@@ -71,8 +68,7 @@ def _mean_shape() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _from_five(points: np.ndarray) -> np.ndarray:
-    """(N, 5, 2) -> (N, 68, 2): the mean shape under the similarity that takes its five points closest (least squares)
-    to each face's."""
+    """(N, 5, 2) -> (N, 68, 2): the mean shape under the similarity that takes its five points closest (least squares) to each face's."""
     five, many = _mean_shape()
     mean = five.mean(0)
     a, target = (five - mean) @ [1, 1j], points.astype(float) @ [1, 1j]  # as complex numbers a similarity is a product and a sum
@@ -83,8 +79,7 @@ def _from_five(points: np.ndarray) -> np.ndarray:
 
 
 def hull_mask(points: np.ndarray, size: int, margin: float) -> Tensor:
-    """(n, k, 2) points -> (n, 1, size, size) bool: pixels whose centre is at most `margin` pixels from the points'
-    convex hull."""
+    """(n, k, 2) points -> (n, 1, size, size) bool: pixels whose centre is at most `margin` pixels from the points' convex hull."""
     centre = np.arange(size) + 0.5
     pixels = np.stack(np.meshgrid(centre, centre), -1).reshape(-1, 1, 2)
     out = np.zeros((len(points), 1, size, size), bool)

@@ -54,8 +54,7 @@ SECONDS = {  # processor seconds of a cycle of profile cpu by stage, one thread,
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is for: CelebA's attribute, the value it is given, and the landmarks that bound a local change
-    (none: a global one)."""
+    """What a model is for: CelebA's attribute, the value it is given, and the landmarks that bound a local change (none: a global one)."""
 
     attribute: str
     target: int
@@ -78,8 +77,7 @@ TASKS = {  # Secs 5.2, 5.3
 
 @dataclass(frozen=True)
 class Variant:
-    """identity: features that the identity loss compares ("phi", "D" or "" for none); smooth: with l_smooth; enhance:
-    with stage two."""
+    """identity: features that the identity loss compares ("phi", "D" or "" for none); smooth: with l_smooth; enhance: with stage two."""
 
     identity: str
     smooth: bool
@@ -98,52 +96,46 @@ VARIANTS = {  # Sec. 5.1
 DEVIATIONS = (
     Deviation("D1", "Eqs (3), (7), (14): E[1 - log D(T(x))], maximised by D",
               "T minimises -log D(T(x)), which is the printed term; D minimises -log(1 - D(T(x)))",
-              "printed, D's objective grows without bound as D(T(x)) falls to 0"),  # fmt: skip
+              "printed, D's objective grows without bound as D(T(x)) falls to 0"),
     Deviation("D2", "Eq. (14): the identity loss stands inside D's maximum too (hidden-layer supervision)",
-              "D gets no gradient from it; dyn_to_D = 'max' (as printed) is trained beside it, 'min' is possible",
-              "as printed D would make x and T(x) look different"),  # fmt: skip
+              "D gets no gradient from it; dyn_to_D = 'max' (as printed) is trained beside it",
+              "as printed D would make x and T(x) look different"),
     Deviation("D3", "Table 1: deconvolution 3x3, pad 1, stride 2 gives 64 from 32",
               "output padding 1 there, none in the next; deconv1_k = 4 for a 4x4 kernel",
-              "the printed kernel gives 63, and the rows below it need 64"),  # fmt: skip
+              "the printed kernel gives 63, and the rows below it need 64"),
     Deviation("D4", "Normalisation, activations, residual block, output of T; activations of D, f, E: not stated",
               "T, g, E_global: batch norm and ReLU, tanh; D: ReLU, no norm; f, E_local: ReLU, linear output",
-              "the cited lineage (Johnson et al.); the first author's later code has batch norm in T and none in D"),  # fmt: skip
+              "the cited lineage (Johnson et al.); the first author's later code has batch norm in T and none in D"),
     Deviation("D5", "phi is VGG-Face, trained on 2.6 million faces",
               "the same five convolutions trained for identity on the study's own faces, `phi-proxy`, named so in every table; "
-              "phi = 'vgg-face' takes the weights from a file, and profile `paper` insists on them",
-              "the weights come with no Python package"),  # fmt: skip
+              "phi = 'vgg-face' takes the weights from a file, and profile `paper` insists on them", "the weights come with no Python package"),
     Deviation("D6", "Scale of phi in l_id and eq. (10); w_4, w_5: not stated",
               "as printed in profile `paper`, phi_0 in VGG's own range; else scale = 'unit': maps over the root mean square of x's in the batch, "
               "the pixel term of eq. (10) a mean; w = 1",
-              "lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A, so that it cannot mean the same"),  # fmt: skip
+              "lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A, so that it cannot mean the same"),
     Deviation("D7", "dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
               "1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999; 20,000 cycles in profile `paper`, the share is printed",
-              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic"),  # fmt: skip
-    Deviation("D8", "14 of 62 landmark clusters are excluded by eye (Sec. 5.1)",
-              "the 14 whose centre is turned most to the side",
-              "'partially invisible' faces are turned ones; the rule drops 13.0 % of CelebA, as the paper's hats imply"),  # fmt: skip
+              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic"),
+    Deviation("D8", "14 of 62 landmark clusters are excluded by eye (Sec. 5.1)", "the 14 whose centre is turned most to the side",
+              "'partially invisible' faces are turned ones; the rule drops 13.0 % of CelebA, as the paper's hats imply"),
     Deviation("D9", "68 landmarks from a deep detector, margin of the mask not stated (Sec. 3.2)",
               "exact landmarks on drawn faces, else a mean shape fitted to five points; margin 0.25 of the eye distance",
-              "the detector is not public"),  # fmt: skip
-    Deviation("D10", "Squared norms are sums, content losses means, at 128x128",
-              "sums are multiplied by (128 / size)^2",
-              "so that gamma weighs the same at every size"),  # fmt: skip
-    Deviation("D11", "D is pre-trained on the whole set (Sec. 3.1.2)",
-              "half of each batch with the reference attribute, except in profile `paper`",
-              "of a natural batch of 16 faces one wears glasses"),  # fmt: skip
+              "the detector is not public"),
+    Deviation("D10", "Squared norms are sums, content losses means, at 128x128", "sums are multiplied by (128 / size)^2",
+              "so that gamma weighs the same at every size"),
+    Deviation("D11", "D is pre-trained on the whole set (Sec. 3.1.2)", "half of each batch with the reference attribute, except in profile `paper`",
+              "of a natural batch of 16 faces one wears glasses"),
     Deviation("D12", "lambda = 0.1 for DIAT and DIAT-A (Sec. 5.1)",
               "as printed in profile `paper`; at unit scale (D6) 20 for phi and 10 for D, with the printed 0.1 trained beside it",
-              "pre-trained features of D are of the order of 0.1, so that the printed term is next to nothing"),  # fmt: skip
+              "pre-trained features of D are of the order of 0.1, so that the printed term is next to nothing"),
     Deviation("D13", "Batch norm in adversarial training: not stated",
               "from the end of pre-training on, T's batch norms keep the statistics that they have",
-              "T is used with running statistics, which lag behind while it changes on small batches"),  # fmt: skip
+              "T is used with running statistics, which lag behind while it changes on small batches"),
     Deviation("D14", "Learning rate of T's and D's pre-training, of g and f: not stated",
-              "0.0001 in profile `paper`, else 0.001 (D 0.0003); falling linearly to 0",
-              "an epoch at 0.0001 ends long before T returns its input"),  # fmt: skip
-    Deviation("D15", "E_global is trained on 'the same dataset' as T (Sec. 3.2)",
-              "on all faces kept, once for both global tasks",
-              "eq. (11) names no attribute"),  # fmt: skip
-)
+              "0.0001 in profile `paper`, else 0.001 (D 0.0003); falling linearly to 0", "an epoch at 0.0001 ends long before T returns its input"),
+    Deviation("D15", "E_global is trained on 'the same dataset' as T (Sec. 3.2)", "on all faces kept, once for both global tasks",
+              "eq. (11) names no attribute"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,7 +160,7 @@ class Config:
     beta_2: float = 1.0  # Sec. 5.1
     sigma: float = 1.8  # Sec. 5.1, at 128 pixels
     margin: float = 0.25  # of the eye distance; not stated: D9
-    dyn_to_D: str = "none"  # none, max (printed) or min: D2
+    dyn_to_D: str = "none"  # or max, as printed: D2
     phi: str = VGG_FACE  # Sec. 3.1.1; or phi-proxy: D5
     phi_order: str = "RGB"  # of the input channels of the file's port
     scale: str = "raw"  # of phi_l and D_l in losses; or unit: D6
@@ -205,7 +197,7 @@ class Config:
         require(self.dropped < self.clusters or not self.clusters, "dropped", self.dropped, "less than clusters")
         for name in ("lr", "lr_A", "lr_E", "lr_pre", "lr_D_pre", "sigma"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name, options in (("dyn_to_D", ("none", "max", "min")), ("phi", (VGG_FACE, PROXY)), ("phi_order", ("RGB", "BGR")),
+        for name, options in (("dyn_to_D", ("none", "max")), ("phi", (VGG_FACE, PROXY)), ("phi_order", ("RGB", "BGR")),
                               ("scale", ("raw", "unit")), ("sampler", ("natural", "balanced"))):  # fmt: skip
             pick(dict.fromkeys(options), getattr(self, name), name)
         require(self.deconv1_k in (3, 4), "deconv1_k", self.deconv1_k, "3 or 4")
@@ -227,16 +219,14 @@ def task_of(cfg: Config) -> Task:
 
 
 def shared_of(cfg: Config, start: str = "") -> Config:
-    """The Config of what all models of a study share: what it does not read stands at its default, so that it decides
-    nothing."""
+    """The Config of what all models of a study share: what it does not read stands at its default, so that it decides nothing."""
     read = ("size", "width", "blocks", "deconv1_k", "w_4", "w_5", "sigma", "phi", "phi_order", "scale", "clusters", "dropped", "batch",
             "lr_E", "lr_pre", "pre_cycles", "g_cycles", "f_cycles", "e_cycles")  # fmt: skip
     return Config(task=SHARED, start=start, **{name: getattr(cfg, name) for name in read})
 
 
 def share_of_paper(cfg: Config) -> float:
-    """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates
-    (D7)."""
+    """Input faces this configuration shows to one T in adversarial training, over those of PAPER_CYCLES updates (D7)."""
     return cfg.cycles * cfg.t_step * cfg.batch / (PAPER_CYCLES * 30)
 
 
@@ -308,8 +298,7 @@ class Residual(nn.Module):
 
 
 def transform_network(cfg: Config) -> nn.Sequential:
-    """Table 1: T, and with the same architecture g and E_global. (B, 3, H, H) -> the same, [-1, 1]. Shapes for width
-    32, H = 128."""
+    """Table 1: T, and with the same architecture g and E_global. (B, 3, H, H) -> the same, [-1, 1]. Shapes for width 32, H = 128."""
     w = cfg.width
     deconv1 = nn.ConvTranspose2d(4 * w, 2 * w, cfg.deconv1_k, 2, 1, output_padding=1 if cfg.deconv1_k == 3 else 0)  # D3
 
@@ -329,8 +318,7 @@ def transform_network(cfg: Config) -> nn.Sequential:
 
 
 class Discriminator(nn.Module):
-    """Table 2: (B, 3, H, H) -> logit (B, 1). No normalisation, so D_l(x) depends on x alone. Shapes for width 32, H =
-    128."""
+    """Table 2: (B, 3, H, H) -> logit (B, 1). No normalisation, so D_l(x) depends on x alone. Shapes for width 32, H = 128."""
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -362,8 +350,7 @@ def denoiser(cfg: Config) -> nn.Sequential:
 
 
 def local_enhancer(cfg: Config) -> nn.Sequential:
-    """E for local attributes: x and T(x) as six channels, "a fully convolutional network of 4 layers" (Sec. 3.2), 64
-    channels (D4)."""
+    """E for local attributes: x and T(x) as six channels, "a fully convolutional network of 4 layers" (Sec. 3.2), 64 channels (D4)."""
     w, relu = 2 * cfg.width, nn.ReLU()
     return nn.Sequential(nn.Conv2d(6, w, 5, 1, 2), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, w, 3, 1, 1), relu, nn.Conv2d(w, 3, 3, 1, 1))
 
@@ -428,7 +415,7 @@ def sums(cfg: Config) -> float:
 
 
 def content(u: Tensor, v: Tensor) -> Tensor:
-    """Eq. (1), of feature maps phi_l: ||u - v||_F^2 / (2 C H W), mean over the batch."""
+    """Eq. (1), of feature maps phi_l, and Eq. (12), of D_l: ||u - v||_F^2 / (2 C H W), mean over the batch."""
     return (u - v).square().mean() / 2
 
 
@@ -437,17 +424,17 @@ def scaled(maps: list[Tensor], at_x: list[Tensor], cfg: Config) -> list[Tensor]:
     return over_scale(maps, at_x) if cfg.scale == "unit" else maps
 
 
-def identity(at_y: list[Tensor], at_x: list[Tensor], loss: Callable, cfg: Config) -> Tensor:
-    """Sum over l = 4, 5 of w_l times a loss between the maps of y and of x, both as `scaled`."""
+def identity(at_y: list[Tensor], at_x: list[Tensor], cfg: Config) -> Tensor:
+    """Eq. (13), of maps of D: sum over l = 4, 5 of w_l times `content` between the maps of T(x) and of x, both as `scaled`."""
     u, v = scaled(at_y, at_x, cfg), scaled(at_x, at_x, cfg)
-    return cfg.w_4 * loss(u[4], v[4]) + cfg.w_5 * loss(u[5], v[5])
+    return cfg.w_4 * content(u[4], v[4]) + cfg.w_5 * content(u[5], v[5])
 
 
 def id_phi(phi: Phi, y: Tensor, x: Tensor, cfg: Config) -> Tensor:
-    """Eq. (2): sum over l = 4, 5 of w_l times the content loss on phi_l between y and x. phi_l(x) is a constant."""
+    """Eq. (2): the same of phi's maps of y and of x. phi_l(x) is a constant."""
     with torch.no_grad():
         at_x = phi.maps(x)
-    return identity(phi.maps(y), at_x, content, cfg)
+    return identity(phi.maps(y), at_x, cfg)
 
 
 def adv_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -461,8 +448,7 @@ def adv_t(fake: Tensor) -> Tensor:
 
 
 def reconstruct(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (4): what g minimises, the content losses of phi_4 and phi_5 between g(x) and x. No pixel term: colours may
-    drift."""
+    """Eq. (4): what g minimises, the content losses of phi_4 and phi_5 between g(x) and x. No pixel term: colours may drift."""
     value = id_phi(nets.phi, nets.g(batch.x), batch.x, cfg)
     return value, {"content": value.detach()}
 
@@ -482,24 +468,13 @@ def smooth(f: nn.Module, Tx: Tensor) -> Tensor:
     return norm2(f(Tx) - Tx)
 
 
-def dynamic(u: Tensor, v: Tensor) -> Tensor:
-    """Eq. (12), of feature maps D_l: ||u - v||_F^2 / (2 C H W), mean over the batch."""
-    return content(u, v)
-
-
-def id_dynamic(at_y: list[Tensor], at_x: list[Tensor], cfg: Config) -> Tensor:
-    """Eq. (13): sum over l = 4, 5 of w_l times the loss on D_l, from the maps of T(x) and of x."""
-    return identity(at_y, at_x, dynamic, cfg)
-
-
 def inputs_and_guided(batch) -> tuple[Tensor, Tensor]:
     """x and a: the halves of a balanced batch, without and with the reference attribute."""
     return batch.x.chunk(2)
 
 
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (7) and Eq. (14) as D minimises them: the adversarial term alone (D1, D2), unless dyn_to_D puts the identity
-    term back."""
+    """Eq. (7) and Eq. (14) as D minimises them: the adversarial term alone (D1, D2), unless dyn_to_D puts the identity term back."""
     x, a = inputs_and_guided(batch)
     nets.T.eval()  # D13
     with torch.no_grad():
@@ -507,9 +482,9 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     real, fake = nets.D(torch.cat([a, Tx])).chunk(2)  # no normalisation in D: one call equals two
     adv = adv_d(real, fake)
     total, parts = adv, {"adv": adv, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
-    if cfg.dyn_to_D != "none" and VARIANTS[cfg.variant].identity == "D":
-        l_id = cfg.lambda_D * id_dynamic(nets.D.maps(Tx), nets.D.maps(x), cfg)
-        total, parts["id"] = adv + (l_id if cfg.dyn_to_D == "min" else -l_id), l_id
+    if cfg.dyn_to_D == "max" and VARIANTS[cfg.variant].identity == "D":
+        l_id = cfg.lambda_D * identity(nets.D.maps(Tx), nets.D.maps(x), cfg)
+        total, parts["id"] = adv - l_id, l_id
     return total, {k: v.detach() for k, v in parts.items()}
 
 
@@ -527,7 +502,7 @@ def t_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     if variant.identity == "D":
         with torch.no_grad():
             at_x = nets.D.maps(x)
-        l_id = cfg.lambda_D * id_dynamic(maps, at_x, cfg)
+        l_id = cfg.lambda_D * identity(maps, at_x, cfg)
     if variant.smooth:
         l_smooth = cfg.gamma * sums(cfg) * smooth(nets.f, Tx)
     return adv + l_id + l_smooth, {"adv": adv.detach(), "id": l_id.detach(), "smooth": l_smooth.detach()}
@@ -558,11 +533,9 @@ def dis_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]
 
 
 def e_local_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. (10), the mask inside the norm: outside the hull E(x, T(x)) equals x, inside it its features equal T(x)'s. T
-    is frozen.
+    """Eq. (10), the mask inside the norm: outside the hull E(x, T(x)) equals x, inside it its features equal T(x)'s. T is frozen.
 
-    The pixel term is a sum (D10), at unit scale a mean (D6); the content terms, the first of them on pixels, are means.
-    """
+    The pixel term is a sum (D10), at unit scale a mean (D6); the content terms, the first of them on pixels, are means."""
     x, m = batch.x, batch.planes
     nets.T.eval()
     with torch.no_grad():
@@ -583,8 +556,7 @@ def e_global_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Ten
 
 
 def blur(x: Tensor, cfg: Config) -> Tensor:
-    """B: Gaussian, sigma 1.8 pixels at 128 (in proportion below), cut at 3.3 sigma, reflected at the border. Keeps
-    constants."""
+    """B: Gaussian, sigma 1.8 pixels at 128 (in proportion below), cut at 3.3 sigma, reflected at the border. Keeps constants."""
     sigma, r = cfg.sigma * cfg.size / 128, max(1, ceil(6 * cfg.size / 128))
     line = torch.exp(-torch.arange(-r, r + 1, dtype=x.dtype, device=x.device).square() / (2 * sigma**2))
     line = (line / line.sum()).repeat(3, 1)
@@ -632,11 +604,9 @@ def inputs_with_masks(task: Task, cfg: Config, faces: FaceSet, split: Split, see
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """SHARED: T's pre-training, g, f, E_global. A task: pre-training of D, Algorithm 1 from the shared T, enhancement
-    if local.
+    """SHARED: T's pre-training, g, f, E_global. A task: pre-training of D, Algorithm 1 from the shared T, enhancement if local.
 
-    Raises DataError if VGG-Face is wanted and its weights are not there.
-    """
+    Raises DataError if VGG-Face is wanted and its weights are not there."""
     if cfg.phi == VGG_FACE:
         vgg_face.weights_file()
 
@@ -703,9 +673,8 @@ def edits(cfg: Config) -> dict[str, str]:
 
 
 def editor(trained: dict[str, Nets], cfg: Config, enhance: bool = True) -> Callable:
-    """One function for all tasks: (attribute, x, target) -> Edit. A model goes one way: a value of the attribute that
-    no model was trained for gives x back. target between 0 and 1 mixes the two pictures pixel by pixel, which was never
-    trained."""
+    """One function for all tasks: (attribute, x, target) -> Edit. A model goes one way: a value of the attribute that no model was trained
+    for gives x back. target between 0 and 1 mixes the two pictures pixel by pixel, which was never trained."""
 
     def towards(attribute: str, x: Tensor, target: float) -> Edit:
         ways = {TASKS[name].target: nets for name, nets in trained.items() if TASKS[name].attribute == attribute}
