@@ -244,11 +244,6 @@ def test_g_loss_term_by_term(float64, weights, cyc, ak):
     assert close(total, sum(expected.values()))
 
 
-def test_weights_of_the_two_arms():
-    assert bridgegan.keeping_weights(small()) == (50.0, 100.0)  # 100 times the mean of two terms
-    assert bridgegan.keeping_weights(small(weights="code")) == (50 / 3, 50 / 3)
-
-
 def test_the_latent_cycle_stops_at_the_image():
     nets, b = nets_of(), batch()
     d, S = torch.ones(3, N), torch.rand(3, 4, 16, 16, requires_grad=True)

@@ -454,6 +454,8 @@ def test_variants_are_configs():
     assert names == {v: [*short, "enhancement"] if v in ("DIAT", "DIAT-A") else short for v in diat.VARIANTS}
     assert [s.name for s in diat.stages(small(task="male_to_female", cycles=0))] == ["pre-training"]
     assert [s.model for s in diat.stages(small(task="all", cycles=0, variant="DIAT1"))] == list(diat.TASKS)
+    with pytest.raises(ParameterError, match="task of one model"):
+        diat.build(small(task="all"))
     rate = {v: diat.stages(small(variant=v, lr=1e-4, lr_A=1e-5))[1] for v in diat.VARIANTS}
     assert {v: s.updates[0].lr for v, s in rate.items()} == {v: 1e-5 if v.startswith("DIAT-A") else 1e-4 for v in diat.VARIANTS}
     assert [u.name for u in rate["DIAT"].updates] == ["D", "T"] and rate["DIAT"].sampler == "balanced"
@@ -468,12 +470,6 @@ def test_variants_are_configs():
 def test_config_refuses_what_it_cannot_run(fields, message):
     with pytest.raises(ParameterError, match=message):
         small(**fields)
-
-
-def test_a_model_has_one_task():
-    assert diat.tasks_of(small(task="male_to_female, mouth_open")) == ("mouth_open", "male_to_female")
-    with pytest.raises(ParameterError, match="task of one model"):
-        diat.build(small(task="all"))
 
 
 def test_editing_goes_one_way():

@@ -138,10 +138,15 @@ def differences(every: dict[str, list]) -> list[dict]:
     for one, two in ((LABEL, V2_LABEL), (REFERENCE, V2_REFERENCE)):
         if one in every and two in every:
             parts = [frechet_difference(p[-1][0], q[-1][0], p[-1][1], resamples=20) for p, q in zip(every[one], every[two], strict=True)]
-            value, error = (np.mean([v.value for v in parts]), np.sqrt(sum((v.ci_high - v.value) ** 2 for v in parts)) / len(parts))
-            gap = Value(float(value), float(value - error), float(value + error), min(v.n for v in parts))
-            out.append(row("Table 3", "domains", f"{one} - {two}", "frechet_judge difference", gap, "mean over the six tasks"))
+            out.append(row("Table 3", "domains", f"{one} - {two}", "frechet_judge difference", averaged(parts), "mean over the six tasks"))
     return out
+
+
+def averaged(values: list[Value], less: list[Value] | tuple = ()) -> Value:
+    """The mean of values, less that of others, with the interval that theirs give it if they are independent."""
+    value = np.mean([v.value for v in values]) - (np.mean([v.value for v in less]) if less else 0)
+    error = np.sqrt(sum((v.ci_high - v.value) ** 2 for v in (*values, *less))) / len(values)
+    return Value(float(value), float(value - error), float(value + error), min(v.n for v in values))
 
 
 def examples(study, sources: int, references: int) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -219,18 +219,17 @@ def paired(frame: pd.DataFrame, a: str, b: str, measure: str) -> pd.DataFrame:
 def table_1(study, frame: pd.DataFrame) -> list[dict]:
     """Table 1, accuracy: per attribute, over all, over the rare ones; the lowest; differences between methods, paired."""
     out, names = [], attributes_of(study.cfg)
-    groups = {"mean": names, "rare": [a for a in RARE if a in names]}
+    groups = {"mean": names} | ({"rare": rare} if (rare := [a for a in RARE if a in names]) else {})
     said = f"both judges see the flipped label, test faces in their natural mixture, {study.cfg.size}x{study.cfg.size}"
     for method, part in frame.groupby("method", sort=False):
         values = {a: natural(study, part[part["attribute"] == a], "edit_success") for a in names}
-        values |= {name: natural(study, part[part["attribute"].isin(group)], "edit_success") for name, group in groups.items() if group}
+        values |= {name: natural(study, part[part["attribute"].isin(group)], "edit_success") for name, group in groups.items()}
         out += [row("Table 1", name, method, "flip_accuracy", value, said) for name, value in values.items()]
         worst = min(names, key=lambda a: values[a].value)
         out.append(row("Table 1", "lowest", method, "flip_accuracy", values[worst], f"of {worst}; {said}"))
     for a, b in ((LABEL, STARGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (BETWEEN, REFERENCE)):
-        for name, group in ((name, group) for name, group in groups.items() if group):
-            part = paired(frame[frame["attribute"].isin(group)], a, b, "edit_success")
-            value = natural(study, part, "difference")
+        for name, group in groups.items():
+            value = natural(study, paired(frame[frame["attribute"].isin(group)], a, b, "edit_success"), "difference")
             out.append(row("Table 1", name, f"{a} - {b}", "flip_accuracy difference", value, f"{said}, paired by face"))
     return tables.with_printed(out, "bridgegan", "Table 1", printed_place)
 
@@ -268,9 +267,8 @@ def table_2(study, edits: dict[str, Edits]) -> list[dict]:
         out += [row("Table 2", a, method, "frechet_judge", value, said, len(flips[a])) for a, value in values.items()]
         out.append(row("Table 2", "mean", method, "frechet_judge", float(np.mean(list(values.values()))), f"mean over the attributes, {said}", n))
         if method in PRINTED:
-            out.append(
-                row("Table 2", "all", method, "fid", fid(torch.cat(list(flips.values())), real[:2_000]), "all flips to 2,000 real test faces", n)
-            )
+            value = fid(torch.cat(list(flips.values())), real[:2_000])
+            out.append(row("Table 2", "all", method, "fid", value, "all flips to 2,000 real test faces", n))
     for a, b in ((LABEL, STARGAN), (REFERENCE, LABEL), ("unedited", LABEL)):
         value = measures.frechet_difference(*(np.concatenate(list(seen[m].values())) for m in (a, b)), near, resamples=30)
         out.append(row("Table 2", "all", f"{a} - {b}", "frechet_judge difference", value, "all flips together, to all real test faces"))
@@ -304,9 +302,7 @@ def direction_rows(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[
                 out.append(row("comparisons", "all", method, measure, measures.value_of(own, measure), "all directions"))
         if "counterfactual_gain_db" in own:
             gained = own.groupby(["attribute", "target"])["counterfactual_gain_db"].mean().to_numpy() > 0
-            out.append(
-                row("comparisons", "all", method, "directions_gained", proportion(gained), "directions nearer to the exact answer in the mean")
-            )
+            out.append(row("comparisons", "all", method, "directions_gained", proportion(gained), "nearer to the exact answer in the mean"))
         value = measures.difference(main, method, "constant G", "identity_cosine")
         out.append(row("comparisons", "all", f"{method} - constant G", "identity_cosine difference", value, "paired by face"))
         for e in edits[method].values():
@@ -322,12 +318,12 @@ def trained_rows(study) -> list[dict]:
     fifth = max(1, len(curve) // 5)
     last, before = curve[-fifth:].mean(), curve[-2 * fifth : -fifth].mean() if len(curve) > fifth else np.inf
     change = float(abs(last / before - 1))
-    rows = {
-        "share_of_paper": (share, "images shown over the paper's"),
-        "curve_change": (change, "of G's classification loss, last fifth to the one before"),
-    }
-    rows["trained"] = (float(share >= 0.05 or change <= 0.05), "1: at least 5 % of the paper's images, or that loss changes by at most 5 %")
-    return [row("comparisons", "training", "BridgeGAN", metric, value, said) for metric, (value, said) in rows.items()]
+    enough = float(share >= 0.05 or change <= 0.05)
+    return [
+        row("comparisons", "training", "BridgeGAN", "share_of_paper", share, "images shown over the paper's"),
+        row("comparisons", "training", "BridgeGAN", "curve_change", change, "of G's classification loss, last fifth to the one before"),
+        row("comparisons", "training", "BridgeGAN", "trained", enough, "1: share_of_paper at least 5 %, or curve_change at most 5 %"),
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ stamps, codes, references
@@ -361,12 +357,10 @@ def stamp_rows(edits: dict[str, Edits]) -> list[dict]:
     for method, changes in methods.items():
         shares[method] = {key: stamp_share(change) for key, change in changes.items()}
         out += [row("stamps", edits[LABEL][key].row, method, "stamp_share", v, "energy that all edits share") for key, v in shares[method].items()]
-    for a, b in [(m, None) for m in shares] + [(m, "counterfactual") for m in (LABEL, REFERENCE) if "counterfactual" in shares]:
-        parts = [(v, shares[b][key] if b else Value(0, 0, 0, v.n)) for key, v in shares[a].items()]
-        value = float(np.mean([v.value - w.value for v, w in parts]))
-        error = np.sqrt(sum((v.ci_high - v.value) ** 2 + (w.ci_high - w.value) ** 2 for v, w in parts)) / len(parts)
-        found, name = (Value(value, value - error, value + error, min(v.n for v, _ in parts)), "stamp_share difference" if b else "stamp_share")
-        out.append(row("stamps", "mean", f"{a} - {b}" if b else a, name, found, "mean over the directions"))
+    out += [row("stamps", "mean", m, "stamp_share", domains.averaged(list(own.values())), "mean over the directions") for m, own in shares.items()]
+    for method in (m for m in (LABEL, REFERENCE) if "counterfactual" in shares):
+        value = domains.averaged(list(shares[method].values()), list(shares["counterfactual"].values()))
+        out.append(row("stamps", "mean", f"{method} - counterfactual", "stamp_share difference", value, "mean over the directions"))
     return out
 
 
