@@ -188,6 +188,12 @@ def drawn(cfg, seed=0, n=3):
     return b, pi, R, a, later
 
 
+def cross_entropy(nets, images, Y) -> list[float]:
+    """Of C's logits, term by term."""
+    p = 1 / (1 + np.exp(-nets.D(images)[1].detach().numpy()))
+    return [-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), Y.numpy().ravel(), strict=True)]
+
+
 def codes(nets, b, pi, R, a):
     d = b.y[pi] - b.y
     S_s = nets.E(b.x, -d)
@@ -211,8 +217,7 @@ def test_d_loss_term_by_term(float64, weight):
         nets.D(at)[0].sum().backward()
         penalties.append((np.sqrt((at.grad.numpy() ** 2).sum()) - 1) ** 2)
     assert close(parts["gp"], 10 * np.mean(penalties))
-    p = 1 / (1 + np.exp(-nets.D(b.x)[1].detach().numpy()))
-    cls = weight * np.mean([-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), b.y.numpy().ravel(), strict=True)])
+    cls = weight * np.mean(cross_entropy(nets, b.x, b.y))
     assert close(parts["cls"], cls)
     assert close(total, adv + 10 * np.mean(penalties) + cls)
 
@@ -226,11 +231,7 @@ def test_g_loss_term_by_term(float64, weights, cyc, ak):
     zero = torch.zeros_like(d)
     X_l, X_r, X_i = (nets.G(b.x, s) for s in (S_rand, S_ref, S_int))
     expected = {"adv": -np.mean([nets.D(x)[0].mean().item() for x in (X_l, X_r, X_i)])}
-    Y_t, terms = b.y[pi], []
-    for x in (X_l, X_r, X_i):
-        p = 1 / (1 + np.exp(-nets.D(x)[1].detach().numpy()))
-        terms += [-np.log(q if y else 1 - q) for q, y in zip(p.ravel(), Y_t.numpy().ravel(), strict=True)]
-    expected["cls"] = 10 * np.mean(terms)
+    expected["cls"] = 10 * np.mean([cross_entropy(nets, x, b.y[pi]) for x in (X_l, X_r, X_i)])
     rec = [nets.G(b.x, nets.E(b.x, zero) + own) for own in (nets.M(R, zero), nets.E(b.x[pi], zero))]
     expected["rec"] = 100 * (mean_abs(b.x, rec[0]) + mean_abs(b.x, rec[1])) / 2
     expected["cyc"] = cyc * (mean_abs(S_rand, nets.E(X_l, d) + S_s) + mean_abs(S_ref, nets.E(X_r, d) + S_s))
@@ -338,20 +339,10 @@ def test_both_paths_their_strength_and_what_lies_between(faces, split):
     assert (columns[0] == 1).all() and (columns[1] == 0).all() and (columns[2] == 0).all()
     with pytest.raises(DataError, match="not one of the"):
         label("Bangs", torch.zeros(1, 3, 32, 32), 1.0)
+    with pytest.raises(ValueError, match="noise R, reference images X_r, or both"):
+        bridgegan.edit(model["attributes"], x, torch.zeros(4, N))
     with pytest.raises(ParameterError, match="mode = 'latent'"):
         bridgegan.editor(model, faces, split, cfg, "latent")
-
-
-def test_strength_multiplies_the_whole_difference():
-    nets, b = nets_of(), batch()
-    d, R = torch.tensor([[1.0, -1, 0, 0]] * 3), torch.randn(3, 16)
-    with torch.no_grad():
-        expected = nets.G(b.x, nets.E(b.x, -1.5 * d) + nets.M(R, 1.5 * d))
-    assert torch.equal(bridgegan.edit(nets, b.x, 1.5 * d, R=R).image, expected)
-    with pytest.raises(ValueError, match="noise R, reference images X_r, or both"):
-        bridgegan.edit(nets, b.x, d)
-
-
 
 
 @pytest.mark.parametrize("fields, message", [

@@ -109,15 +109,6 @@ def test_flips_of_known_edits(study):
     assert table.loc[("SMIT", "printed"), "mean"] == f"{np.mean([48.3, 45.9, 51.6]):.4g} %"
 
 
-def test_the_natural_mixture_weighs_directions_as_the_test_faces_do(study):
-    part = pd.DataFrame(
-        [("Bangs", t, 2 * k + t, k, hit) for t, hits in ((1, [1] * 6), (0, [0] * 2)) for k, hit in enumerate(hits)],
-        columns=["attribute", "target", "face", "person", "v"],
-    )
-    have = study.faces.column("Bangs")[study.split.test].mean()
-    assert evaluation.natural(study, part, "v").value == pytest.approx(1 - have)
-
-
 def test_stamps():
     """One picture added to all faces is all stamp; independent noise is none; half and half is half."""
     rng = torch.Generator().manual_seed(0)
@@ -236,8 +227,3 @@ def test_other_domains_are_refused_before_a_picture_is_read(tmp_path):
             (tmp_path / part / domain / "1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="its domains are cat, horse; the model knows cat, dog, wild"):
         domains.read_domains(str(tmp_path), 32, 90)
-
-
-def test_real_animals_are_read(real_faces):
-    faces, split = load_domains(str(real_faces / "afhq"), 32)
-    assert faces.attribute_names == ("cat", "dog", "wild") and len(split.test) == 46
