@@ -6,7 +6,6 @@ import nbformat
 import numpy as np
 import papermill as pm
 import pytest
-import torch
 from bs4 import BeautifulSoup
 
 from lib import synthetic
@@ -145,14 +144,6 @@ def test_counterfactual_rows_hold_face_answer_and_region(tmp_path):
         for before, after, region in (rows[place, :3], rows[place, 3:]):
             changed, white = np.abs(before - after).max(2), region.max(2) > 0
             assert 20 < white.sum() < white.size * 0.7 and changed[white].max() > 30 and changed[~white].max() == 0
-
-
-def test_a_sweep_moves_one_parameter(faces):
-    some = faces.faces[:2]
-    frames, labels = views.sweep(some, "yaw", steps=3)
-    low = dataclasses.replace(some, yaw=torch.tensor([-1.0, -1.0]))
-    assert frames.shape == (2, 3, 96, 96, 3) and labels == ["-1.00", "0.00", "1.00"]
-    assert np.abs(frames[:, 0].astype(int) - figures.pixels(synthetic.render(low, 96))).max() <= 1
 
 
 def test_boxes_and_landmarks_are_drawn_where_the_rules_put_them(faces):
