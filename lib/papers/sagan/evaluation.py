@@ -1,8 +1,8 @@
-"""SaGAN's evaluation: what is trained for it, its figures, tables, comparisons and claims. Sec. 4.1 and 4.2, Figs 1 to
-9, Tables 1 and 2.
+"""SaGAN's evaluation: what is trained for it, its figures, tables, comparisons and claims. Figs 1 to 9, Tables 1 and 2;
+Sec. 4.3, face verification, is in verification.py.
 
 Every method edits the same test faces. `edits` is {method: {(attribute, target): Edited}}, `frame` the table of
-`measures.per_face`, one line per edited face and method. Sec. 4.3, face verification, is in verification.py.
+`measures.per_face`, one line per edited face and method.
 """
 
 from collections.abc import Callable
@@ -123,10 +123,9 @@ def histories(study) -> pd.DataFrame:
 
 def records(study) -> dict[str, list[dict]]:
     """What the table of training calls a method -> model.json of all its models; the judges are left out."""
-    out: dict[str, list[dict]] = {}
-    for name in study.plan.evaluation.jobs(study.plan):
-        method = next((m for m in METHODS if name in (m, *(f"{m} {a}" for a in ATTRIBUTES))), name.split(", seed")[0])
-        out.setdefault(method, []).append(study.record(name))
+    methods, out = {f"{m} {a}": m for m in METHODS for a in ATTRIBUTES}, {}
+    for name in jobs(study.plan):
+        out.setdefault(methods.get(name, name.split(", seed")[0]), []).append(study.record(name))
     return out
 
 
@@ -150,28 +149,23 @@ def notation(m: nn.Module) -> str:
 def layers(cfg: sagan.Config) -> pd.DataFrame:
     """Tables 1 and 2 as the modules of a configuration are: network, layer, the layer in the paper's notation and its output."""
     nets, lines = sagan.build(replace(cfg, attribute=attributes_of(cfg)[0])), []
-
-    def add(network: str, layer: str, module: nn.Module, y: Tensor) -> None:
-        lines.append((network, layer, notation(module), " x ".join(map(str, y.shape[1:]))))
-
     for name, net, planes in (("AMN", nets.G.amn, 4), ("SAN", nets.G.san, 3), ("D", nets.D.trunk, 3)):
-        x, k = torch.zeros(1, planes, cfg.size, cfg.size), 0
+        x, own = torch.zeros(1, planes, cfg.size, cfg.size), []
         for module in net:
             x = module(x)
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | sagan.ResidualBlock):
-                k += 1
-                add(name, f"L{k}", module, x)
-    for head in ("src", "cls"):
-        add("D", f"{head}", getattr(nets.D, head), getattr(nets.D, head)(x))
-    return pd.DataFrame(lines, columns=["network", "layer", "as built", "output"])
+                own.append((name, f"L{len(own) + 1}", notation(module), tuple(x.shape[1:])))
+        lines += own
+    lines += [("D", head, notation(net), tuple(net(x).shape[1:])) for head, net in (("src", nets.D.src), ("cls", nets.D.cls))]
+    table = pd.DataFrame(lines, columns=["network", "layer", "as built", "output"])
+    return table.assign(output=[" x ".join(map(str, shape)) for shape in table["output"]])
 
 
 def architecture(study) -> pd.DataFrame:
     """Tables 1 and 2: the layers of profile `paper`, which are the printed ones (D5), beside this study's."""
     printed = layers(sagan.paper()).rename(columns={"as built": "as printed", "output": "output, 128x128"})
     ours = layers(study.cfg).rename(columns={"as built": "here", "output": "output here"})
-    both = printed.merge(ours, on=["network", "layer"], how="left").fillna("")
-    return both.sort_values("network", key=lambda c: c.map({"AMN": 0, "SAN": 1, "D": 2}), kind="stable")
+    return printed.merge(ours, on=["network", "layer"], how="left").fillna("")
 
 
 def figure_2(study, edits: dict[str, Edits]) -> None:
@@ -194,10 +188,10 @@ def figure_2(study, edits: dict[str, Edits]) -> None:
 # ------------------------------------------------------------------------------------------------ edits and their measures
 
 
-def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
-    """{method: {(attribute, target): Edited}}: all methods on the same seeded choice of test faces, in both directions
-    of every attribute."""
-    cases = test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
+def edit_all(study, by: dict[str, Callable], cases: dict[tuple[str, int], Case] | None = None) -> dict[str, Edits]:
+    """{method: {(attribute, target): Edited}}: all methods on the same cases, by default the seeded choice of test faces
+    in both directions of every attribute."""
+    cases = cases or test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
     return {method: {key: apply(edit, case, study.device) for key, case in cases.items()} for method, edit in by.items()}
 
 
@@ -298,22 +292,6 @@ def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[d
     return measures.summary(both, "ablations", "test faces of that attribute") + out
 
 
-def mask_alarm(study, frame: pd.DataFrame) -> pd.DataFrame:
-    """Whether a mask collapsed, per attribute. A mask fails in two ways: it closes and nothing is edited (b > 0.1
-    covers less than half of what the attribute's region covers, and success stays below 60 %), or it opens everywhere
-    and confines nothing (mean b above 0.9)."""
-    lines = []
-    for a in attributes_of(study.cfg):
-        last = study.history(f"SaGAN {a}").tail(20)["G/cls"].mean()
-        own = frame[(frame["method"] == "SaGAN") & (frame["attribute"] == a)]
-        mean, share, success = (own[c].mean() for c in ("mask_mean", "mask_share", "edit_success"))
-        region = region_of(study.faces, np.unique(own["face"])[:100], a)[0].float().mean().item()
-        collapse = "closed" if success < 0.6 and share < region / 2 else "open everywhere" if mean > 0.9 else "none"
-        lines.append((a, mean, share, region, last, success, collapse))
-    columns = ["attribute", "mean of b", "share of b > 0.1", "share of the region", "attribute loss of G", "edit success", "collapse"]
-    return pd.DataFrame(lines, columns=columns)
-
-
 # ------------------------------------------------------------------------------------------------ pictures: Figs 1, 3 to 9
 
 
@@ -337,8 +315,9 @@ def figure_1(study, edits: dict[str, Edits], k: int = 3) -> None:
     cases = [c for c in (("Eyeglasses", 1), ("Mouth_Slightly_Open", 0)) if c in own] or list(own)[:2]
     lines = [("input", [p for c in cases for p in boxed(own[c].x[:k], own[c].region[:k])])]
     for method in ("StarGAN", "SaGAN"):
-        for name, draw in ((f"{method}, change", lambda e: residual_pixels(e.x[:k], e.y[:k])), (method, lambda e: pixels(e.y[:k]))):
-            lines.append((name, [p for c in cases for p in draw(edits[method][c])]))
+        shown = [edits[method][c] for c in cases]
+        lines.append((f"{method}, change", [p for e in shown for p in residual_pixels(e.x[:k], e.y[:k])]))
+        lines.append((method, [p for e in shown for p in pixels(e.y[:k])]))
     alt = "Input with the region boxed, then change and edited face of StarGAN and of SaGAN"
     study.figure(montage(lines, [tables.direction(*c) for c in cases for _ in range(k)]), "fig_1", alt)
 
@@ -412,18 +391,22 @@ def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[li
     places = {"CelebA": (study.faces, study.split.test), "LFW": (lfw[0], np.arange(len(lfw[0])))}
     edits, frames, out = {}, {}, []
     for place, where in places.items():
-        cases = judged_cases(study, *where)
-        edits[place] = {m: {key: apply(edit, case, study.device) for key, case in cases.items()} for m, edit in by.items()}
+        edits[place] = edit_all(study, by, judged_cases(study, *where))
         frames[place] = per_face(study, edits[place], references=False)
         rows = measures.summary(frames[place], "Fig. 9", f"{place}, faces in which both judges saw the opposite", ["edit_success", "identity_cosine"])
         out += [r | {"row": f"{r['row']} on {place}"} for r in rows]
         out += [r | {"row": f"No_Beard on {place}"} for r in gender(frames[place], "Fig. 9") if r["column"] in by]
     for m in by:
         home, away = (measures.value_of(f[f["method"] == m], "edit_success") for f in (frames["CelebA"], frames["LFW"]))
-        value, error = home.value - away.value, np.hypot(home.ci_high - home.ci_low, away.ci_high - away.ci_low) / 2
-        drop = Value(value, value - error, value + error, away.n)
-        out.append(row("Fig. 9", "LFW", m, "edit_success drop", drop, "edit success on the test faces minus on LFW, all directions"))
+        out.append(row("Fig. 9", "LFW", m, "edit_success drop", apart(home, away), "edit success on the test faces minus on LFW, all directions"))
     return out, edits["LFW"]
+
+
+def apart(a: Value, b: Value) -> Value:
+    """The difference of two shares of different faces, with Newcombe's interval from their Wilson intervals."""
+    gap = a.value - b.value
+    low, high = np.hypot(a.value - a.ci_low, b.ci_high - b.value), np.hypot(a.ci_high - a.value, b.value - b.ci_low)
+    return Value(gap, gap - float(low), gap + float(high), min(a.n, b.n))
 
 
 def judged_cases(study, faces, index: np.ndarray) -> dict[tuple[str, int], Case]:
@@ -436,9 +419,8 @@ def judged_cases(study, faces, index: np.ndarray) -> dict[tuple[str, int], Case]
         for target, _ in DIRECTIONS:
             lacks, has = (np.sort(index[(a[:, k] == v) & (b[:, k] == v)][:n]) for v in (1 - target, target))
             if len(lacks) and len(has):
-                region, source = region_of(faces, lacks, attribute)
-                real = as_images(faces, has)
-                out[attribute, target] = Case(attribute, target, lacks, faces.identities[lacks], as_images(faces, lacks), region, source, None, real)
+                x, real = as_images(faces, lacks), as_images(faces, has)
+                out[attribute, target] = Case(attribute, target, lacks, faces.identities[lacks], x, *region_of(faces, lacks, attribute), None, real)
     return out
 
 
@@ -454,12 +436,10 @@ def smiles(study, lfw: verification.Lfw) -> list[dict]:
     Sec. 4.3 explains Fig. 11 with."""
     if lfw is None:
         return []
-    places, how = ({"LFW": (lfw[0], np.arange(len(lfw[0]))), "CelebA": (study.faces, study.split.test)}, "both judges see Smiling")
-    p, q = (measures.proportion(np.logical_and(*study.judges.sees(as_images(*where), "Smiling", 1))) for where in places.values())
-    error = 1.96 * np.sqrt(sum(v.value * (1 - v.value) / v.n for v in (p, q)))
-    gap = Value(p.value - q.value, p.value - q.value - error, p.value - q.value + error, min(p.n, q.n))
-    out = [row("Fig. 11", place, "judges", "smiling share", v, how) for place, v in zip(places, (p, q), strict=True)]
-    return [*out, row("Fig. 11", "LFW - CelebA", "judges", "smiling share difference", gap, how)]
+    pictures = {"LFW": as_images(lfw[0], np.arange(len(lfw[0]))), "CelebA": as_images(study.faces, study.split.test)}
+    shares = {place: measures.proportion(np.logical_and(*study.judges.sees(x, "Smiling", 1))) for place, x in pictures.items()}
+    out = [row("Fig. 11", place, "judges", "smiling share", share, "both judges see Smiling") for place, share in shares.items()]
+    return [*out, row("Fig. 11", "LFW - CelebA", "judges", "smiling share difference", apart(*shares.values()), "both judges see Smiling")]
 
 
 # ------------------------------------------------------------------------------------------------ claims (criteria fixed before any run)
@@ -474,15 +454,18 @@ def _overall(metric: str, column: str, op: str, bound: float, at: str = "value")
 
 
 def works(*attributes: str) -> Precondition:
-    return Precondition(
-        f"SaGAN's edits of {', '.join(attributes)} succeed by both judges at least 60 %", _each("edit_success", ">=", 0.6, attributes)
-    )
+    words = f"SaGAN's edits of {', '.join(attributes)} succeed by both judges at least 60 %"
+    return Precondition(words, _each("edit_success", ">=", 0.6, attributes))
 
 
 def succeeds(*methods: str) -> Precondition:
-    return Precondition(
-        f"edits of {', '.join(methods)} succeed by both judges at least 60 %", tuple(_overall("edit_success", m, ">=", 0.6) for m in methods)
-    )
+    words = f"edits of {', '.join(methods)} succeed by both judges at least 60 %"
+    return Precondition(words, tuple(_overall("edit_success", m, ">=", 0.6) for m in methods))
+
+
+def recognises(table: str, place: str) -> Precondition:
+    auc, seeds = (Test(f"{m} | {place} | {verification.PLAIN}", ">=", least, table=table) for m, least in (("auc", 0.85), ("seeds", 3)))
+    return Precondition("the network without augmentation has an AUC of at least .85, of three seeds", (auc, seeds))
 
 
 TRUSTED = Precondition(
@@ -490,14 +473,6 @@ TRUSTED = Precondition(
     tuple(Test(f"judge_balanced_accuracy | {a} | judge {j}", ">=", 0.75, table="judges") for a in ATTRIBUTES for j in "ab"),
 )
 TRAINED = Precondition("at least 5 % of the paper's training", (Test("share_of_paper | training | SaGAN", ">=", 0.05),))
-RECOGNISES = {
-    table: Precondition(
-        "the network without augmentation has an AUC of at least .85, of three seeds",
-        tuple(Test(f"{m} | {place} | {verification.PLAIN}", ">=", bound, table=table) for m, bound in (("auc", 0.85), ("seeds", 3))),
-    )
-    for table, place in (("Fig. 10", "CelebA"), ("Fig. 11", "LFW"))
-}
-
 CLAIMS = (
     Claim(
         "H1", "Masks sit on the attribute's region", "Sec. 4.2, Fig. 3",
@@ -507,19 +482,15 @@ CLAIMS = (
     Claim(
         "H2", "Local attributes have smaller masks than global ones: eyeglasses < open mouth <= smile", "Sec. 4.2",
         "share of b > 0.1, paired by face: the 95 % interval of the first difference above 0, that of the second not below 0",
-        (
-            Test("mask_share difference | Mouth_Slightly_Open - Eyeglasses | SaGAN", ">", 0.0, "ci_low"),
-            Test("mask_share difference | Smiling - Mouth_Slightly_Open | SaGAN", ">=", 0.0, "ci_low"),
-        ),
+        (Test("mask_share difference | Mouth_Slightly_Open - Eyeglasses | SaGAN", ">", 0.0, "ci_low"),
+         Test("mask_share difference | Smiling - Mouth_Slightly_Open | SaGAN", ">=", 0.0, "ci_low")),
         (works("Eyeglasses", "Mouth_Slightly_Open", "Smiling"),),
     ),
     Claim(  # a method that edits nothing keeps everything: hence the precondition
         "H3", "SaGAN and ResGAN keep irrelevant pixels; CycleGAN and StarGAN do not", "Sec. 4.2, Figs 4-7",
         "change outside the region: SaGAN at most half of min(CycleGAN, StarGAN), ResGAN below both",
-        (
-            _overall("change_outside_l1 ratio", "SaGAN / min(CycleGAN, StarGAN)", "<=", 0.5),
-            _overall("change_outside_l1 ratio", "ResGAN / min(CycleGAN, StarGAN)", "<", 1.0),
-        ),
+        (_overall("change_outside_l1 ratio", "SaGAN / min(CycleGAN, StarGAN)", "<=", 0.5),
+         _overall("change_outside_l1 ratio", "ResGAN / min(CycleGAN, StarGAN)", "<", 1.0)),
         (succeeds(*METHODS),),
     ),
     Claim(  # where ResGAN puts on no glasses it has no artefacts of glasses
@@ -545,10 +516,8 @@ CLAIMS = (
     Claim(  # the reference: how often the same face drawn with the other label is judged another gender
         "H6", "Removing a beard changes gender in all methods, in SaGAN modestly", "Sec. 4.2, Fig. 6",
         "the judged gender changes more often than in the exact counterfactual in every method, less often in SaGAN than in each other",
-        (
-            *(Test(f"male_changed difference | No_Beard | {m} - counterfactual", ">", 0.0, table="comparisons") for m in METHODS),
-            *(Test(f"male_changed difference | No_Beard | SaGAN - {m}", "<", 0.0, table="comparisons") for m in RIVALS),
-        ),
+        (*(Test(f"male_changed difference | No_Beard | {m} - counterfactual", ">", 0.0, table="comparisons") for m in METHODS),
+         *(Test(f"male_changed difference | No_Beard | SaGAN - {m}", "<", 0.0, table="comparisons") for m in RIVALS)),
         (works("No_Beard"), succeeds(*RIVALS)),
     ),
     Claim(  # success that rises on LFW is no small drop
@@ -566,13 +535,13 @@ CLAIMS = (
         "H9", "Augmentation with edits improves verification on CelebA", "Sec. 4.3, Fig. 10",
         "gain of TPR at FPR 1e-3 over x3 copies positive in the mean of three seeds for 4 of 4 attributes",
         tuple(Test(f"tpr_at_fpr_1e-3 gain | CelebA | {a}", ">", 0.0, table="Fig. 10") for a in ATTRIBUTES),
-        (RECOGNISES["Fig. 10"], works(*ATTRIBUTES)),
+        (recognises("Fig. 10", "CelebA"), works(*ATTRIBUTES)),
     ),
     Claim(
         "H10", "Augmentation improves verification on LFW, except for smile", "Sec. 4.3, Fig. 11",
         "AUC gain over x3 copies positive for the other three, not positive for Smiling",
         tuple(Test(f"auc gain | LFW | {a}", "<=" if a == "Smiling" else ">", 0.0, table="Fig. 11") for a in ATTRIBUTES),
-        (RECOGNISES["Fig. 11"], works(*ATTRIBUTES)),
+        (recognises("Fig. 11", "LFW"), works(*ATTRIBUTES)),
     ),
     Claim(
         "H11", "The reason given: LFW has few smiling faces", "Sec. 4.3",
@@ -582,12 +551,10 @@ CLAIMS = (
     Claim(
         "H12", "An attention mask beats a sparse residual", "Secs 1, 2.3",
         "against b = 1 (Smiling) and against ResGAN: no lower edit success and a smaller change outside the region",
-        (
-            Test("edit_success difference | all | SaGAN - b = 1", ">=", 0.0, table="ablations"),
-            Test("change_outside_l1 difference | all | SaGAN - b = 1", "<", 0.0, "ci_high", "ablations"),
-            _overall("edit_success difference", "SaGAN - ResGAN", ">=", 0.0),
-            _overall("change_outside_l1 difference", "SaGAN - ResGAN", "<", 0.0, "ci_high"),
-        ),
+        (Test("edit_success difference | all | SaGAN - b = 1", ">=", 0.0, table="ablations"),
+         Test("change_outside_l1 difference | all | SaGAN - b = 1", "<", 0.0, "ci_high", "ablations"),
+         _overall("edit_success difference", "SaGAN - ResGAN", ">=", 0.0),
+         _overall("change_outside_l1 difference", "SaGAN - ResGAN", "<", 0.0, "ci_high")),
         (succeeds("SaGAN", "ResGAN"), works("Smiling")),
     ),
 )  # fmt: skip

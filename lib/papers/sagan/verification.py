@@ -20,7 +20,7 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 
 from lib.data import DataError, Examples, FaceSet, Split, cache, load_lfw
@@ -31,7 +31,6 @@ from lib.evaluation.measures import Value, row
 from lib.evaluation.resnet import ResNet18
 from lib.papers.sagan import model as sagan
 from lib.training import models
-from lib.training.config import require
 from lib.training.loop import Stage, Update
 from lib.training.models import Job
 
@@ -66,10 +65,6 @@ class Config:
     lr: float = 0.1  # a tenth of it after 50 and again after 75 % of the updates
     momentum: float = 0.9
     decay: float = 5e-4
-
-    def __post_init__(self):
-        for name in ("people", "copies", "size", "width", "batch", "steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
 @dataclass
@@ -194,17 +189,21 @@ def networks(study) -> dict[str, list[Judge]]:
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """P pairs of images. first, second (P,) int rows of one array of feature vectors; same (P,) bool: one person; a, b
-    (P,) int: their identities; fold (P,) int or None; alone: how many people have one image only and so no genuine pair
-    (None where that is not known)."""
+    """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities;
+    fold (P,) int or None; alone: how many people have one image only and so no genuine pair (0 where that is not
+    known)."""
 
     first: np.ndarray
     second: np.ndarray
-    same: np.ndarray
     a: np.ndarray
     b: np.ndarray
     fold: np.ndarray | None = None
-    alone: int | None = None
+    alone: int = 0
+
+    @cached_property
+    def same(self) -> np.ndarray:
+        """(P,) bool: one person."""
+        return self.a == self.b
 
     def __post_init__(self):
         if not self.same.any() or self.same.all():
@@ -224,30 +223,23 @@ class Comparisons:
         return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people}"
 
 
-def verification_pairs(identities: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sec. 4.3: one random image of each test identity is its target, all its others are queries.
-
-    identities: (n,). Returns the rows of the targets (one per identity, ordered by identity id) and of the queries.
-    Every query is compared with every target: one genuine pair a query, the others impostors. An identity with one
-    image yields no query."""
+def against_targets(identities: np.ndarray, seed: int) -> Comparisons:
+    """Sec. 4.3: one random image of each test identity is its target, all its others are queries, and every query is
+    compared with every target: one genuine pair a query, the others impostors. identities: (n,)."""
     rng = np.random.default_rng(seed)
     targets = np.array([rng.choice(np.flatnonzero(identities == who)) for who in np.unique(identities)])
-    return targets, np.setdiff1d(np.arange(len(identities)), targets)
-
-
-def against_targets(identities: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> Comparisons:
-    """Every query with every target (rows of identities (n,)): Q x T pairs."""
+    queries = np.setdiff1d(np.arange(len(identities)), targets)
     first, second = np.repeat(queries, len(targets)), np.tile(targets, len(queries))
     a, b = identities[first], identities[second]
-    return Comparisons(first, second, a == b, a, b, alone=len(np.setdiff1d(b, a)))
+    return Comparisons(first, second, a, b, alone=len(np.setdiff1d(b, a)))
 
 
 def in_folds(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
     """LFW's View 2: folds of rows (image, image, 1 for the same person else 0), as `load_lfw` returns them. identities
     (n,)."""
-    pairs = np.concatenate(folds)
+    first, second, _ = np.concatenate(folds).T
     fold = np.repeat(np.arange(len(folds)), [len(f) for f in folds])
-    return Comparisons(pairs[:, 0], pairs[:, 1], pairs[:, 2] == 1, identities[pairs[:, 0]], identities[pairs[:, 1]], fold)
+    return Comparisons(first, second, identities[first], identities[second], fold)
 
 
 Lfw = tuple[FaceSet, tuple[np.ndarray, ...]] | None  # the faces and the folds of `load_lfw`; None: not at hand
@@ -285,8 +277,7 @@ def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result:
     people = np.unique(study.faces.identities[study.split.test])
     chosen = np.random.default_rng([SEED, 7]).permutation(people)[: study.settings.verification_people]
     index = study.split.test[np.isin(study.faces.identities[study.split.test], chosen)]
-    who = study.faces.identities[index]
-    pairs = against_targets(who, *verification_pairs(who, SEED))
+    pairs = against_targets(study.faces.identities[index], SEED)
     return compare(nets, study.faces, index, pairs, "CelebA", f"test faces of {study.faces.name}")
 
 
@@ -302,21 +293,21 @@ def on_lfw(nets: dict[str, list[Judge]], lfw: Lfw) -> Result | None:
 
 
 def measures(score: np.ndarray, same: np.ndarray) -> dict[str, float]:
-    """AUC, equal error rate, and the share of genuine pairs accepted where at most 1e-2 and 1e-3 of the impostor pairs
-    are (nan where that is less than one pair)."""
+    """MEASURES of pairs' scores; a rate that is less than one impostor pair is nan."""
     fpr, tpr, _ = roc_curve(same, score, drop_intermediate=False)
-    impostors = int((~same).sum())
-    out = {"auc": float(roc_auc_score(same, score)), "eer": _eer(fpr, tpr)}
-    return out | {name: float(tpr[fpr <= at].max()) if impostors * at >= 1 else float("nan") for name, at in RATES.items()}
+    few = {name: float("nan") for name, at in RATES.items() if (~same).sum() * at < 1}
+    return _of_curve(fpr, tpr) | few
 
 
-def _eer(fpr: np.ndarray, tpr: np.ndarray) -> float:
-    """The error rate where as many impostors are accepted as genuine pairs refused, between the two nearest points of
-    the curve."""
+def _of_curve(fpr: np.ndarray, tpr: np.ndarray) -> dict[str, float]:
+    """Of a ROC curve from (0, 0) to (1, 1): the area under it; the equal error rate, where as many impostors are accepted
+    as genuine pairs refused, between the two nearest points; the share of genuine pairs accepted where at most 1e-2 and
+    1e-3 of the impostor pairs are."""
     over = fpr - (1 - tpr)
-    k = int(np.argmax(over >= 0))  # the curve ends at (1, 1), so there is one; it begins at over = -1
+    k = int(np.argmax(over >= 0))
     share = -over[k - 1] / (over[k] - over[k - 1])
-    return float(fpr[k - 1] + share * (fpr[k] - fpr[k - 1]))
+    rates = {name: float(tpr[np.searchsorted(fpr, at, side="right") - 1]) for name, at in RATES.items()}
+    return {"auc": float(np.trapezoid(tpr, fpr)), "eer": float(fpr[k - 1] + share * (fpr[k] - fpr[k - 1]))} | rates
 
 
 def resampled(scores: list[np.ndarray], pairs: Comparisons) -> dict[str, np.ndarray]:
@@ -340,42 +331,42 @@ def resampled(scores: list[np.ndarray], pairs: Comparisons) -> dict[str, np.ndar
             tpr, fpr = np.cumsum(w * genuine), np.cumsum(w * ~genuine)
             if not tpr[-1] or not fpr[-1]:
                 continue  # nobody with a second image, or one person only, was drawn
-            tpr, fpr = np.concatenate([[0], tpr / tpr[-1]]), np.concatenate([[0], fpr / fpr[-1]])
-            out["auc"][i, j], out["eer"][i, j] = np.trapezoid(tpr, fpr), _eer(fpr, tpr)
-            for name, at in RATES.items():
-                out[name][i, j] = tpr[np.searchsorted(fpr, at, side="right") - 1]
+            curve = _of_curve(np.concatenate([[0], fpr / fpr[-1]]), np.concatenate([[0], tpr / tpr[-1]]))
+            for name, value in curve.items():
+                out[name][i, j] = value
     return out
 
 
 def rows(result: Result | None, table: str) -> list[dict]:
-    """Metric rows: every measure of every arm (mean over seeds) and its gain over COPIES, each with an interval over
-    people; with folds also the standard protocol's accuracy. n is the number of genuine pairs; a row `seeds` says how
-    many networks an arm has."""
+    """Metric rows: how many networks an arm has; every measure of it (mean over seeds) and its gain over COPIES, each
+    with an interval over people; with folds also the standard protocol's accuracy. n is the number of genuine pairs."""
     if result is None:
         return [row(table, "LFW", "all", "auc", f"unavailable: {NO_LFW}", "")]
-    pairs, names = result.pairs, list(result.scores)
-    flat = [(arm, s) for arm in names for s in result.scores[arm]]
-    single, draws = [measures(s, pairs.same) for _, s in flat], resampled([s for _, s in flat], pairs)
-    of = {arm: [k for k, (a, _) in enumerate(flat) if a == arm] for arm in names}
-    n, how, out = int(pairs.same.sum()), f"{result.what}: {pairs.words}; mean over seeds, interval over people", []
-    for arm in names:
-        out.append(row(table, result.place, arm, "seeds", float(len(of[arm])), "networks, trained from different seeds", len(of[arm])))
-        for m in MEASURES:
-            value, spread = float(np.mean([single[k][m] for k in of[arm]])), draws[m][:, of[arm]].mean(1)
+    pairs, n = result.pairs, int(result.pairs.same.sum())
+    how, out = f"{result.what}: {pairs.words}; mean over seeds, interval over people", []
+
+    def add(arm: str, metric: str, value: Value | float | str, protocol: str, n: int = n) -> None:
+        out.append(row(table, result.place, arm, metric, value, protocol, n))
+
+    flat = [(arm, s) for arm, scores in result.scores.items() for s in scores]
+    single, draws = pd.DataFrame([measures(s, pairs.same) for _, s in flat]), resampled([s for _, s in flat], pairs)
+    of = {arm: [k for k, (a, _) in enumerate(flat) if a == arm] for arm in result.scores}
+    means = {arm: {m: (float(single[m].iloc[own].mean(skipna=False)), draws[m][:, own].mean(1)) for m in MEASURES} for arm, own in of.items()}
+    for arm, scores in result.scores.items():
+        add(arm, "seeds", float(len(scores)), "networks, trained from different seeds", len(scores))
+        for m, (value, spread) in means[arm].items():
             if np.isnan(value):
-                few = f"unavailable: {int((~pairs.same).sum())} impostor pairs are too few for this rate"
-                out.append(row(table, result.place, arm, m, few, "", n))
+                add(arm, m, f"unavailable: {int((~pairs.same).sum())} impostor pairs are too few for this rate", "")
                 continue
-            out.append(row(table, result.place, arm, m, Value(value, *_interval(spread), n), how))
-            if m in GAINED and COPIES in of and arm != COPIES:
-                gain = value - float(np.mean([single[k][m] for k in of[COPIES]]))
-                ends = _interval(spread - draws[m][:, of[COPIES]].mean(1))
-                out.append(row(table, result.place, arm, f"{m} gain", Value(gain, *ends, n), f"minus {COPIES}; {how}"))
+            add(arm, m, Value(value, *_interval(spread), n), how)
+            if m in GAINED and COPIES in means and arm != COPIES:
+                base, base_spread = means[COPIES][m]
+                add(arm, f"{m} gain", Value(value - base, *_interval(spread - base_spread), n), f"minus {COPIES}; {how}")
         if pairs.fold is not None:
-            accuracy = np.mean([fold_accuracy(s, pairs) for s in result.scores[arm]], axis=0)
-            out.append(row(table, result.place, arm, "fold_accuracy", float(accuracy.mean()), f"mean of {len(accuracy)} folds; {how}", n))
+            accuracy = np.mean([fold_accuracy(s, pairs) for s in scores], axis=0)
+            add(arm, "fold_accuracy", float(accuracy.mean()), f"mean of {len(accuracy)} folds; {how}")
             if len(accuracy) > 1:
-                out.append(row(table, result.place, arm, "fold_accuracy_std", float(accuracy.std(ddof=1)), f"over {len(accuracy)} folds", n))
+                add(arm, "fold_accuracy_std", float(accuracy.std(ddof=1)), f"over {len(accuracy)} folds")
     return out
 
 
@@ -400,16 +391,14 @@ def fold_accuracy(score: np.ndarray, pairs: Comparisons) -> np.ndarray:
 
 
 def curves(result: Result) -> pd.DataFrame:
-    """The ROC curve of every arm on a logarithmic grid of false positive rates: columns arm, fpr, tpr (mean over
-    seeds)."""
-    out = []
-    for arm, scores in result.scores.items():
-        drawn = []
-        for s in scores:
-            fpr, tpr, _ = roc_curve(result.pairs.same, s, drop_intermediate=False)
-            drawn.append(tpr[np.searchsorted(fpr, GRID, side="right") - 1])
-        out.append(pd.DataFrame({"arm": arm, "fpr": GRID, "tpr": np.mean(drawn, axis=0)}))
-    return pd.concat(out, ignore_index=True)
+    """The ROC curve of every arm on GRID: columns arm, fpr, tpr (mean over seeds)."""
+
+    def at_grid(score: np.ndarray) -> np.ndarray:
+        fpr, tpr, _ = roc_curve(result.pairs.same, score, drop_intermediate=False)
+        return tpr[np.searchsorted(fpr, GRID, side="right") - 1]
+
+    mean = {arm: np.mean([at_grid(s) for s in scores], axis=0) for arm, scores in result.scores.items()}
+    return pd.concat([pd.DataFrame({"arm": arm, "fpr": GRID, "tpr": tpr}) for arm, tpr in mean.items()], ignore_index=True)
 
 
 def figure(study, result: Result | None, name: str) -> None:
@@ -422,7 +411,7 @@ def figure(study, result: Result | None, name: str) -> None:
 
 
 def roc(result: Result) -> Figure:
-    """ROC curves with a logarithmic axis of false positive rates; the control is dashed."""
+    """ROC curves with a logarithmic axis of false positive rates."""
     figure, drawn = Figure(figsize=(8.2, 4.2), layout="constrained"), curves(result)
     axis = figure.subplots()
     for name, colour in zip(result.scores, sns.color_palette("colorblind", len(result.scores)), strict=True):
