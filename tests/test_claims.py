@@ -6,6 +6,8 @@ import pytest
 from lib.claims import COLUMNS, Claim, Precondition, Test, verdicts
 from lib.papers.bridgegan import evaluation as bridgegan
 from lib.papers.diat import evaluation as diat
+from lib.papers.sagan import evaluation as sagan
+from lib.papers.sggan import evaluation as sggan
 
 A, B = Test("edit_success | a | x", ">=", 0.5), Test("psnr | b | x", "<", 20.0, "ci_high")
 COLUMNS_OF_METRICS = ["table", "metric", "row", "column", "value", "ci_low", "ci_high", "n"]
@@ -95,11 +97,14 @@ def test_other_inequalities_are_refused(bad):
 
 def rows_for(tests, by: float) -> dict:
     """Metric rows that lie `by` on the good side of their tests' bounds."""
-    values = {(t.table or "t", t.measure): t.bound + (by if t.op.startswith(">") else -by) for t in tests}
+    values = {}
+    for t in tests:
+        inside = t.op == "in" and by > 0
+        values[t.table or "t", t.measure] = (t.bound + t.high) / 2 if inside else t.bound + (by if t.op.startswith(">") else -by)
     return {(table, m): row(m, value, value, value, table=table) for (table, m), value in values.items()}
 
 
-@pytest.mark.parametrize("claim", [*diat.CLAIMS, *bridgegan.CLAIMS], ids=lambda c: f"{c.id}: {c.claim}")
+@pytest.mark.parametrize("claim", [*sagan.CLAIMS, *diat.CLAIMS, *sggan.CLAIMS, *bridgegan.CLAIMS], ids=lambda c: f"{c.id}: {c.claim}")
 def test_every_claim_can_hold_fail_and_stay_open(claim):
     needs = rows_for([t for need in claim.needs for t in need.tests], 1e-3)
     for by, verdict in ((0.2, "reproduced"), (-0.2, "not reproduced")):

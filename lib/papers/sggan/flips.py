@@ -1,12 +1,9 @@
 """The flip protocol (StarGAN's and SG-GAN's evaluation): every test face is turned to the value that it does not have, and judged.
 
 A *group* is one attribute c_j with two values, told by columns of the face set. An *edit* is (group's name, x, target) -> object
-with `.image`; for several groups at once it takes tuples of names and targets. Besides what every method of the study is measured
-by, here is what this paper alone asks for: three measures of the background's corner, verdicts on unrelated groups, and the
-Inception score's formula on a judge's classes.
-
-Standard MS-SSIM has five scales and an 11x11 window, for which the smaller side must have 161 pixels; of a 10x10 crop not even
-the first scale can be computed. The measures of crops take (B, 3, S, S) in [-1, 1], compare in 0..255 and return (B,) float64.
+with `.image`; for several groups at once it takes tuples of names and targets. Beside what every method of the study is measured
+by, this paper asks for three measures of the background's corner (D12), verdicts on unrelated groups, and the Inception score's
+formula on a judge's classes. Measures of crops take (B, 3, S, S) in [-1, 1], compare in 0..255 and return (B,) float64.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,26 +50,15 @@ MEASURED = (
 # ---------------------------------------------------------------------------------------------------- background
 
 
-def corner(x: Tensor, side: int) -> Tensor:
-    """The top-left side x side pixels."""
-    return x[..., :side, :side]
-
-
 def _bytes(x: Tensor) -> Tensor:
     """(B, 3, S, S) in [-1, 1] -> (3 B, 1, S, S) float64 in 0..255, not rounded: one picture per colour."""
     return ((x.double() + 1) * 127.5).flatten(0, 1)[:, None]
 
 
-def _similarity(a: Tensor, b: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+def _similarity(a: Tensor, b: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     """Mean SSIM and mean contrast-structure term of each picture (P, 1, S, S), over the places where the whole window fits."""
-
-    def blur(t):
-        return F.conv2d(t, kernel)
-
-    mean_a, mean_b = blur(a), blur(b)
-    cov = blur(a * b) - mean_a * mean_b
-    spread = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
-    cs = (2 * cov + C2) / (spread + C2)
+    mean_a, mean_b, aa, bb, ab = (F.conv2d(t, window) for t in (a, b, a * a, b * b, a * b))
+    cs = (2 * (ab - mean_a * mean_b) + C2) / (aa - mean_a**2 + bb - mean_b**2 + C2)
     luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
     return (luminance * cs).mean((1, 2, 3)), cs.mean((1, 2, 3))
 
@@ -86,12 +72,11 @@ def _gaussian(side: int) -> Tensor:
 
 
 def msssim_adapt(a: Tensor, b: Tensor) -> np.ndarray:
-    """(B,) MS-SSIM with windows that shrink with the picture: definition A.
+    """(B,) MS-SSIM with windows that shrink with the picture: definition A. Identical crops give 1.
 
-    Five scales; at each the window is min(11, side) wide, with sigma 1.5 times its share of 11, and only whole windows count. Between scales
-    2x2 means, an odd last row or column repeated. Per colour: product of the contrast terms of scales 1-4 (negative ones count as 0) and of the
-    SSIM of scale 5, each to the power of its weight; then the mean of the three colours. On 10x10 the scales have sides 10, 5, 3, 2, 1, so that the
-    last one sees little but the mean colour. Identical crops give 1.
+    Five scales, 2x2 means between them (an odd last row or column repeated). Per colour the product of the contrast
+    terms of scales 1-4 (negative ones count as 0) and of the SSIM of scale 5, each to the power of its weight; then the
+    mean of the colours. On 10x10 the scales have sides 10, 5, 3, 2, 1: the last one sees little but the mean colour.
     """
     one, two = _bytes(a), _bytes(b)
     product = one.new_ones(len(one))
@@ -104,11 +89,7 @@ def msssim_adapt(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def ssim7(a: Tensor, b: Tensor) -> np.ndarray:
-    """(B,) SSIM of one scale with a uniform 7x7 window (population variances), mean over places and colours: definition B.
-
-    Raises ValueError for a crop below 7x7."""
-    if a.shape[-1] < 7:
-        raise ValueError(f"ssim7: a crop of {a.shape[-1]} pixels is smaller than the window. Use msssim_adapt or a larger crop.")
+    """(B,) SSIM of one scale with a uniform 7x7 window (population variances), mean over places and colours: definition B."""
     ssim, _ = _similarity(_bytes(a), _bytes(b), torch.full((1, 1, 7, 7), 1 / 49, dtype=torch.float64))
     return ssim.view(len(a), 3).mean(1).numpy()
 
@@ -133,7 +114,8 @@ def attribute_of(group: Group, value: float) -> tuple[str, int]:
     return group.one, int(value > 0.5)
 
 
-def pairs_of(names, targets) -> list[tuple[str, float]]:
+def one_by_one(names, targets) -> list[tuple[str, float]]:
+    """[(group's name, target)] of one edit, or of several."""
     return [(names, targets)] if isinstance(names, str) else list(zip(names, targets, strict=True))
 
 
@@ -144,7 +126,7 @@ def by_labels(study, name: str) -> Callable:
 
     def apply(names, x: Tensor, targets):
         c = torch.from_numpy(study.judges.a.probabilities(x)[:, places] > 0.5).to(x)
-        for group, value in pairs_of(names, targets):
+        for group, value in one_by_one(names, targets):
             column, label = attribute_of(GROUPS[group], value)
             c = stargan.changed_labels(c, columns, column, float(label))
         return stargan.edit(nets, x, c)
@@ -156,7 +138,7 @@ def by_models(nets: dict[str, resgan.Nets]) -> Callable:
     """ResidualGAN's edit: a model for every group, several groups one after the other."""
 
     def apply(names, x: Tensor, targets):
-        for group, value in pairs_of(names, targets):
+        for group, value in one_by_one(names, targets):
             out = resgan.edit(nets[group], x, value)
             x = out.image
         return out
@@ -167,9 +149,9 @@ def by_models(nets: dict[str, resgan.Nets]) -> Callable:
 def exact(study, i: int) -> Callable:
     """The edit that knows the answer: drawn face i, drawn again with other values."""
 
-    def apply(names, x: Tensor, targets) -> Edited:
+    def apply(names, x: Tensor, targets):
         face = study.faces.faces[torch.tensor([i])]
-        for group, value in pairs_of(names, targets):
+        for group, value in one_by_one(names, targets):
             face = synthetic.counterfactual(face, *attribute_of(GROUPS[group], value))
         return stargan.Edit(synthetic.render(face, study.faces.size).to(x))
 
@@ -205,9 +187,8 @@ def flipped(edit: Callable, name: str, value: int, case: Case, device: str) -> E
 
 
 def measured(study, edits: dict[str, Callable], cases: Flips, skin: bool = False) -> pd.DataFrame:
-    """The per-face table of all methods and of the rows beside them: `floors`, and `real faces`, the unedited faces
-    judged by the values that they have. skin: also what an edit does to the rest of the skin (`extras`; drawn faces
-    only)."""
+    """The per-face table of all methods, of `floors`, and of `real faces`, the unedited faces judged by the values that
+    they have. skin: also `skin_shift` (drawn faces only)."""
     parts, drawn = [], study.faces.faces is not None
     for (name, value), case in cases.items():
         around = editing.region_of(study.faces, case.index, "Pale_Skin")[0] & ~case.region if skin and drawn else None
@@ -224,41 +205,34 @@ def measured(study, edits: dict[str, Callable], cases: Flips, skin: bool = False
 
 
 def extras(study, group: Group, e: Edited, after: Seen, around: Tensor | None) -> dict[str, np.ndarray]:
-    """Further columns: `unrelated_accuracy <group>` (1 where both judges still see the labelled value of another
-    group), background of the corner (A, B, C), `pale_change` (absolute change of the judges' probability of Pale_Skin),
-    `skin_shift` (mean change of the skin `around` the edit's own region: tints count, noise cancels), judge b's
-    probabilities."""
-    judges, out, p = study.judges, {}, (after.a, after.b)
-    before = e.case.seen("x", judges)
+    """Further columns, see SAY; and judge b's probabilities. around: the skin outside the edit's own region; a tint
+    shifts its mean, noise does not."""
+    judges, before, out = study.judges, e.case.seen("x", study.judges), {}
     for other in groups_named("gender, smile, hair"):
         if other.name != group.name:
-            out[f"unrelated_accuracy {other.name}"] = _kept(study, other, e.index, p)
+            out[f"unrelated_accuracy {other.name}"] = unrelated(study, other, e.index, after)
     i = judges.column("Pale_Skin")
-    out["pale_change"] = (np.abs(p[0] - before.a)[:, i] + np.abs(p[1] - before.b)[:, i]) / 2
-    for end, side in (("", CORNER), ("_scaled", max(2, round(CORNER * study.faces.size / PRINTED_AT)))):
-        a, b = corner(e.x, side), corner(e.y, side)
-        out[f"background_c{end}"] = crop_l1(b, a)
-        if not end:
-            out |= {"background_a": 100 * msssim_adapt(b, a), "background_b": 100 * ssim7(b, a)}
+    out["pale_change"] = (np.abs(after.a - before.a)[:, i] + np.abs(after.b - before.b)[:, i]) / 2
+    x, y = (t[..., :CORNER, :CORNER] for t in (e.x, e.y))
+    out |= {"background_a": 100 * msssim_adapt(y, x), "background_b": 100 * ssim7(y, x), "background_c": crop_l1(y, x)}
+    side = max(2, round(CORNER * study.faces.size / PRINTED_AT))
+    out["background_c_scaled"] = crop_l1(e.y[..., :side, :side], e.x[..., :side, :side])
     if around is not None:
         shift = ((e.y - e.x) * around).flatten(2).sum(2) / around.flatten(2).sum(2).clamp_min(1)
         out["skin_shift"] = (shift.abs().mean(1) / 2).numpy()
-    return out | {f"p {c}": p[1][:, judges.column(c)] for c in columns_of(groups_of(study.cfg))}
+    return out | {f"p {c}": after.b[:, judges.column(c)] for c in columns_of(groups_of(study.cfg))}
 
 
-def _kept(study, other: Group, index: np.ndarray, p: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """(n,) whether both judges see the labelled value of a group; NaN without a label, and beyond equal numbers of two
-    colours."""
-    labels, sees = other.labels(study.faces)[index], []
+def unrelated(study, other: Group, index: np.ndarray, after: Seen) -> np.ndarray:
+    """(n,) whether both judges see the labelled value of a group: NaN without a label, and, so that neither colour of
+    hair counts more, for the last faces of the more frequent one."""
+    labels, right = other.labels(study.faces)[index], np.full(len(index), np.nan)
+    most = min((labels == v).sum() for v in (0, 1)) if other.zero else len(index)
     for value in (0, 1):
         column, label = attribute_of(other, value)
-        i = study.judges.column(column)
-        sees.append(((p[0][:, i] > 0.5) == bool(label)) & ((p[1][:, i] > 0.5) == bool(label)))
-    right = np.where(labels < 0, np.nan, np.where(labels == 1, sees[1], sees[0]).astype(float))
-    if other.zero:
-        k = min((labels == v).sum() for v in (0, 1))
-        for v in (0, 1):
-            right[np.flatnonzero(labels == v)[k:]] = np.nan
+        a, b = ((p[:, study.judges.column(column)] > 0.5) == bool(label) for p in (after.a, after.b))
+        counted = np.flatnonzero(labels == value)[:most]
+        right[counted] = (a & b)[counted]
     return right
 
 
@@ -278,8 +252,8 @@ def group_rows(frame: pd.DataFrame, table: str, names: Iterable[str] = MEASURED)
 
 
 def compared(frame: pd.DataFrame, table: str, group: str, a: str, b: str, names: Iterable[str], how: str = "difference") -> list[dict]:
-    """`<measure> difference` (method a minus method b) or `ratio` of one group, or of all together, paired by face. What one of
-    the two methods lacks is left out."""
+    """`<measure> difference` (method a minus method b) or `ratio` of one group, or of all together, paired by face; none
+    of what one of the two lacks."""
     part, out = frame if group == "all" else frame[frame["group"] == group], []
     for name in names:
         metric, _, other = name.partition(" ")
@@ -294,8 +268,8 @@ def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One measure of many edits: a line per method, a column per row of metrics.csv."""
     part = rows[rows["metric"] == metric]
     part = part.assign(text=[tables.cell(r) for _, r in part.iterrows()], row=part["row"].map(tables.spoken))
-    columns, methods = part["row"].unique(), part["column"].unique()
-    return part.pivot(index="column", columns="row", values="text").loc[methods, columns].rename_axis(index="method", columns=None).reset_index()
+    table = part.pivot(index="column", columns="row", values="text").loc[part["column"].unique(), part["row"].unique()]
+    return table.rename_axis(index="method", columns=None).reset_index()
 
 
 # ---------------------------------------------------------------------------------------------------- Inception's formula

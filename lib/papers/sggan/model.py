@@ -77,89 +77,55 @@ GROUPS = {
 }
 
 DEVIATIONS = (  # id, what the paper says and where, what we do, why
-    Deviation(
-        "D1", "'first 10000 iterations ... next 10000' (Sec. 3.2): of G or of D not stated",
-        "iterations are updates of G, each after d_per_g updates of D; profile `cpu` makes 4,000 of them",
-        "'the generator is updated once after every five'; how many, core-hours decide",
-    ),
-    Deviation(
-        "D2", "lambda_rec = 10 (Sec. 3.2)", "10 on both terms of eq. (5), for every attribute",
-        "as printed; the released code has one mean over all outputs, for four attributes an eighth of the weight",
-    ),
-    Deviation(
-        "D3", "Eq. (8): one real term for m fakes, a penalty that l_D = -l_adv would maximise, all of it in eq. (7)",
-        "the real term m times; +10 GP in D's loss; G gets only -E[D] of its outputs",
-        "as printed, D plus a constant changes the loss without bound, and D would raise its penalty",
-    ),
-    Deviation(
-        "D4", "Table 5 at 128x128; D_cls output 'h/128'",
-        "below 128 fewer stride-2 layers, so that the heads still see 2x2 (3x3 where the size is no power of two)",
-        "after six layers a 64x64 image is 1x1, which the printed 2x2 kernel does not fit",
-    ),
-    Deviation(
-        "D5", "which images are labelled, and how often 'many times' (Sec. 4.3) is: not stated",
-        "the first K images of every value in one seeded walk; they come again 0, 10 or 50 times (ALL, 5 %, 0.5 %)",
-        "the repeats of the released code, without its file order and its repeated unlabelled images",
-    ),
-    Deviation(
-        "D6", "hair: black is c = 0, blond c = 1 (Fig. 1); other hair not stated",
-        "no label of this attribute; its mask enters the loss",
-        "the released code reads the mask but does not use it, so that all other hair trains as black",
-    ),
-    Deviation(
-        "D7", "'an undersampling procedure' (Sec. 3.2), but in SG-GAN(ALL) 'all samples' have labels (Sec. 4.3)",
-        "ALL: K = min(n_0, n_1) labelled per value, the rest stays as mixed images",
-        "the first describes the method, the second names an experiment; the released code has no under-sampling",
-    ),
-    Deviation(
-        "D8", "Table 4: 'CONV, ReLU, Instance Normal', one convolution per block, no tanh; initialisation not stated",
-        "convolution, instance norm with weights, ReLU; two in a block; tanh as in Sec. 3.2; weights N(0, 0.02^2)",
-        "the released code",
-    ),
-    Deviation(
-        "D9", "5,000 random test images (Sec. 4.2), so that people are on both sides; which crop not stated",
-        "the study's one split, in which nobody is in two parts, and its one crop",
-        "a test on people that were trained on measures less; the released code crops the same square",
-    ),
-    Deviation(
-        "D10", "gradient penalty (Sec. 3.2, by reference to WGAN-GP) of a D whose score is a map of 2x2 patches",
-        "the gradient of the sum of the patches' scores, whose norm shall be 1",
-        "what the released code's framework does; the mean's gradient would be a quarter of it",
-    ),
-    Deviation(
-        "D11", "accuracy by a ResNet-18 (Sec. 4.3); Inception score of a pretrained network (Table 1)",
-        "a ResNet-18 and a network of another build, both trained on this study's faces; an edit must convince both",
-        "the paper's own networks are not released",
-    ),
-    Deviation(
-        "D12", "MS-SSIM of the top-left 10x10 pixels (Sec. 4.3)",
-        "A: five scales with shrunken windows; B: one scale, 7x7 window; C: mean absolute difference",
-        "the standard five scales need 161 pixels",
-    ),
-    Deviation(
-        "D13", "combined edits (Fig. 3): not stated", "one after the other, G(G(x)_gender)_smile",
-        "G has no output for two values at once",
-    ),
-    Deviation(
-        "D14", "fresh or shared batches, flips: not stated",
-        "a fresh batch for each update of D, G on the last of them; random flips",
-        "the released code",
-    ),
-    Deviation(
-        "D15", "5,000 and 500 labelled images per value, 'sparse rates' 0.05 and 0.005 (Sec. 4.3)",
-        "these numbers in profile `paper`; elsewhere 5 % and 0.5 % of half the training images",
-        "5,000 is 5 % of half of CelebA's training images; smaller sets keep the share",
-    ),
-    Deviation(
-        "D16", "8494, 1000, 100, 10 labelled pale faces (Fig. 5)",
-        "these numbers in profile `paper`; elsewhere all that there are, two numbers between, and 10",
-        "a smaller set has fewer pale faces; a classifier learns from their number, so the lower end stays as printed",
-    ),
-    Deviation(
-        "D17", "width 64 in G and D, 128x128 pixels (Tables 4, 5)",
-        "profile `cpu`: width 16 in both, 64x64; all else as printed",
-        "core-hours",
-    ),
+    Deviation("D1", "'first 10000 iterations ... next 10000' (Sec. 3.2): of G or of D not stated",
+              "iterations are updates of G, each after d_per_g updates of D; profile `cpu` makes 4,000 of them",
+              "'the generator is updated once after every five'; how many, core-hours decide"),
+    Deviation("D2", "lambda_rec = 10 (Sec. 3.2)", "10 on both terms of eq. (5), for every attribute",
+              "as printed; the released code has one mean over all outputs, for four attributes an eighth of the weight"),
+    Deviation("D3", "Eq. (8): one real term for m fakes, a penalty that l_D = -l_adv would maximise, all of it in eq. (7)",
+              "the real term m times; +10 GP in D's loss; G gets only -E[D] of its outputs",
+              "as printed, D plus a constant changes the loss without bound, and D would raise its penalty"),
+    Deviation("D4", "Table 5 at 128x128; D_cls output 'h/128'",
+              "below 128 fewer stride-2 layers, so that the heads still see 2x2 (3x3 where the size is no power of two)",
+              "after six layers a 64x64 image is 1x1, which the printed 2x2 kernel does not fit"),
+    Deviation("D5", "which images are labelled, and how often 'many times' (Sec. 4.3) is: not stated",
+              "the first K images of every value in one seeded walk; they come again 0, 10 or 50 times (ALL, 5 %, 0.5 %)",
+              "the repeats of the released code, without its file order and its repeated unlabelled images"),
+    Deviation("D6", "hair: black is c = 0, blond c = 1 (Fig. 1); other hair not stated",
+              "no label of this attribute; its mask enters the loss",
+              "the released code reads the mask but does not use it, so that all other hair trains as black"),
+    Deviation("D7", "'an undersampling procedure' (Sec. 3.2), but in SG-GAN(ALL) 'all samples' have labels (Sec. 4.3)",
+              "ALL: K = min(n_0, n_1) labelled per value, the rest stays as mixed images",
+              "the first describes the method, the second names an experiment; the released code has no under-sampling"),
+    Deviation("D8", "Table 4: 'CONV, ReLU, Instance Normal', one convolution per block, no tanh; initialisation not stated",
+              "convolution, instance norm with weights, ReLU; two in a block; tanh as in Sec. 3.2; weights N(0, 0.02^2)",
+              "the released code"),
+    Deviation("D9", "5,000 random test images (Sec. 4.2), so that people are on both sides; which crop not stated",
+              "the study's one split, in which nobody is in two parts, and its one crop",
+              "a test on people that were trained on measures less; the released code crops the same square"),
+    Deviation("D10", "gradient penalty (Sec. 3.2, by reference to WGAN-GP) of a D whose score is a map of 2x2 patches",
+              "the gradient of the sum of the patches' scores, whose norm shall be 1",
+              "what the released code's framework does; the mean's gradient would be a quarter of it"),
+    Deviation("D11", "accuracy by a ResNet-18 (Sec. 4.3); Inception score of a pretrained network (Table 1)",
+              "a ResNet-18 and a network of another build, both trained on this study's faces; an edit must convince both",
+              "the paper's own networks are not released"),
+    Deviation("D12", "MS-SSIM of the top-left 10x10 pixels (Sec. 4.3)",
+              "A: five scales with shrunken windows; B: one scale, 7x7 window; C: mean absolute difference",
+              "the standard five scales need 161 pixels"),
+    Deviation("D13", "combined edits (Fig. 3): not stated", "one after the other, G(G(x)_gender)_smile",
+              "G has no output for two values at once"),
+    Deviation("D14", "fresh or shared batches, flips: not stated",
+              "a fresh batch for each update of D, G on the last of them; random flips",
+              "the released code"),
+    Deviation("D15", "5,000 and 500 labelled images per value, 'sparse rates' 0.05 and 0.005 (Sec. 4.3)",
+              "these numbers in profile `paper`; elsewhere 5 % and 0.5 % of half the training images",
+              "5,000 is 5 % of half of CelebA's training images; smaller sets keep the share"),
+    Deviation("D16", "8494, 1000, 100, 10 labelled pale faces (Fig. 5)",
+              "these numbers in profile `paper`; elsewhere all that there are, two numbers between, and 10",
+              "a smaller set has fewer pale faces; a classifier learns from their number, so the lower end stays as printed"),
+    Deviation("D17", "width 64 in G and D, 128x128 pixels (Tables 4, 5)",
+              "profile `cpu`: width 16 in both, 64x64; all else as printed",
+              "core-hours"),
 )  # fmt: skip
 
 
@@ -429,11 +395,8 @@ def build(cfg: Config) -> Nets:
 
 
 def d_cls(logits: Tensor, c: Tensor) -> Tensor:
-    """Eq. (2): E[-log D(c_j | x)] over the grouped images of the batch, summed over j. logits (B, n, m), c (B, n).
-
-    An attribute that no image of the batch has a label for contributes 0; the mean is over labelled images, not over
-    the batch.
-    """
+    """Eq. (2): E[-log D(c_j | x)], the mean over the labelled images of the batch (0 where there is none), summed over j.
+    logits (B, n, m), c (B, n)."""
     M = (c >= 0).to(logits.dtype)
     ce = cross_entropy(logits.transpose(1, 2), c.clamp_min(0).long(), reduction="none")  # (B, n)
     return ((M * ce).sum(0) / M.sum(0).clamp_min(1)).sum()
@@ -453,10 +416,8 @@ def vanilla(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def adv_cross_entropy(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. (4), its two parts, on logits, summed over j: n E[log D(x)] and sum over j, i of E[log(1 - D(x-tilde_j^i))].
-
-    real (B, 1, k, k), fake (B, n, m, 1, k, k): means over batch and patches. D maximises both, G minimises the
-    second."""
+    """Eq. (4), its two parts, on logits, summed over j: n E[log D(x)] and sum over j, i of E[log(1 - D(x-tilde_j^i))];
+    D maximises both, G minimises the second. real (B, 1, k, k), fake (B, n, m, 1, k, k): means over batch and patches."""
     n, m = fake.shape[1:3]
     of_real, of_fake = vanilla(real, fake)
     return n * of_real, n * m * of_fake
@@ -464,18 +425,13 @@ def adv_cross_entropy(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 def rec(x_tilde: Tensor, X: Tensor) -> Tensor:
     """Eq. (5): sum over j of ||G(G(x)^0)^1 - G(x)^1||_1 + ||G(G(x)^1)^0 - G(x)^0||_1, means over batch, channels and
-    pixels.
-
-    Both (B, n, m, 3, h, w). No term compares an output with x: a G with constant outputs reaches 0 as the identity
-    does."""
+    pixels. Both (B, n, m, 3, h, w). No term compares an output with x: a G with constant outputs reaches 0, too."""
     return x_tilde.shape[1] * M_VALUES * l1(X, x_tilde)
 
 
 def adv(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Eq. (8) without its penalty, repaired (D3), its two parts summed over j: n m E[D(x)], -sum_j,i E[D(x-tilde_j^i)].
-
-    real (B, 1, k, k), fake (B, n, m, 1, k, k): means over batch and patches. D(x) is computed once and counts once for
-    every output."""
+    real (B, 1, k, k), fake (B, n, m, 1, k, k): means over batch and patches; D(x) counts once for every output."""
     n, m = fake.shape[1:3]
     return n * m * real.mean(), -n * m * fake.mean()
 
@@ -554,12 +510,10 @@ def rate(t: int, steps: int) -> float:
 def stages(cfg: Config) -> list[Stage]:
     """One joint model: per cycle d_per_g updates of D, each on a fresh batch, then one of G on the last one (D14)."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2), "schedule": lambda t: rate(t, cfg.g_steps)}
-    of_d = Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam)
-    of_g = Update("G", ("G",), g_loss, fresh=False, **adam)
+    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G",), g_loss, fresh=False, **adam))
     columns = tuple(g.one for g in groups_of(cfg))
-    name = f"joint, {len(columns)}"
     drawn = partial(pool, cfg=cfg)
-    return [Stage(name, "joint", columns, (of_d, of_g), cfg.g_steps, cfg.batch, flip=cfg.flip, examples=drawn)]
+    return [Stage(f"joint, {len(columns)}", "joint", columns, updates, cfg.g_steps, cfg.batch, flip=cfg.flip, examples=drawn)]
 
 
 # -------------------------------------------------------------------------------------------------------------- editing
