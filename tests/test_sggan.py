@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from ledger import equation
-from torch import nn
 
 from lib.data import Batch, Batches, DataError, FaceSet
 from lib.data.crop import Crop
 from lib.data.sparse import sparse_examples
 from lib.losses import gradient_penalty
+from lib.papers.sggan import evaluation
 from lib.papers.sggan import model as sggan
 from lib.training import loop
 from lib.training.config import ParameterError
@@ -76,26 +76,18 @@ def test_every_value_of_every_attribute_is_an_output_and_no_label_enters(float64
 # ---------------------------------------------------------------------------------------------------------------- the tables
 
 
-@pytest.mark.parametrize("size", [128, 64])
-def test_layer_tables(size):
-    s, shapes = size, {}
-    nets = sggan.build(sggan.Config(size=size, attributes="hair"))
-    for name, m in (*nets.G.named_modules(), *((f"D.{k}", m) for k, m in nets.D.named_modules())):
-        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | sggan.Block):
-            m.register_forward_hook(lambda m, i, o, name=name: shapes.update({name: (i[0].shape[1], *o.shape[1:])}))
-    with torch.no_grad():
-        nets.G(torch.zeros(1, 3, s, s))
-        adv, cls = nets.D(torch.zeros(2, 3, s, s))
-    g = [v for k, v in shapes.items() if k.startswith("shared") and "body" not in k]
-    expected = [(3, 64, s, s), (64, 128, s // 2, s // 2), (128, 256, s // 4, s // 4), *[(256, 256, s // 4, s // 4)] * 6, (256, 128, s // 2, s // 2)]
-    assert g == expected
-    for k in (0, 1):
-        assert shapes[f"branches.{k}.dec2"] == (128, 64, s, s) and shapes[f"branches.{k}.out"] == (67, 3, s, s)
-    channels = [64, 128, 256, 512, 512, 1024] if size == 128 else [64, 128, 256, 512, 1024]
-    d = [v[1:] for k, v in shapes.items() if k.startswith("D.trunk")]
-    assert d == [(c, s // 2 ** (i + 1), s // 2 ** (i + 1)) for i, c in enumerate(channels)] and d[-1] == (1024, 2, 2)
-    assert adv.shape == (2, 1, 2, 2) and cls.shape == (2, 1, 2)
-    assert nets.D.adv.kernel_size == (3, 3) and nets.D.cls[0].kernel_size == (2, 2) and nets.D.trunk[0].conv.kernel_size == (5, 5)
+def test_tables_4_and_5_layer_by_layer():
+    built = evaluation.layers(sggan.paper())
+    line = {name: list(zip(part["kind"], part["kernel"], part["output"], strict=True)) for name, part in built.groupby("network")}
+    assert line["G, shared"] == [
+        ("conv", "7x7", "64 x 128 x 128"), ("conv", "4x4", "128 x 64 x 64"), ("conv", "4x4", "256 x 32 x 32"),
+        *[("Block", "", "256 x 32 x 32")] * 6, ("deconv", "4x4", "128 x 64 x 64"),
+    ]  # fmt: skip
+    assert line["G, one output"] == [("deconv", "4x4", "64 x 128 x 128"), ("conv", "7x7", "3 x 128 x 128")]
+    trunk = ["64 x 64 x 64", "128 x 32 x 32", "256 x 16 x 16", "512 x 8 x 8", "512 x 4 x 4", "1024 x 2 x 2"]
+    assert line["D"] == [*(("conv", "5x5", output) for output in trunk), ("conv", "3x3", "1 x 2 x 2"), ("conv", "2x2", "2 x 1 x 1")]
+    at_64 = evaluation.layers(sggan.Config(size=64))  # D4: one layer fewer, the same heads
+    assert list(at_64[at_64["network"] == "D"]["output"])[3:] == ["512 x 4 x 4", "1024 x 2 x 2", "1 x 2 x 2", "2 x 1 x 1"]
 
 
 def test_parameter_counts():
@@ -390,20 +382,18 @@ def test_exactly_k_labels_per_value_and_all_others_hidden(faces, split, labels):
 
 
 def test_pool_size_share_and_hidden_labels(faces, split):
-    cfg = small(attributes="gender, pale", labels=8, repeats=10)
-    pool, union = sggan.pool(faces, split, 0, cfg), int((sggan.grouped(faces, split, 0, cfg) >= 0).any(1).sum())
-    N, R = len(split.train), 10
-    assert len(pool.index) == N + R * union and 8 * 2 <= union <= 8 * 4
+    cfg, R, N = small(attributes="gender, pale", labels=8, repeats=10), 10, len(split.train)
+    pool, labelled = sggan.pool(faces, split, 0, cfg), (sggan.grouped(faces, split, 0, cfg) >= 0).any(1)
+    union = int(labelled.sum())
     facts = sggan.pool_facts(faces, split, 0, cfg)
-    assert facts["labelled images"] == union and facts["pool"] == N + R * union and facts["gender, per value"] == 8
+    assert 8 * 2 <= union <= 8 * 4 and facts["gender, per value"] == 8 and facts["labelled images"] == union
+    assert facts["pool"] == len(pool.index) == N + R * union
     assert facts["share labelled"] == pytest.approx((R + 1) * union / (N + R * union))
     only = sggan.pool(faces, split, 0, replace(cfg, mixed=False, repeats=0))
     assert len(only.index) == union and (only.labels >= 0).any(1).all()
-    drawn = Batches(faces, pool, ("Male", "Pale_Skin"), 8, 0)
-    y = torch.cat([drawn(i).y for i in range(40)])
-    known = np.unique(split.train[(sggan.grouped(faces, split, 0, cfg) >= 0).any(1)])
-    hidden = torch.cat([drawn(i).y[~np.isin(drawn(i).index.numpy(), known)] for i in range(40)])
-    assert len(hidden) > 20 and (hidden == -1).all() and 0.2 < (y >= 0).any(1).float().mean() < 0.8
+    drawn = [Batches(faces, pool, ("Male", "Pale_Skin"), 8, 0)(i) for i in range(40)]
+    known, seen = torch.cat([b.index for b in drawn]), torch.cat([(b.y >= 0).any(1) for b in drawn])
+    assert torch.equal(seen, torch.from_numpy(np.isin(known, split.train[labelled]))) and 0.2 < seen.float().mean() < 0.8
 
 
 def test_the_baselines_see_the_same_labels(faces, split):
@@ -484,12 +474,3 @@ def test_arms_and_the_sweep():
 def test_config_refuses_what_it_cannot_run(fields, message):
     with pytest.raises(ParameterError, match=message):
         small(**fields)
-
-
-def test_initial_values():
-    torch.manual_seed(0)
-    nets = sggan.build(sggan.Config(size=64, attributes="hair"))
-    weight = nets.G.shared[0].weight
-    assert abs(weight.std().item() - 0.02) < 1e-3 and nets.G.shared[0].bias.abs().max() == 0
-    scale = torch.cat([m.weight for m in nets.G.modules() if isinstance(m, nn.InstanceNorm2d)])
-    assert abs(scale.mean().item() - 1) < 2e-3 and abs(scale.std().item() - 0.02) < 2e-3

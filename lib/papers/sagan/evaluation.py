@@ -191,7 +191,8 @@ def figure_2(study, edits: dict[str, Edits]) -> None:
 def edit_all(study, by: dict[str, Callable], cases: dict[tuple[str, int], Case] | None = None) -> dict[str, Edits]:
     """{method: {(attribute, target): Edited}}: all methods on the same cases, by default the seeded choice of test faces
     in both directions of every attribute."""
-    cases = cases or test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
+    if cases is None:
+        cases = test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
     return {method: {key: apply(edit, case, study.device) for key, case in cases.items()} for method, edit in by.items()}
 
 
