@@ -126,6 +126,13 @@ def wilson(hits: int, n: int, independent: int | None = None) -> Value:
     return Value(hits / n, min(float(ci.low), hits / n), max(float(ci.high), hits / n), n)
 
 
+def apart(a: Value, b: Value) -> Value:
+    """The difference of two shares of different faces, with Newcombe's interval from their Wilson intervals."""
+    gap = a.value - b.value
+    low, high = np.hypot(a.value - a.ci_low, b.ci_high - b.value), np.hypot(a.ci_high - a.value, b.value - b.ci_low)
+    return Value(gap, gap - float(low), gap + float(high), min(a.n, b.n))
+
+
 def frechet_value(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance between Gaussians fitted to features (n, d) and (m, d), without an interval."""
     (m1, r1), (m2, r2) = ((f.mean(0), np.linalg.qr((f - f.mean(0)) / np.sqrt(len(f) - 1), mode="r")) for f in map(np.float64, (a, b)))

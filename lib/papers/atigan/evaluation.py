@@ -22,7 +22,7 @@ from lib.data import Batches
 from lib.evaluation import measures
 from lib.evaluation.edits import SEED, Edited, floors, run_edit, test_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import Value, row
+from lib.evaluation.measures import apart, row
 from lib.pages import figures, schematics, tables
 from lib.pages.figures import montage, pixels
 from lib.papers.atigan import inpainting
@@ -285,13 +285,6 @@ def members(study, frame: pd.DataFrame, cell) -> pd.DataFrame:
 def name_of(cell) -> str:
     """The cell's name in metrics.csv: 'row, column'."""
     return f"{cell[0]}, {cell[1]}"
-
-
-def apart(a: Value, b: Value) -> Value:
-    """The difference of two shares of different faces, with Newcombe's interval from their Wilson intervals."""
-    gap = a.value - b.value
-    low, high = np.hypot(a.value - a.ci_low, b.ci_high - b.value), np.hypot(a.ci_high - a.value, b.value - b.ci_low)
-    return Value(gap, gap - float(low), gap + float(high), min(a.n, b.n))
 
 
 def table_2_rows(study, frame: pd.DataFrame) -> list[dict]:

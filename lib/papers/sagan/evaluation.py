@@ -19,7 +19,7 @@ from lib.data import Batches
 from lib.evaluation import measures
 from lib.evaluation.edits import DIRECTIONS, SEED, Case, Edited, apply, floors, region_of, run_edit, test_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import Value, difference, row
+from lib.evaluation.measures import apart, difference, row
 from lib.pages import figures, tables
 from lib.pages.figures import mask_pixels, montage, pixels, residual_pixels
 from lib.papers.sagan import model as sagan
@@ -401,13 +401,6 @@ def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[li
         home, away = (measures.value_of(f[f["method"] == m], "edit_success") for f in (frames["CelebA"], frames["LFW"]))
         out.append(row("Fig. 9", "LFW", m, "edit_success drop", apart(home, away), "edit success on the test faces minus on LFW, all directions"))
     return out, edits["LFW"]
-
-
-def apart(a: Value, b: Value) -> Value:
-    """The difference of two shares of different faces, with Newcombe's interval from their Wilson intervals."""
-    gap = a.value - b.value
-    low, high = np.hypot(a.value - a.ci_low, b.ci_high - b.value), np.hypot(a.ci_high - a.value, b.value - b.ci_low)
-    return Value(gap, gap - float(low), gap + float(high), min(a.n, b.n))
 
 
 def judged_cases(study, faces, index: np.ndarray) -> dict[tuple[str, int], Case]:
