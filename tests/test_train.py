@@ -71,7 +71,7 @@ def test_the_graph_trains_two_at_once_stops_and_goes_on(study):
     chosen = [place for place in jobs if place.startswith("sagan/")][:2]
     stamps = [f"{train.read_study(study)['results']}/.done/models/{place}" for place in chosen]
     more = yaml.safe_load(study.read_text())
-    more["parameters"]["sagan"]["g_steps"] = 400
+    more["parameters"]["sagan"]["g_steps"] = 200
     study.write_text(yaml.safe_dump(more))
     jobs = planned(study)
     chosen = [place for place in jobs if place.startswith("sagan/")][:2]
