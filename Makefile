@@ -36,16 +36,16 @@ status: $(VENV)/ready
 	@$(RUN) -m lib.train --list
 
 test: $(VENV)/ready
-	$(VENV)/bin/ruff check lib tests notebooks
-	$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(RUN) -m ruff check lib tests benchmarks notebooks
+	$(RUN) -m nbstripout --verify --keep-id notebooks/*.ipynb
 	$(RUN) -m pytest -n $(CORES)
 
 lab: $(VENV)/ready
-	$(VENV)/bin/jupyter lab notebooks
+	$(RUN) -m jupyterlab notebooks
 
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
-	JUPYTER_PATH=lib/explorer/jupyter $(VENV)/bin/voila --template=study notebooks/95_explorer.ipynb
+	JUPYTER_PATH=lib/explorer/jupyter $(RUN) -m voila --template=study notebooks/95_explorer.ipynb
 
 clean:
 	rm -rf $(VENV) .cache
