@@ -14,6 +14,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 2
 RUN = $(VENV)/bin/python
+# where a borrowed Python keeps the templates and extensions of its Jupyter
+export JUPYTER_PATH := $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix + "/share/jupyter")')
 
 .PHONY: reproduce train retrain status test lab explore clean
 
@@ -45,7 +47,7 @@ lab: $(VENV)/ready
 
 explore: $(VENV)/ready
 	@$(RUN) -c 'import voila' 2>/dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[explore]'
-	JUPYTER_PATH=lib/explorer/jupyter $(RUN) -m voila --template=study notebooks/95_explorer.ipynb
+	JUPYTER_PATH=lib/explorer/jupyter:$(JUPYTER_PATH) $(RUN) -m voila --template=study notebooks/95_explorer.ipynb
 
 clean:
 	rm -rf $(VENV) .cache
