@@ -92,7 +92,7 @@ for place, (plan, name, job) in JOBS.items():
             options=options(given_to(plan.name, plan.seed)),
         log:
             f"{DONE}/models/{place}.log",
-        priority: 1 + int(job.seconds * (1 - job.done / max(job.cycles, 1)))
+        priority: 1 + int(job.seconds_left)
         resources:
             gpu=1 if config["device"].startswith("cuda") else 0,
             mem_mb=4000,

@@ -116,7 +116,7 @@ class Study:
         for other in job.after:
             self._trained(other)
         if not job.trained:
-            hours = job.seconds * (1 - job.done / max(job.cycles, 1)) / 3600
+            hours = job.seconds_left / 3600
             print(f"{name}: not trained yet; training it now, about {hours:.1g} processor hours at profile cpu's measured speed", flush=True)
             models.train(job, self.device, self.precision)
         return job
@@ -183,7 +183,7 @@ def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     plan = make_plan(paper, **parameters)
     study = Study(plan, runs.start(plan, with_images))
     if study.missing:
-        hours = sum(job.seconds * (1 - job.done / max(job.cycles, 1)) for job in study.missing.values()) / 3600
+        hours = sum(job.seconds_left for job in study.missing.values()) / 3600
         print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {', '.join(study.missing)}.")
         print("They are trained where they are needed below; make train does it beforehand, on all cores.")
     return study

@@ -9,9 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from lib.sources import ROOT
 from lib.training.config import ParameterError, checked_parameters
-
-HERE = Path(__file__).resolve().parent.parent
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
@@ -55,7 +54,7 @@ def listing(jobs: dict[str, tuple]):
 
     rows = []
     for place, (plan, name, job) in jobs.items():
-        left = 0.0 if job.trained else job.seconds * (1 - job.done / max(job.cycles, 1)) / 3600
+        left = job.seconds_left / 3600
         state = "trained" if job.trained else "begun" if job.done else "not begun"
         rows.append((name, plan.name, place, f"{job.done:,} of {job.cycles:,}", state, round(left, 2)))
     return pd.DataFrame(rows, columns=["model", "paper", "place", "cycles", "state", "processor hours left"])
@@ -100,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("paper", nargs="?", default="", help="only this paper's models (default: all papers of the study file)")
     parser.add_argument("model", nargs="*", help="only models with these names (see --list) or places, e.g. 'SaGAN Smiling'")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
-    parser.add_argument("--study", type=Path, default=HERE / "study.yaml", help="the study file (default: study.yaml)")
+    parser.add_argument("--study", type=Path, default=ROOT / "study.yaml", help="the study file (default: study.yaml)")
     parser.add_argument("--list", action="store_true", help="list every model, trained or not, with the hours that are left")
     parser.add_argument("--status", action="store_true", help="the same in one line")
     parser.add_argument("--forget", action="store_true", help="throw away what the study's models learned, so that make train starts anew")

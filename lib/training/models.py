@@ -138,6 +138,11 @@ class Job:
         return sum(s.cycles * (per[s.name] if isinstance(per, dict) else per) for s in self.method.stages(self.cfg))
 
     @property
+    def seconds_left(self) -> float:
+        """Of the expected seconds, those for the cycles not yet performed."""
+        return self.seconds * (1 - self.done / max(self.cycles, 1))
+
+    @property
     def command(self) -> str:
         return f"python -m lib.train {self.key} (or make train)"
 
