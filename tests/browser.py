@@ -28,6 +28,11 @@ def allowed(url: str) -> bool:
     return parts.scheme in ("file", "data", "blob", "about") or parts.scheme in ("http", "ws") and parts.hostname in ("127.0.0.1", "localhost")
 
 
+def complaint(message) -> str:
+    """What a console error says, and of which resource."""
+    return f"{message.text} ({message.location.get('url', '')})"
+
+
 @contextmanager
 def browser() -> Iterator[object]:
     """A running Chromium (Playwright, synchronous); skips the test where Playwright or a Chromium is missing."""
@@ -67,7 +72,7 @@ def open_page(path: Path | str, *, chromium=None, width: int = 1280, height: int
 
         context.route("**/*", gate)
         opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
-        opened.page.on("console", lambda message: opened.errors.append(message.text) if message.type == "error" else None)
+        opened.page.on("console", lambda message: message.type == "error" and opened.errors.append(complaint(message)))
         opened.page.goto(path if isinstance(path, str) else Path(path).resolve().as_uri(), wait_until="load")
         yield opened
     finally:
