@@ -94,6 +94,20 @@ class Precondition:
     tests: tuple[Test, ...]
 
 
+def works(*methods: str, rows: tuple[str, ...] = ("all",), table: str = "comparisons") -> Precondition:
+    """Both judges see the target in at least 60 % of the edits of every method in every row: what does not edit keeps
+    everything else."""
+    tests = tuple(Test(f"edit_success | {r} | {m}", ">=", 0.6, table=table) for r in rows for m in methods)
+    return Precondition(f"edits of {', '.join(methods)} succeed by both judges at least 60 %", tests)
+
+
+def trusted(attributes: tuple[str, ...]) -> Precondition:
+    """The judges know the attributes whose edits they judge."""
+    words = "both judges' balanced accuracy on the edited attributes is at least .75"
+    at = [f"judge_balanced_accuracy | {a} | judge {j}" for a in attributes for j in "ab"]
+    return Precondition(words, tuple(Test(measure, ">=", 0.75, table="judges") for measure in at))
+
+
 @dataclass(frozen=True)
 class Claim:
     """A claim, where the paper makes it, the criterion in words, the same criterion as inequalities, and what must

@@ -37,7 +37,7 @@ def job(faces, split, tmp_path):
     """(**fields of SaGAN's Config) -> a tiny Job whose model goes to tmp_path, or to `results`."""
 
     def make(seed: int = 0, results: Path | None = None, **fields) -> Job:
-        cfg = replace(sagan.smoke(), **{"attribute": "Eyeglasses"} | fields)
+        cfg = replace(sagan.PROFILES["smoke"](), **{"attribute": "Eyeglasses"} | fields)
         return Job(sagan, cfg, faces, split, seed, results=results or tmp_path)
 
     return make

@@ -38,7 +38,7 @@ def test_every_equation_in_a_docstring_has_a_test():
 @pytest.fixture
 def pair(float64):
     """A tiny model in float64, two faces, their labels."""
-    cfg = sagan.Config(**vars(sagan.smoke()) | {"size": 32, "width": 3})
+    cfg = sagan.Config(**vars(sagan.PROFILES["smoke"]()) | {"size": 32, "width": 3})
     torch.manual_seed(3)
     nets = sagan.build(cfg)
     rng = torch.Generator().manual_seed(5)

@@ -32,7 +32,7 @@ from lib.training import models
 
 torch.set_num_threads(1)
 faces = load("synthetic-balanced", 32, n=600)
-cfg = replace(sagan.smoke(), attribute="Eyeglasses,Smiling", g_steps=40)
+cfg = replace(sagan.PROFILES["smoke"](), attribute="Eyeglasses,Smiling", g_steps=40)
 job = models.Job(sagan, cfg, faces, make_split(faces), seed=1, results=Path(sys.argv[1]))
 print(job.folder, flush=True)
 models.train(job, save_every=float(sys.argv[2]))

@@ -7,10 +7,24 @@ import numpy as np
 from lib.data import cache
 from lib.data.celeba import read_lines
 from lib.data.crop import Crop
-from lib.data.errors import fail
+from lib.data.errors import DataError, fail
 from lib.data.faceset import FaceSet
 
 WINDOW = (29, -7, 221, 228)  # of 250x250: eyes and mouth then lie where CelebA has them, relative to the width
+
+
+Lfw = tuple[FaceSet, tuple[np.ndarray, ...]]  # what `load_lfw` returns
+
+
+def lfw_beside(faces: FaceSet, folder: str) -> Lfw | None:
+    """`load_lfw` of the folder at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose
+    editors and judges have never seen a photograph."""
+    if not folder:
+        return None
+    if faces.faces is not None:
+        problem = f"networks trained on {faces.name} faces have never seen a photograph"
+        raise DataError(f"{folder}: {problem}. Give real faces as data, or no LFW.")
+    return load_lfw(folder, faces.size)
 
 
 def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None, workers: int = 2) -> tuple[FaceSet, tuple[np.ndarray, ...]]:

@@ -148,6 +148,11 @@ def apply(edit: Callable, case: Case, device: str = "cpu") -> Edited:
     return Edited(case, y, mask, ms)
 
 
+def edit_cases(by: dict[str, Callable], cases: dict[object, Case], device: str = "cpu") -> dict[str, dict]:
+    """{method: {case's key: Edited}}: all methods, of which `by` has the editors, on the same cases."""
+    return {method: {key: apply(edit, case, device) for key, case in cases.items()} for method, edit in by.items()}
+
+
 def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "cpu") -> tuple[Tensor, Tensor | None, float]:
     """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on
     the CPU.
@@ -161,6 +166,24 @@ def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "c
         seconds += time.perf_counter() - began
     masks = None if results[0][1] is None else torch.cat([m for _, m in results])
     return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
+
+
+def unlabelled_cases(
+    faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int
+) -> dict[tuple[str, int], Case]:
+    """(attribute, target) -> Case of a set without labels: of a seeded choice of the faces `index` at most n in which
+    both judges see the opposite of the target; real: those in which both see it. None where there are no such faces."""
+    index, out = np.random.default_rng([SEED, 4]).permutation(index)[:4_000], {}
+    a, b = (p > 0.5 for p in judges.probabilities(as_images(faces, index)))
+    for attribute in attributes:
+        k = judges.column(attribute)
+        for target, _ in DIRECTIONS:
+            lacks, has = (np.sort(index[(a[:, k] == v) & (b[:, k] == v)][:n]) for v in (1 - target, target))
+            if len(lacks) and len(has):
+                x, region = as_images(faces, lacks), region_of(faces, lacks, attribute)
+                people, real = faces.identities[lacks], as_images(faces, has)
+                out[attribute, target] = Case(attribute, target, lacks, people, x, *region, None, real)
+    return out
 
 
 # ------------------------------------------------------------------------------------------------ floors and ceiling

@@ -315,6 +315,20 @@ def ratio(frame: pd.DataFrame, own: str, others: list[str], measure: str) -> Val
     return ratio_of(first, *rest, people=people)
 
 
+def compared(
+    frame: pd.DataFrame, table: str, place: str, a: str, b: str, measures: tuple[str, ...],
+    protocol: str = "paired by face", how: str = "difference",
+) -> list[dict]:
+    """Metric rows of what method a differs by from method b, paired by face: '<measure> difference' of the column
+    'a - b', or with how = "ratio" '<measure> ratio' of 'a / b'."""
+    out = []
+    for measure in measures:
+        value = difference(frame, a, b, measure) if how == "difference" else ratio(frame, a, [b], measure)
+        sign = "-" if how == "difference" else "/"
+        out.append(row(table, place, f"{a} {sign} {b}", f"{measure} {how}", value, protocol))
+    return out
+
+
 def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> list[dict]:
     """What only a set of edits has: Frechet distance on judge b's features to real faces with the target, FID, IS,
     LPIPS, and the edit's time."""

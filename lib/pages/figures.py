@@ -111,14 +111,31 @@ def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     return montage(rows)
 
 
+def beside(edits: dict[str, list[Edited]], chosen: list, changes: bool = False, tile: int = TILE) -> Figure:
+    """The same faces edited by several methods: inputs, a row a method (with `changes` what it changed below it), and
+    the exact answers where all are known.
+
+    edits: {method: some cases as it edited them}; chosen: for each of the cases the faces that are shown, as indices
+    or a slice.
+    """
+    first = list(zip(next(iter(edits.values())), chosen, strict=True))
+    rows = [("input", [pixels(e.x[i]) for e, i in first])]
+    for method, own in edits.items():
+        pairs = list(zip(own, chosen, strict=True))
+        rows.append((method, [pixels(e.y[i]) for e, i in pairs]))
+        if changes:
+            rows.append(("change", [residual_pixels(e.x[i], e.y[i]) for e, i in pairs]))
+    if all(e.truth is not None for e, _ in first):
+        rows.append(("exact answer", [pixels(e.truth[i]) for e, i in first]))
+    heads = [direction(e.attribute, e.target) for e, i in first for _ in e.x[i]]
+    return montage([(name, list(np.concatenate(parts))) for name, parts in rows], heads, tile)
+
+
 def card(edits: dict[object, Edited], k: int = 1) -> Figure:
     """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all,
     input above edit above exact answer."""
     shown = list(edits.values())[: 4 // k]
-    rows = {"input": "x", "edited": "y", "exact answer": "truth"}
-    rows = {name: field for name, field in rows.items() if getattr(shown[0], field) is not None}
-    lines = [(name, [p for e in shown for p in pixels(getattr(e, field)[:k])]) for name, field in rows.items()]
-    return montage(lines, [direction(e.attribute, e.target) for e in shown for _ in e.x[:k]], tile=112)
+    return beside({"edited": shown}, [slice(k)] * len(shown), tile=112)
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from lib.baselines import cyclegan, resgan, stargan
-from lib.claims import Claim, Precondition, Test
+from lib.claims import Claim, Precondition, Test, trusted, works
 from lib.data import Batches
+from lib.data.lfw import Lfw
 from lib.evaluation import measures
-from lib.evaluation.edits import DIRECTIONS, SEED, Case, Edited, apply, floors, region_of, run_edit, test_cases
+from lib.evaluation.edits import DIRECTIONS, SEED, Edited, apply, edit_cases, floors, run_edit, test_cases, unlabelled_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import apart, difference, row
+from lib.evaluation.measures import apart, compared, row
 from lib.pages import figures, tables
 from lib.pages.figures import mask_pixels, montage, pixels, residual_pixels
 from lib.papers.sagan import model as sagan
@@ -163,7 +164,7 @@ def layers(cfg: sagan.Config) -> pd.DataFrame:
 
 def architecture(study) -> pd.DataFrame:
     """Tables 1 and 2: the layers of profile `paper`, which are the printed ones (D5), beside this study's."""
-    printed = layers(sagan.paper()).rename(columns={"as built": "as printed", "output": "output, 128x128"})
+    printed = layers(sagan.PROFILES["paper"]()).rename(columns={"as built": "as printed", "output": "output, 128x128"})
     ours = layers(study.cfg).rename(columns={"as built": "here", "output": "output here"})
     return printed.merge(ours, on=["network", "layer"], how="left").fillna("")
 
@@ -188,12 +189,10 @@ def figure_2(study, edits: dict[str, Edits]) -> None:
 # ------------------------------------------------------------------------------------------------ edits and their measures
 
 
-def edit_all(study, by: dict[str, Callable], cases: dict[tuple[str, int], Case] | None = None) -> dict[str, Edits]:
-    """{method: {(attribute, target): Edited}}: all methods on the same cases, by default the seeded choice of test faces
-    in both directions of every attribute."""
-    if cases is None:
-        cases = test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
-    return {method: {key: apply(edit, case, study.device) for key, case in cases.items()} for method, edit in by.items()}
+def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
+    """{method: {(attribute, target): Edited}}: all methods on the same seeded choice of test faces, both directions."""
+    cases = test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
+    return edit_cases(by, cases, study.device)
 
 
 def per_face(study, edits: dict[str, Edits], references: bool = True) -> pd.DataFrame:
@@ -203,13 +202,11 @@ def per_face(study, edits: dict[str, Edits], references: bool = True) -> pd.Data
     for key, e in next(iter(edits.values())).items():
         versions = {method: own[key] for method, own in edits.items()}
         versions |= floors(e.case, study.faces, study.split, study.judges) if references else {}
-        gender = e.attribute == "No_Beard" and "Male" in study.judges.trusted
-        before = study.judges.sees(e.x, "Male", 1) if gender else None
         for method, version in versions.items():
             part = measures.per_face(method, version, study.judges)
-            if gender:
-                after = study.judges.sees(version.y, "Male", 1)
-                part["male_changed"] = (before[0] != after[0]) & (before[1] != after[1])
+            if e.attribute == "No_Beard" and "Male" in study.judges.trusted:
+                (a, b), (a_x, b_x) = (study.judges.sees(faces, "Male", 1) for faces in (version.y, e.x))
+                part["male_changed"] = (a != a_x) & (b != b_x)
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
@@ -243,19 +240,19 @@ def comparisons(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[dic
     out = [row(table, "all", m, "edit_success", measures.value_of(frame[frame["method"] == m], "edit_success"), both) for m in edits]
     out.append(row(table, "training", "SaGAN", "share_of_paper", sagan.share_of_paper(study.cfg), "images shown over the paper's"))
     for other in (*RIVALS, "constant G"):
-        for measure in ("edit_success", "identity_cosine", "change_outside_l1"):
-            out.append(row(table, "all", f"SaGAN - {other}", f"{measure} difference", difference(frame, "SaGAN", other, measure), both))
+        measured = ("edit_success", "identity_cosine", "change_outside_l1")
+        out += compared(frame, table, "all", "SaGAN", other, measured, both)
     for own in ("SaGAN", "ResGAN"):
         value = measures.ratio(frame, own, ["CycleGAN", "StarGAN"], "change_outside_l1")
         out.append(row(table, "all", f"{own} / min(CycleGAN, StarGAN)", "change_outside_l1 ratio", value, both))
     for (a, target), e in edits["SaGAN"].items():
-        value = difference(frame[(frame["attribute"] == a) & (frame["target"] == target)], "SaGAN", "StarGAN", "edit_success")
-        out.append(row(table, e.row, "SaGAN - StarGAN", "edit_success difference", value, "paired by face"))
+        part = frame[(frame["attribute"] == a) & (frame["target"] == target)]
+        out += compared(part, table, e.row, "SaGAN", "StarGAN", ("edit_success",))
     if ("Eyeglasses", 1) in edits["SaGAN"]:
         ours, theirs = (edits[m]["Eyeglasses", 1] for m in ("SaGAN", "ResGAN"))
-        features = [study.judges.b.features(x) for x in (theirs.y, ours.y, ours.real)]
-        value = measures.frechet_difference(*features)
-        out.append(row(table, "Eyeglasses +", "ResGAN - SaGAN", "frechet_judge difference", value, "features of judge b, the same faces"))
+        value = measures.frechet_difference(*map(study.judges.b.features, (theirs.y, ours.y, ours.real)))
+        words = "features of judge b, the same faces"
+        out.append(row(table, "Eyeglasses +", "ResGAN - SaGAN", "frechet_judge difference", value, words))
     return out + gender(frame)
 
 
@@ -267,10 +264,13 @@ def gender(frame: pd.DataFrame, table: str = "comparisons") -> list[dict]:
     beards = frame[frame["attribute"] == "No_Beard"].astype({"male_changed": bool})
     how, methods = "both judges' verdict on Male changes, both directions", list(dict.fromkeys(beards["method"]))
     pairs = [(m, "counterfactual") for m in METHODS if "counterfactual" in methods] + [("SaGAN", m) for m in RIVALS]
-    values = {m: measures.value_of(beards[beards["method"] == m], "male_changed") for m in methods}
-    gaps = {f"{a} - {b}": difference(beards, a, b, "male_changed") for a, b in pairs}
-    out = [row(table, "No_Beard", m, "male_changed", v, how) for m, v in values.items()]
-    return out + [row(table, "No_Beard", k, "male_changed difference", v, f"{how}, paired by face") for k, v in gaps.items()]
+    out = []
+    for m in methods:
+        share = measures.value_of(beards[beards["method"] == m], "male_changed")
+        out.append(row(table, "No_Beard", m, "male_changed", share, how))
+    for a, b in pairs:
+        out += compared(beards, table, "No_Beard", a, b, ("male_changed",), f"{how}, paired by face")
+    return out
 
 
 def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[dict]:
@@ -286,11 +286,11 @@ def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[d
         return []
     arms = pd.concat(parts, ignore_index=True)
     full = frame[frame["method"].isin(("SaGAN", "ResGAN")) & frame["attribute"].isin(arms["attribute"])]
-    both, out = pd.concat([full, arms], ignore_index=True), []
-    for measure in ("edit_success", "change_outside_l1"):
-        value = difference(both, "SaGAN", "SaGAN, b = 1", measure)
-        out.append(row("ablations", "all", "SaGAN - b = 1", f"{measure} difference", value, "paired by face, both directions"))
-    return measures.summary(both, "ablations", "test faces of that attribute") + out
+    both = pd.concat([full, arms], ignore_index=True)
+    names, words = ("edit_success", "change_outside_l1"), "paired by face, both directions"
+    lead = compared(both, "ablations", "all", "SaGAN", "SaGAN, b = 1", names, words)
+    lead = [r | {"column": "SaGAN - b = 1"} for r in lead]
+    return measures.summary(both, "ablations", "test faces of that attribute") + lead
 
 
 # ------------------------------------------------------------------------------------------------ pictures: Figs 1, 3 to 9
@@ -340,27 +340,16 @@ def figure_4_to_7(study, edits: dict[str, Edits], frame: pd.DataFrame, attribute
     own = frame[(frame["method"] == "SaGAN") & (frame["attribute"] == attribute)]
     worst = {t: np.argsort(own.loc[own["target"] == t, "confidence"].to_numpy(), kind="stable")[:k] for t, _ in DIRECTIONS}
     alt = f"Input, then edited face and change by {', '.join(METHODS)}: {attribute.replace('_', ' ')}, added at the left, removed at the right"
-    study.figure(grid(edits, attribute, {t: np.arange(k) for t, _ in DIRECTIONS}), name, alt)
+    study.figure(grid(edits, attribute, {t: slice(k) for t, _ in DIRECTIONS}), name, alt)
     study.figure(grid(edits, attribute, worst), f"{name}_worst", f"The least convincing edits. {alt}")
 
 
-def grid(edits: dict[str, Edits], attribute: str, rows: dict[int, np.ndarray]):
-    """Input, then edit and change of every method, and the exact answer where there is one. rows: which faces of either
-    target."""
-    ways = [t for t, _ in DIRECTIONS if (attribute, t) in next(iter(edits.values()))]
-
-    def line(method: str, draw: Callable) -> list[np.ndarray]:
-        return [p for t in ways for p in draw(edits[method][attribute, t], rows[t][: len(edits[method][attribute, t].x)])]
-
-    first = next(iter(edits))
-    lines = [("input", line(first, lambda e, i: pixels(e.x[i])))]
-    for method in edits:
-        lines.append((method, line(method, lambda e, i: pixels(e.y[i]))))
-        lines.append(("change", line(method, lambda e, i: residual_pixels(e.x[i], e.y[i]))))
-    if all(edits[first][attribute, t].truth is not None for t in ways):
-        lines.append(("exact answer", line(first, lambda e, i: pixels(e.truth[i]))))
-    heads = [tables.direction(attribute, t) for t in ways for _ in rows[t][: len(edits[first][attribute, t].x)]]
-    return montage(lines, heads)
+def grid(edits: dict[str, Edits], attribute: str, chosen: dict[int, object]):
+    """Input, then edit and change of every method, and the exact answer where there is one. chosen: which faces of
+    either target."""
+    ways = [t for t in chosen if (attribute, t) in next(iter(edits.values()))]
+    shown = {method: [own[attribute, t] for t in ways] for method, own in edits.items()}
+    return figures.beside(shown, [chosen[t] for t in ways], changes=True)
 
 
 def figure_8(study, edit: Callable, k: int = 8) -> list[dict]:
@@ -383,8 +372,8 @@ def figure_8(study, edit: Callable, k: int = 8) -> list[dict]:
 # ------------------------------------------------------------------------------------------------ LFW: Fig. 9
 
 
-def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[list[dict], dict[str, Edits]]:
-    """Fig. 9: all methods on LFW and on the test faces, both chosen by one rule that needs no labels (`judged_cases`).
+def lfw_edits(study, lfw: Lfw | None, by: dict[str, Callable]) -> tuple[list[dict], dict[str, Edits]]:
+    """Fig. 9: all methods on LFW and on the test faces, both chosen by one rule that needs no labels (`unlabelled_cases`).
     Returns (metric rows, edits of LFW): success and judged gender in either place, and the drop of success from the
     test faces to LFW; without LFW one row that says so."""
     if lfw is None:
@@ -392,7 +381,8 @@ def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[li
     places = {"CelebA": (study.faces, study.split.test), "LFW": (lfw[0], np.arange(len(lfw[0])))}
     edits, frames, out = {}, {}, []
     for place, where in places.items():
-        edits[place] = edit_all(study, by, judged_cases(study, *where))
+        cases = unlabelled_cases(*where, study.judges, attributes_of(study.cfg), study.settings.test_images)
+        edits[place] = edit_cases(by, cases, study.device)
         frames[place] = per_face(study, edits[place], references=False)
         rows = measures.summary(frames[place], "Fig. 9", f"{place}, faces in which both judges saw the opposite", ["edit_success", "identity_cosine"])
         out += [r | {"row": f"{r['row']} on {place}"} for r in rows]
@@ -403,29 +393,14 @@ def lfw_edits(study, lfw: verification.Lfw, by: dict[str, Callable]) -> tuple[li
     return out, edits["LFW"]
 
 
-def judged_cases(study, faces, index: np.ndarray) -> dict[tuple[str, int], Case]:
-    """Cases of a set without labels: of a seeded choice of `index` those faces in which both judges see the opposite of
-    the target."""
-    index, out, n = np.random.default_rng([SEED, 4]).permutation(index)[:4_000], {}, study.settings.test_images
-    a, b = (p > 0.5 for p in study.judges.probabilities(as_images(faces, index)))
-    for attribute in attributes_of(study.cfg):
-        k = study.judges.column(attribute)
-        for target, _ in DIRECTIONS:
-            lacks, has = (np.sort(index[(a[:, k] == v) & (b[:, k] == v)][:n]) for v in (1 - target, target))
-            if len(lacks) and len(has):
-                x, real = as_images(faces, lacks), as_images(faces, has)
-                out[attribute, target] = Case(attribute, target, lacks, faces.identities[lacks], x, *region_of(faces, lacks, attribute), None, real)
-    return out
-
-
 def figure_9(study, edits: dict[str, Edits], k: int = 4) -> None:
     """Fig. 9: faces of LFW, then every method's edits, per attribute."""
     alt = f"Faces of LFW, then edited face and change by {', '.join(METHODS)}"
     for attribute in dict.fromkeys(a for a, _ in edits.get("SaGAN", {})):
-        study.figure(grid(edits, attribute, {t: np.arange(k) for t, _ in DIRECTIONS}), f"fig_9_{attribute}", f"{alt}: {attribute.replace('_', ' ')}")
+        study.figure(grid(edits, attribute, {t: slice(k) for t, _ in DIRECTIONS}), f"fig_9_{attribute}", f"{alt}: {attribute.replace('_', ' ')}")
 
 
-def smiles(study, lfw: verification.Lfw) -> list[dict]:
+def smiles(study, lfw: Lfw | None) -> list[dict]:
     """The share of faces in which both judges see a smile, on LFW and on the test faces, and their difference: what
     Sec. 4.3 explains Fig. 11 with."""
     if lfw is None:
@@ -447,14 +422,9 @@ def _overall(metric: str, column: str, op: str, bound: float, at: str = "value")
     return Test(f"{metric} | all | {column}", op, bound, at, "comparisons")
 
 
-def works(*attributes: str) -> Precondition:
+def edited(*attributes: str) -> Precondition:
     words = f"SaGAN's edits of {', '.join(attributes)} succeed by both judges at least 60 %"
     return Precondition(words, _each("edit_success", ">=", 0.6, attributes))
-
-
-def succeeds(*methods: str) -> Precondition:
-    words = f"edits of {', '.join(methods)} succeed by both judges at least 60 %"
-    return Precondition(words, tuple(_overall("edit_success", m, ">=", 0.6) for m in methods))
 
 
 def recognises(table: str, place: str) -> Precondition:
@@ -462,37 +432,33 @@ def recognises(table: str, place: str) -> Precondition:
     return Precondition("the network without augmentation has an AUC of at least .85, of three seeds", (auc, seeds))
 
 
-TRUSTED = Precondition(
-    "both judges' balanced accuracy on the edited attributes is at least .75",
-    tuple(Test(f"judge_balanced_accuracy | {a} | judge {j}", ">=", 0.75, table="judges") for a in ATTRIBUTES for j in "ab"),
-)
+TRUSTED = trusted(ATTRIBUTES)
 TRAINED = Precondition("at least 5 % of the paper's training", (Test("share_of_paper | training | SaGAN", ">=", 0.05),))
 CLAIMS = (
     Claim(
         "H1", "Masks sit on the attribute's region", "Sec. 4.2, Fig. 3",
         "at least 60 % of the mask's mass in the region: Eyeglasses, Mouth_Slightly_Open, both directions",
-        _each("mask_roi_mass", ">=", 0.60, ("Eyeglasses", "Mouth_Slightly_Open")), (works("Eyeglasses", "Mouth_Slightly_Open"),),
+        _each("mask_roi_mass", ">=", 0.60, ("Eyeglasses", "Mouth_Slightly_Open")), (edited("Eyeglasses", "Mouth_Slightly_Open"),),
     ),
     Claim(
         "H2", "Local attributes have smaller masks than global ones: eyeglasses < open mouth <= smile", "Sec. 4.2",
         "share of b > 0.1, paired by face: the 95 % interval of the first difference above 0, that of the second not below 0",
         (Test("mask_share difference | Mouth_Slightly_Open - Eyeglasses | SaGAN", ">", 0.0, "ci_low"),
          Test("mask_share difference | Smiling - Mouth_Slightly_Open | SaGAN", ">=", 0.0, "ci_low")),
-        (works("Eyeglasses", "Mouth_Slightly_Open", "Smiling"),),
+        (edited("Eyeglasses", "Mouth_Slightly_Open", "Smiling"),),
     ),
     Claim(  # a method that edits nothing keeps everything: hence the precondition
         "H3", "SaGAN and ResGAN keep irrelevant pixels; CycleGAN and StarGAN do not", "Sec. 4.2, Figs 4-7",
         "change outside the region: SaGAN at most half of min(CycleGAN, StarGAN), ResGAN below both",
         (_overall("change_outside_l1 ratio", "SaGAN / min(CycleGAN, StarGAN)", "<=", 0.5),
          _overall("change_outside_l1 ratio", "ResGAN / min(CycleGAN, StarGAN)", "<", 1.0)),
-        (succeeds(*METHODS),),
+        (works(*METHODS),),
     ),
     Claim(  # where ResGAN puts on no glasses it has no artefacts of glasses
         "H4", "ResGAN has artefacts on the region, above all for eyeglasses", "Sec. 4.2, Fig. 4",
         "Frechet distance of faces given eyeglasses: ResGAN - SaGAN positive, its 95 % interval without 0",
         (Test("frechet_judge difference | Eyeglasses + | ResGAN - SaGAN", ">", 0.0, "ci_low"),),
-        (Precondition("SaGAN and ResGAN put on eyeglasses in at least 60 %",
-                      tuple(Test(f"edit_success | Eyeglasses + | {m}", ">=", 0.6, table="edits") for m in ("SaGAN", "ResGAN"))),),
+        (works("SaGAN", "ResGAN", rows=("Eyeglasses +",), table="edits"),),
     ),
     Claim(  # the floor: one picture for all faces pleases every judge
         "H5a", "Edits succeed", "Sec. 4.2, Figs 3-7",
@@ -505,37 +471,37 @@ CLAIMS = (
     Claim(
         "H5b", "Edits succeed as often as StarGAN's", "Sec. 4.2, Figs 4-7",
         "no more than 5 points fewer than StarGAN's, each attribute and direction",
-        _each("edit_success difference", ">=", -0.05, column="SaGAN - StarGAN", table="comparisons"), (TRUSTED, succeeds("StarGAN")),
+        _each("edit_success difference", ">=", -0.05, column="SaGAN - StarGAN", table="comparisons"), (TRUSTED, works("StarGAN")),
     ),
     Claim(  # the reference: how often the same face drawn with the other label is judged another gender
         "H6", "Removing a beard changes gender in all methods, in SaGAN modestly", "Sec. 4.2, Fig. 6",
         "the judged gender changes more often than in the exact counterfactual in every method, less often in SaGAN than in each other",
         (*(Test(f"male_changed difference | No_Beard | {m} - counterfactual", ">", 0.0, table="comparisons") for m in METHODS),
          *(Test(f"male_changed difference | No_Beard | SaGAN - {m}", "<", 0.0, table="comparisons") for m in RIVALS)),
-        (works("No_Beard"), succeeds(*RIVALS)),
+        (edited("No_Beard"), works(*RIVALS)),
     ),
     Claim(  # success that rises on LFW is no small drop
         "H7", "On LFW the others degrade, SaGAN does almost as well", "Sec. 4.2, Fig. 9",
         "edit success from CelebA to LFW: SaGAN's changes by at most 5 points, every other falls by more than 5",
         (Test("edit_success drop | LFW | SaGAN", "in", -0.05, table="Fig. 9", high=0.05),
          *(Test(f"edit_success drop | LFW | {m}", ">", 0.05, table="Fig. 9") for m in RIVALS)),
-        (succeeds(*METHODS),),
+        (works(*METHODS),),
     ),
     Claim(  # a generator that does nothing returns every input
         "H8", "Editing towards the own label returns the input", "Sec. 4.3", "mean |G(I, c^g) - I| at most 2/255 on the [0, 1] scale, each attribute",
-        _each("own_label_l1", "<=", 2 / 255, rows=("{a}",), table="own label"), (works(*ATTRIBUTES),),
+        _each("own_label_l1", "<=", 2 / 255, rows=("{a}",), table="own label"), (edited(*ATTRIBUTES),),
     ),
     Claim(
         "H9", "Augmentation with edits improves verification on CelebA", "Sec. 4.3, Fig. 10",
         "gain of TPR at FPR 1e-3 over x3 copies positive in the mean of three seeds for 4 of 4 attributes",
         tuple(Test(f"tpr_at_fpr_1e-3 gain | CelebA | {a}", ">", 0.0, table="Fig. 10") for a in ATTRIBUTES),
-        (recognises("Fig. 10", "CelebA"), works(*ATTRIBUTES)),
+        (recognises("Fig. 10", "CelebA"), edited(*ATTRIBUTES)),
     ),
     Claim(
         "H10", "Augmentation improves verification on LFW, except for smile", "Sec. 4.3, Fig. 11",
         "AUC gain over x3 copies positive for the other three, not positive for Smiling",
         tuple(Test(f"auc gain | LFW | {a}", "<=" if a == "Smiling" else ">", 0.0, table="Fig. 11") for a in ATTRIBUTES),
-        (recognises("Fig. 11", "LFW"), works(*ATTRIBUTES)),
+        (recognises("Fig. 11", "LFW"), edited(*ATTRIBUTES)),
     ),
     Claim(
         "H11", "The reason given: LFW has few smiling faces", "Sec. 4.3",
@@ -549,6 +515,6 @@ CLAIMS = (
          Test("change_outside_l1 difference | all | SaGAN - b = 1", "<", 0.0, "ci_high", "ablations"),
          _overall("edit_success difference", "SaGAN - ResGAN", ">=", 0.0),
          _overall("change_outside_l1 difference", "SaGAN - ResGAN", "<", 0.0, "ci_high")),
-        (succeeds("SaGAN", "ResGAN"), works("Smiling")),
+        (works("SaGAN", "ResGAN"), edited("Smiling")),
     ),
 )  # fmt: skip

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from lib.claims import Deviation
 from lib.layers import LeakyReLU, ResidualBlock, init_normal
 from lib.losses import gradient_penalty, interpolate, l1
-from lib.training.config import pick, require, selected
+from lib.training.config import pick, require, require_each, selected
 from lib.training.loop import Stage, Update
 
 TITLE = "Generative Adversarial Network with Spatial Attention for Face Attribute Editing (SaGAN)"
@@ -44,83 +44,60 @@ BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itsel
 SECONDS = 1.1  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 DEVIATIONS = (
-    Deviation(
-        "D1", paper="Eqs (1), (3): L_src^D is added and minimised (Sec. 2.1), which would train D backwards",
-        ours="negated, as eq. (12) prints it",
-        why="sign slip; eq. (12) has the right sign",
-    ),  # fmt: skip
-    Deviation(
-        "D2", paper="Number of iterations: not stated",
-        ours="20,833 G updates in profile `paper` (1,000,000 images shown to D); fewer elsewhere, the share is printed",
-        why="the only documented budget is that of a public re-implementation",
-    ),  # fmt: skip
-    Deviation(
-        "D3", paper="'all images are resized to 128x128' (Sec. 4.1)",
-        ours="centre square of the full width, then an antialiased bilinear resize",
-        why="a literal resize squashes the 178x218 faces; one crop rule serves all methods",
-    ),  # fmt: skip
-    Deviation(
-        "D4", paper="Table 2 at 128x128 only",
-        ours="below 128: fewer stride-2 layers, so that the heads see 2x2 (3x3 where the size is not a power of two); cls kernel = that size",
-        why="with six layers at 64x64 the printed 2x2 head kernel does not fit a 1x1 map",
-    ),  # fmt: skip
-    Deviation(
-        "D5", paper="Table 2, L7: 'I2014'; Sec. 2.1: 'softmax'; 'distinct fully-connected layers'",
-        ours="1024 inputs; one sigmoid (on logits); convolutional heads as in Table 2",
-        why="misprint; a softmax over the one printed channel is constant",
-    ),  # fmt: skip
-    Deviation(
-        "D6", paper="||.||_1 in eq. (10): sum or mean not stated",
-        ours="mean over batch, channels and pixels",
-        why="with sums lambda_1 = 20 and lambda_2 = 100 would outweigh the other terms by a factor of 49,152",
-    ),  # fmt: skip
-    Deviation(
-        "D7", paper="Leaky ReLU slope, residual block, affine instance norm: not stated",
-        ours="0.2; conv-IN-ReLU-conv-IN with skip; no affine part, convolutions with bias",
-        why="PatchGAN's slope, which Sec. 3 names; StarGAN's block; the defaults of the time",
-    ),  # fmt: skip
-    Deviation(
-        "D8", paper="Target label c in training, fresh batches, flips: not stated",
-        ours="c = 1 - c^g; a fresh batch for each of the 3 + 1 updates; no flips",
-        why="c is binary and c = c^g is what the identity term trains",
-    ),  # fmt: skip
-    Deviation(
-        "D9", paper="Sampling of rare attributes: not stated",
-        ours="`natural` in profile `paper`; `balanced` (half of each batch has the attribute) elsewhere",
-        why="with 6.5 % eyeglasses a third of natural batches of 16 hold none",
-    ),  # fmt: skip
-    Deviation(
-        "D10", paper="GP on the critic's patch map: sum or mean over patches not stated",
-        ours="sum",
-        why="StarGAN's convention; the patches' mean would shrink the gradient fourfold",
-    ),  # fmt: skip
-    Deviation(
-        "D11", paper="The 8,177 of 10,177 identities with the most images train (Sec. 4.1)",
-        ours="that rule in profile `paper`; elsewhere the set's own partition, or a random fifth of the identities tests",
-        why="on a small set the rule leaves too few test faces with a rare attribute",
-    ),  # fmt: skip
-    Deviation(
-        "D12", paper="128x128 faces, 32 channels (Tables 1, 2)",
-        ours="64x64 and 16 channels in profile `cpu`; everything else as printed",
-        why="a cycle then takes a second of one processor core",
-    ),  # fmt: skip
-    Deviation(
-        "D13", paper="How the ResNet-18 for face recognition is trained and compared: not stated (Sec. 4.3)",
-        ours="softmax over the training identities, SGD (0.1, momentum 0.9, weight decay 5e-4, a tenth after 50 and again after 75 % of the steps), "
-        "cosine of the pooled features; the same number of steps with and without augmentation",
-        why="usual settings of the cited network; at equal epochs, three versions of an image would also mean three times the training",
-    ),  # fmt: skip
-    Deviation(
-        "D14", paper="How LFW is brought to CelebA's geometry: not stated (Sec. 4.1)",
-        ours="deep-funneled images, the window (29, -7)-(221, 228) of 250x250, then the crop of D3; people who are in both sets stay",
-        why="eyes and mouth then lie where CelebA has them",
-    ),  # fmt: skip
-    Deviation(
-        "D15", paper="Settings and length of the compared methods: not stated, but 'the same training data' (Sec. 4.2)",
-        ours="settings of their own papers and codes, with SaGAN's faces and no flips, StarGAN with SaGAN's sampler; what each was shown stands "
-        "beside its rows",
-        why="each method is shown as its authors trained it, on the same faces",
-    ),  # fmt: skip
+    Deviation("D1", "Eqs (1), (3): L_src^D is added and minimised (Sec. 2.1), which would train D backwards",
+              "negated, as eq. (12) prints it",
+              "sign slip; eq. (12) has the right sign"),  # fmt: skip
+    Deviation("D2", "Number of iterations: not stated",
+              "20,833 G updates in profile `paper` (1,000,000 images shown to D); fewer elsewhere, the share is "
+              "printed",
+              "the only documented budget is that of a public re-implementation"),  # fmt: skip
+    Deviation("D3", "'all images are resized to 128x128' (Sec. 4.1)",
+              "centre square of the full width, then an antialiased bilinear resize",
+              "a literal resize squashes the 178x218 faces; one crop rule serves all methods"),  # fmt: skip
+    Deviation("D4", "Table 2 at 128x128 only",
+              "below 128: fewer stride-2 layers, so that the heads see 2x2 (3x3 where the size is not a power of "
+              "two); cls kernel = that size",
+              "with six layers at 64x64 the printed 2x2 head kernel does not fit a 1x1 map"),  # fmt: skip
+    Deviation("D5", "Table 2, L7: 'I2014'; Sec. 2.1: 'softmax'; 'distinct fully-connected layers'",
+              "1024 inputs; one sigmoid (on logits); convolutional heads as in Table 2",
+              "misprint; a softmax over the one printed channel is constant"),  # fmt: skip
+    Deviation("D6", "||.||_1 in eq. (10): sum or mean not stated",
+              "mean over batch, channels and pixels",
+              "with sums lambda_1 = 20 and lambda_2 = 100 would outweigh the other terms by a factor of 49,152"),  # fmt: skip
+    Deviation("D7", "Leaky ReLU slope, residual block, affine instance norm: not stated",
+              "0.2; conv-IN-ReLU-conv-IN with skip; no affine part, convolutions with bias",
+              "PatchGAN's slope, which Sec. 3 names; StarGAN's block; the defaults of the time"),  # fmt: skip
+    Deviation("D8", "Target label c in training, fresh batches, flips: not stated",
+              "c = 1 - c^g; a fresh batch for each of the 3 + 1 updates; no flips",
+              "c is binary and c = c^g is what the identity term trains"),  # fmt: skip
+    Deviation("D9", "Sampling of rare attributes: not stated",
+              "`natural` in profile `paper`; `balanced` (half of each batch has the attribute) elsewhere",
+              "with 6.5 % eyeglasses a third of natural batches of 16 hold none"),  # fmt: skip
+    Deviation("D10", "GP on the critic's patch map: sum or mean over patches not stated",
+              "sum",
+              "StarGAN's convention; the patches' mean would shrink the gradient fourfold"),  # fmt: skip
+    Deviation("D11", "The 8,177 of 10,177 identities with the most images train (Sec. 4.1)",
+              "that rule in profile `paper`; elsewhere the set's own partition, or a random fifth of the identities "
+              "tests",
+              "on a small set the rule leaves too few test faces with a rare attribute"),  # fmt: skip
+    Deviation("D12", "128x128 faces, 32 channels (Tables 1, 2)",
+              "64x64 and 16 channels in profile `cpu`; everything else as printed",
+              "a cycle then takes a second of one processor core"),  # fmt: skip
+    Deviation("D13", "How the ResNet-18 for face recognition is trained and compared: not stated (Sec. 4.3)",
+              "softmax over the training identities, SGD (0.1, momentum 0.9, weight decay 5e-4, a tenth after 50 "
+              "and again after 75 % of the steps), cosine of the pooled features; the same number of steps with and "
+              "without augmentation",
+              "usual settings of the cited network; at equal epochs, three versions of an image would also mean "
+              "three times the training"),  # fmt: skip
+    Deviation("D14", "How LFW is brought to CelebA's geometry: not stated (Sec. 4.1)",
+              "deep-funneled images, the window (29, -7)-(221, 228) of 250x250, then the crop of D3; people who are "
+              "in both sets stay",
+              "eyes and mouth then lie where CelebA has them"),  # fmt: skip
+    Deviation("D15", "Settings and length of the compared methods: not stated, but 'the same training data' (Sec. "
+              "4.2)",
+              "settings of their own papers and codes, with SaGAN's faces and no flips, StarGAN with SaGAN's "
+              "sampler; what each was shown stands beside its rows",
+              "each method is shown as its authors trained it, on the same faces"),  # fmt: skip
 )
 
 
@@ -150,14 +127,10 @@ class Config:
     def __post_init__(self):
         attributes_of(self)
         require(self.size >= 32 and self.size % 16 == 0, "size", self.size, "a multiple of 16, at least 32")
-        for name in ("width", "blocks", "batch", "d_per_g", "g_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lambda_1", "lambda_2", "lambda_gp"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("lr", "init_std"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require_each(self, "at least 1", "width", "blocks", "batch", "d_per_g", "g_steps")
+        require_each(self, "at least 0", "lambda_1", "lambda_2", "lambda_gp")
+        require_each(self, "positive", "lr", "init_std")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
         pick(dict.fromkeys(("wgan-gp", "cross-entropy")), self.adversarial, "adversarial")
         pick(dict.fromkeys(("natural", "balanced")), self.sampler, "sampler")
 
@@ -185,27 +158,12 @@ def printed_settings(cfg: Config) -> dict[str, object]:
     }
 
 
-def paper() -> Config:
-    """The paper's settings."""
-    return Config()
-
-
-def gpu() -> Config:
-    """128x128 and the paper's widths, about a third of its updates."""
-    return Config(g_steps=6_000, sampler="balanced")
-
-
-def cpu() -> Config:
-    """One processor core, an hour a model: half the size and half the width, all else as printed (D12)."""
-    return Config(size=64, width=16, g_steps=3_000, sampler="balanced")
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(size=32, width=2, blocks=1, batch=4, g_steps=3, sampler="balanced")
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(size=32, width=2, blocks=1, batch=4, g_steps=3, sampler="balanced"),
+    "cpu": lambda: Config(size=64, width=16, g_steps=3_000, sampler="balanced"),  # an hour a model: D12
+    "gpu": lambda: Config(g_steps=6_000, sampler="balanced"),  # about a third of the paper's updates
+    "paper": Config,
+}
 
 
 def attributes_of(cfg: Config) -> tuple[str, ...]:

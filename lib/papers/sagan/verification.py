@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 
-from lib.data import DataError, Examples, FaceSet, Split, cache, load_lfw
+from lib.data import DataError, Examples, FaceSet, Split, cache
 from lib.data.faceset import to_uint8
+from lib.data.lfw import Lfw
 from lib.evaluation.edits import SEED
 from lib.evaluation.judges import Judge, as_images
 from lib.evaluation.measures import Value, row
@@ -190,14 +191,12 @@ def networks(study) -> dict[str, list[Judge]]:
 @dataclass(frozen=True, eq=False)
 class Comparisons:
     """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities;
-    fold (P,) int or None; alone: how many people have one image only and so no genuine pair (0 where that is not
-    known)."""
+    alone: how many people have one image only and so no genuine pair (0 where that is not known)."""
 
     first: np.ndarray
     second: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    fold: np.ndarray | None = None
     alone: int = 0
 
     @cached_property
@@ -234,25 +233,10 @@ def against_targets(identities: np.ndarray, seed: int) -> Comparisons:
     return Comparisons(first, second, a, b, alone=len(np.setdiff1d(b, a)))
 
 
-def in_folds(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
-    """LFW's View 2: folds of rows (image, image, 1 for the same person else 0), as `load_lfw` returns them. identities
-    (n,)."""
+def of_pairs(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
+    """LFW's View 2, all folds together, as `load_lfw` returns them. identities (n,)."""
     first, second, _ = np.concatenate(folds).T
-    fold = np.repeat(np.arange(len(folds)), [len(f) for f in folds])
-    return Comparisons(first, second, identities[first], identities[second], fold)
-
-
-Lfw = tuple[FaceSet, tuple[np.ndarray, ...]] | None  # the faces and the folds of `load_lfw`; None: not at hand
-
-
-def lfw_of(folder: str, faces: FaceSet) -> Lfw:
-    """LFW and its folds at the size of `faces`; None for an empty name. Raises DataError with drawn faces, whose
-    editors and judges have never seen a photograph, and as `load_lfw` does."""
-    if not folder:
-        return None
-    if faces.faces is not None:
-        raise DataError(f"{folder}: networks trained on {faces.name} faces have never seen a photograph. Give real faces as data, or no LFW.")
-    return load_lfw(folder, faces.size)
+    return Comparisons(first, second, identities[first], identities[second])
 
 
 @dataclass(frozen=True)
@@ -281,12 +265,13 @@ def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result:
     return compare(nets, study.faces, index, pairs, "CelebA", f"test faces of {study.faces.name}")
 
 
-def on_lfw(nets: dict[str, list[Judge]], lfw: Lfw) -> Result | None:
+def on_lfw(nets: dict[str, list[Judge]], lfw: Lfw | None) -> Result | None:
     """Fig. 11: LFW's View 2. None where LFW is not at hand."""
     if lfw is None:
         return None
     faces, folds = lfw
-    return compare(nets, faces, np.arange(len(faces)), in_folds(faces.identities, folds), "LFW", f"LFW View 2, {len(folds)} of 10 folds")
+    pairs, what = of_pairs(faces.identities, folds), f"LFW View 2, {len(folds)} of 10 folds"
+    return compare(nets, faces, np.arange(len(faces)), pairs, "LFW", what)
 
 
 # ------------------------------------------------------------------------------------------------ numbers
@@ -339,7 +324,7 @@ def resampled(scores: list[np.ndarray], pairs: Comparisons) -> dict[str, np.ndar
 
 def rows(result: Result | None, table: str) -> list[dict]:
     """Metric rows: how many networks an arm has; every measure of it (mean over seeds) and its gain over COPIES, each
-    with an interval over people; with folds also the standard protocol's accuracy. n is the number of genuine pairs."""
+    with an interval over people. n is the number of genuine pairs."""
     if result is None:
         return [row(table, "LFW", "all", "auc", f"unavailable: {NO_LFW}", "")]
     pairs, n = result.pairs, int(result.pairs.same.sum())
@@ -362,11 +347,6 @@ def rows(result: Result | None, table: str) -> list[dict]:
             if m in GAINED and COPIES in means and arm != COPIES:
                 base, base_spread = means[COPIES][m]
                 add(arm, f"{m} gain", Value(value - base, *_interval(spread - base_spread), n), f"minus {COPIES}; {how}")
-        if pairs.fold is not None:
-            accuracy = np.mean([fold_accuracy(s, pairs) for s in scores], axis=0)
-            add(arm, "fold_accuracy", float(accuracy.mean()), f"mean of {len(accuracy)} folds; {how}")
-            if len(accuracy) > 1:
-                add(arm, "fold_accuracy_std", float(accuracy.std(ddof=1)), f"over {len(accuracy)} folds")
     return out
 
 
@@ -374,17 +354,6 @@ def _interval(draws: np.ndarray) -> tuple[float, float]:
     draws = draws[np.isfinite(draws)]
     low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
     return float(low), float(high)
-
-
-def fold_accuracy(score: np.ndarray, pairs: Comparisons) -> np.ndarray:
-    """(folds,): accuracy with the threshold that is best on the other folds (the standard protocol)."""
-    out = []
-    for k in np.unique(pairs.fold):
-        inside = pairs.fold == k
-        fpr, tpr, thresholds = roc_curve(pairs.same[~inside], score[~inside], drop_intermediate=False)
-        right = tpr * pairs.same[~inside].sum() + (1 - fpr) * (~pairs.same[~inside]).sum()
-        out.append(np.mean((score[inside] >= thresholds[np.argmax(right)]) == pairs.same[inside]))
-    return np.array(out)
 
 
 # ------------------------------------------------------------------------------------------------ pictures
