@@ -21,7 +21,7 @@ REPORTS = ROOT / "reports"
 PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")))
 NAMES = (*PAPERS, "data", *SUMMARIES)
 INTERRUPTED = "KeyboardInterrupt"
-PLAN = ("data", "profile", "seed", "device", "precision", "results")  # parameters that `make_plan` takes; the others are fields
+PLAN = ("data", "profile", "seed", "device", "precision", "results", "training")  # parameters that `make_plan` takes; the others are fields
 BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
 
@@ -57,20 +57,23 @@ def execute(name: str, out: Path, values: dict) -> str:
     return ""
 
 
-def run_paper(paper: str, values: dict, reports: Path, training: bool = True) -> int:
-    """Check, execute, render the page. training: False refuses where a model is missing instead of training it.
-    Returns the exit code."""
+def run_paper(paper: str, values: dict, reports: Path) -> int:
+    """Check, execute, render the page. With values["training"] False what needs an untrained model is left out; the
+    exit code is then 1, and nothing is made where a model of the paper itself is missing. Returns the exit code."""
     from lib.training import runs
     from lib.training.models import hold, read_record, release
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
-    missing = {name: job for name, job in plan.jobs.items() if not job.trained}
-    if missing and not training:
-        hours = sum(job.seconds for job in missing.values()) / 3600
-        names = ", ".join(missing)
-        print(f"{paper}: {len(missing)} of {len(plan.jobs)} models are not trained: {names}. make train, about {hours:.0f} hours.", file=sys.stderr)
-        return 1
+    left_out = {} if plan.training else plan.missing
+    if left_out:
+        hours = sum(job.seconds_left for job in left_out.values()) / 3600
+        print(
+            f"{paper}: {len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}. make train, about {hours:.0f} hours.",
+            file=sys.stderr,
+        )
+        if plan.essential & set(left_out):
+            return 1
     hold(folder)  # refused here if another process is at work in it
     release(folder)
     print(f"{paper}: {folder}", flush=True)
@@ -88,7 +91,7 @@ def run_paper(paper: str, values: dict, reports: Path, training: bool = True) ->
     stem, images = f"{paper}-{record['run_id']}", record["publishable"] or values["with_images"]
     head = {name: record.get(name) or "" for name in ("question", "finding")}
     print(publish(folder, stem, record["title"], runs.facts(record), record["publishable"], images, reports, place, **head))
-    return 0
+    return 1 if left_out else 0
 
 
 def run_data(values: dict, reports: Path) -> int:
@@ -157,27 +160,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces that may not be published (on pages that git ignores)")
-    parser.add_argument("--no-training", action="store_true", help="end at once if a model that the notebook needs is not trained")
+    parser.add_argument("--no-training", action="store_true", help="train nothing: leave out what needs an untrained model")
     parser.add_argument("--reports", type=Path, default=REPORTS, help="where the page goes (default: reports/)")
     args = parser.parse_args(argv)
     try:
         values = checked_parameters(args.name, [tuple(p) for p in args.p])
         if "with_images" in values:
             values["with_images"] = values["with_images"] or args.with_images
-        return run(args.name, values, args.reports, not args.no_training)
+        if "training" in values:
+            values["training"] = values["training"] and not args.no_training
+        return run(args.name, values, args.reports)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def run(name: str, values: dict, reports: Path, training: bool = True) -> int:
+def run(name: str, values: dict, reports: Path) -> int:
     """Run a notebook with checked parameters. Returns the exit code."""
     from lib.data import DataError
     from lib.training.models import ModelError
 
     try:
         if name in PAPERS:
-            return run_paper(name, values, reports, training)
+            return run_paper(name, values, reports)
         return run_data(values, reports) if name == "data" else run_summary(name, values, reports)
     except (DataError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ from lib.training.config import ParameterError, check, from_params, pick, unknow
 from lib.training.models import Job
 from lib.training.precision import resolve
 
-KINDS = {"data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "overrides": dict}
+KINDS = {"data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "training": bool, "overrides": dict}
 SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 
@@ -39,6 +39,7 @@ class Plan:
     seed: int
     device: str
     precision: str
+    training: bool
     faces: FaceSet
     split: Split
     results: Path
@@ -54,14 +55,29 @@ class Plan:
         found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
         return self.evaluation.jobs(self) | found
 
+    @property
+    def missing(self) -> dict[str, Job]:
+        """The jobs that are not trained."""
+        return {name: job for name, job in self.jobs.items() if not job.trained}
+
+    @property
+    def essential(self) -> set[str]:
+        """The jobs without which there is no page: the judges and the paper's own models, as its evaluation names them
+        (`own`); where it names none, all."""
+        return {*self.evaluation.own(self), *judges.NAMES} if hasattr(self.evaluation, "own") else set(self.jobs)
+
+    def has(self, *names: str) -> bool:
+        """Whether all these models are trained, or may be trained where they are needed."""
+        return self.training or all(self.jobs[name].trained for name in names)
+
 
 def make_plan(
     paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
-    results: str = "", overrides: dict | None = None,
+    results: str = "", training: bool = True, overrides: dict | None = None,
 ) -> Plan:  # fmt: skip
     """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the
-    paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. Raises
-    ParameterError or DataError."""
+    paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
+    evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
     try:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     except ModuleNotFoundError as error:
@@ -70,7 +86,7 @@ def make_plan(
         names = sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py"))
         raise ParameterError(unknown(paper, names).replace("parameter", "paper")) from None
     values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
-    check(values | {"overrides": overrides or {}}, KINDS, paper)
+    check(values | {"training": training, "overrides": overrides or {}}, KINDS, paper)
     check_device(device)
     resolve(precision, device)
     cfg, settings = pick(model.PROFILES, profile, "profile")(), evaluation.SETTINGS[profile]
@@ -84,9 +100,8 @@ def make_plan(
     faces = read_faces(data, cfg.size, settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS
-    return Plan(
-        paper, model, evaluation, cfg, settings, data, profile, seed, device, precision, faces, split, home / SCRATCH if profile == "smoke" else home
-    )
+    home = home / SCRATCH if profile == "smoke" else home
+    return Plan(paper, model, evaluation, cfg, settings, data, profile, seed, device, precision, training, faces, split, home)
 
 
 @lru_cache(maxsize=4)
@@ -115,6 +130,8 @@ class Study:
         job = pick(self.jobs, name, "model")
         for other in job.after:
             self._trained(other)
+        if not job.trained and not self.training:
+            raise models.ModelError(f"{name} is not trained. Train it: {job.command}")
         if not job.trained:
             hours = job.seconds_left / 3600
             print(f"{name}: not trained yet; training it now, about {hours:.1g} processor hours at profile cpu's measured speed", flush=True)
@@ -140,11 +157,6 @@ class Study:
     def history(self, name: str) -> pd.DataFrame:
         """history.csv of a trained job."""
         return self._trained(name).history
-
-    @property
-    def missing(self) -> dict[str, Job]:
-        """The jobs that are not trained."""
-        return {name: job for name, job in self.jobs.items() if not job.trained}
 
     @cached_property
     def judges(self) -> judges.Judges:
@@ -184,6 +196,7 @@ def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     study = Study(plan, runs.start(plan, with_images))
     if study.missing:
         hours = sum(job.seconds_left for job in study.missing.values()) / 3600
-        print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {', '.join(study.missing)}.")
-        print("They are trained where they are needed below; make train does it beforehand, on all cores.")
+        names = ", ".join(study.missing)
+        print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {names}.")
+        print("They are trained where they are needed below." if plan.training else "What needs them is left out.", "make train trains them all.")
     return study
