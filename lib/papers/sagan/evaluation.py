@@ -97,24 +97,26 @@ def jobs(plan) -> dict[str, Job]:
     return out | (verification.jobs(plan, own) if plan.settings.recogniser_seeds else {})
 
 
+def own(plan) -> list[str]:
+    """The paper's own models, without which there is no page."""
+    return [f"SaGAN {a}" for a in attributes_of(plan.cfg)]
+
+
 def editors(study) -> dict[str, Callable]:
-    """method -> (attribute, x, target) -> Edit, in the order of METHODS. What StarGAN must know of a face's other
-    labels is judge a's verdict."""
-    attributes = attributes_of(study.cfg)
+    """method -> (attribute, x, target) -> Edit of the methods at hand, in the order of METHODS. What StarGAN must know
+    of a face's other labels is judge a's verdict."""
+    attributes, out = attributes_of(study.cfg), {}
 
     def own_labels(x: Tensor) -> Tensor:
         columns = [study.judges.column(a) for a in attributes]
         return torch.from_numpy(study.judges.a.probabilities(x)[:, columns] > 0.5).float().to(x.device)
 
-    def per_attribute(method: str) -> dict:
-        return {a: study.nets(f"{method} {a}") for a in attributes}
-
-    return {
-        "CycleGAN": cyclegan.editor(per_attribute("CycleGAN")),
-        "StarGAN": stargan.editor(study.models("StarGAN"), study.jobs["StarGAN"].cfg, own_labels),
-        "ResGAN": resgan.editor(per_attribute("ResGAN")),
-        "SaGAN": sagan.editor(per_attribute("SaGAN")),
-    }
+    for method, make in (("CycleGAN", cyclegan.editor), ("ResGAN", resgan.editor), ("SaGAN", sagan.editor)):
+        if study.has(*(f"{method} {a}" for a in attributes)):
+            out[method] = make({a: study.nets(f"{method} {a}") for a in attributes})
+    if study.has("StarGAN"):
+        out["StarGAN"] = stargan.editor(study.models("StarGAN"), study.jobs["StarGAN"].cfg, own_labels)
+    return {method: out[method] for method in METHODS if method in out}
 
 
 def histories(study) -> pd.DataFrame:
@@ -125,7 +127,7 @@ def histories(study) -> pd.DataFrame:
 def records(study) -> dict[str, list[dict]]:
     """What the table of training calls a method -> model.json of all its models; the judges are left out."""
     methods, out = {f"{m} {a}": m for m in METHODS for a in ATTRIBUTES}, {}
-    for name in jobs(study.plan):
+    for name in filter(study.has, jobs(study.plan)):
         out.setdefault(methods.get(name, name.split(", seed")[0]), []).append(study.record(name))
     return out
 
@@ -239,16 +241,16 @@ def comparisons(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[dic
     both, table = "paired by face, both directions of all attributes", "comparisons"
     out = [row(table, "all", m, "edit_success", measures.value_of(frame[frame["method"] == m], "edit_success"), both) for m in edits]
     out.append(row(table, "training", "SaGAN", "share_of_paper", sagan.share_of_paper(study.cfg), "images shown over the paper's"))
-    for other in (*RIVALS, "constant G"):
+    for other in (*(m for m in RIVALS if m in edits), "constant G"):
         measured = ("edit_success", "identity_cosine", "change_outside_l1")
         out += compared(frame, table, "all", "SaGAN", other, measured, both)
-    for own in ("SaGAN", "ResGAN"):
+    for own in ("SaGAN", "ResGAN") if {*RIVALS} <= {*edits} else ():
         value = measures.ratio(frame, own, ["CycleGAN", "StarGAN"], "change_outside_l1")
         out.append(row(table, "all", f"{own} / min(CycleGAN, StarGAN)", "change_outside_l1 ratio", value, both))
-    for (a, target), e in edits["SaGAN"].items():
+    for (a, target), e in edits["SaGAN"].items() if "StarGAN" in edits else ():
         part = frame[(frame["attribute"] == a) & (frame["target"] == target)]
         out += compared(part, table, e.row, "SaGAN", "StarGAN", ("edit_success",))
-    if ("Eyeglasses", 1) in edits["SaGAN"]:
+    if ("Eyeglasses", 1) in edits["SaGAN"] and "ResGAN" in edits:
         ours, theirs = (edits[m]["Eyeglasses", 1] for m in ("SaGAN", "ResGAN"))
         value = measures.frechet_difference(*map(study.judges.b.features, (theirs.y, ours.y, ours.real)))
         words = "features of judge b, the same faces"
@@ -263,7 +265,8 @@ def gender(frame: pd.DataFrame, table: str = "comparisons") -> list[dict]:
         return []
     beards = frame[frame["attribute"] == "No_Beard"].astype({"male_changed": bool})
     how, methods = "both judges' verdict on Male changes, both directions", list(dict.fromkeys(beards["method"]))
-    pairs = [(m, "counterfactual") for m in METHODS if "counterfactual" in methods] + [("SaGAN", m) for m in RIVALS]
+    pairs = [(m, "counterfactual") for m in METHODS if {m, "counterfactual"} <= {*methods}]
+    pairs += [("SaGAN", m) for m in RIVALS if m in methods]
     out = []
     for m in methods:
         share = measures.value_of(beards[beards["method"] == m], "male_changed")
@@ -278,7 +281,7 @@ def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[d
     attribute, beside the full method; and SaGAN's lead over b = 1."""
     parts = []
     for name, job in study.jobs.items():
-        if name in ablations(study.cfg) or name.startswith("ResGAN, "):
+        if study.has(name) and (name in ablations(study.cfg) or name.startswith("ResGAN, ")):
             edit = job.method.editor(study.models(name))
             own = {key: apply(edit, e.case, study.device) for key, e in edits["SaGAN"].items() if e.attribute == job.cfg.attribute}
             parts.append(per_face(study, {name: own}, references=False))
@@ -288,7 +291,7 @@ def ablation_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[d
     full = frame[frame["method"].isin(("SaGAN", "ResGAN")) & frame["attribute"].isin(arms["attribute"])]
     both = pd.concat([full, arms], ignore_index=True)
     names, words = ("edit_success", "change_outside_l1"), "paired by face, both directions"
-    lead = compared(both, "ablations", "all", "SaGAN", "SaGAN, b = 1", names, words)
+    lead = compared(both, "ablations", "all", "SaGAN", "SaGAN, b = 1", names, words) if study.has("SaGAN, b = 1") else []
     lead = [r | {"column": "SaGAN - b = 1"} for r in lead]
     return measures.summary(both, "ablations", "test faces of that attribute") + lead
 
@@ -315,7 +318,7 @@ def figure_1(study, edits: dict[str, Edits], k: int = 3) -> None:
     own = edits["SaGAN"]
     cases = [c for c in (("Eyeglasses", 1), ("Mouth_Slightly_Open", 0)) if c in own] or list(own)[:2]
     lines = [("input", [p for c in cases for p in boxed(own[c].x[:k], own[c].region[:k])])]
-    for method in ("StarGAN", "SaGAN"):
+    for method in ("StarGAN", "SaGAN") if "StarGAN" in edits else ("SaGAN",):
         shown = [edits[method][c] for c in cases]
         lines.append((f"{method}, change", [p for e in shown for p in residual_pixels(e.x[:k], e.y[:k])]))
         lines.append((method, [p for e in shown for p in pixels(e.y[:k])]))
@@ -339,7 +342,7 @@ def figure_4_to_7(study, edits: dict[str, Edits], frame: pd.DataFrame, attribute
         return print(f"This study does not edit {attribute}.")
     own = frame[(frame["method"] == "SaGAN") & (frame["attribute"] == attribute)]
     worst = {t: np.argsort(own.loc[own["target"] == t, "confidence"].to_numpy(), kind="stable")[:k] for t, _ in DIRECTIONS}
-    alt = f"Input, then edited face and change by {', '.join(METHODS)}: {attribute.replace('_', ' ')}, added at the left, removed at the right"
+    alt = f"Input, then edited face and change by {', '.join(edits)}: {attribute.replace('_', ' ')}, added at the left, removed at the right"
     study.figure(grid(edits, attribute, {t: slice(k) for t, _ in DIRECTIONS}), name, alt)
     study.figure(grid(edits, attribute, worst), f"{name}_worst", f"The least convincing edits. {alt}")
 
@@ -395,7 +398,7 @@ def lfw_edits(study, lfw: Lfw | None, by: dict[str, Callable]) -> tuple[list[dic
 
 def figure_9(study, edits: dict[str, Edits], k: int = 4) -> None:
     """Fig. 9: faces of LFW, then every method's edits, per attribute."""
-    alt = f"Faces of LFW, then edited face and change by {', '.join(METHODS)}"
+    alt = f"Faces of LFW, then edited face and change by {', '.join(edits)}"
     for attribute in dict.fromkeys(a for a, _ in edits.get("SaGAN", {})):
         study.figure(grid(edits, attribute, {t: slice(k) for t, _ in DIRECTIONS}), f"fig_9_{attribute}", f"{alt}: {attribute.replace('_', ' ')}")
 

@@ -45,6 +45,7 @@ RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 MEASURES = ("auc", "eer", *RATES)
 GAINED = ("auc", *RATES)  # of which gains over COPIES are reported
 NO_LFW = "no LFW folder given"
+UNAVAILABLE = "no recognition networks, or no LFW folder given"
 RESAMPLES = 200  # of the people compared, for every interval
 RESAMPLED_PAIRS = 200_000  # impostor pairs that an interval is computed from, at most; the values themselves use all
 GRID = np.geomspace(1e-4, 1, 121)  # false positive rates at which curves are drawn
@@ -177,11 +178,12 @@ def jobs(plan, own: dict[str, Job]) -> dict[str, Job]:
 
 
 def networks(study) -> dict[str, list[Judge]]:
-    """The trained networks of every arm, one per seed: arm -> [Judge], of which `embed` is used."""
+    """The trained networks of every arm, one per seed: arm -> [Judge], of which `embed` is used. Empty unless all of
+    them are at hand: arms with fewer seeds than others would not compare."""
+    names = [name for name in study.jobs if name.startswith("recogniser, ")]
     out: dict[str, list[Judge]] = {}
-    for name, job in study.jobs.items():
-        if name.startswith("recogniser, "):
-            out.setdefault(name.split(", ")[1], []).append(Judge(study.nets(name), (), job.id, study.device))
+    for name in names if study.has(*names) else ():
+        out.setdefault(name.split(", ")[1], []).append(Judge(study.nets(name), (), study.jobs[name].id, study.device))
     return out
 
 
@@ -256,8 +258,11 @@ def compare(nets: dict[str, list[Judge]], faces: FaceSet, index: np.ndarray, pai
     return Result(pairs, {arm: [pairs.cosines(net.embed(x)) for net in seeds] for arm, seeds in nets.items()}, place, what)
 
 
-def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result:
-    """Fig. 10: test faces of at most `verification_people` people, every query with every target."""
+def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result | None:
+    """Fig. 10: test faces of at most `verification_people` people, every query with every target. None without
+    networks."""
+    if not nets:
+        return None
     people = np.unique(study.faces.identities[study.split.test])
     chosen = np.random.default_rng([SEED, 7]).permutation(people)[: study.settings.verification_people]
     index = study.split.test[np.isin(study.faces.identities[study.split.test], chosen)]
@@ -266,8 +271,8 @@ def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result:
 
 
 def on_lfw(nets: dict[str, list[Judge]], lfw: Lfw | None) -> Result | None:
-    """Fig. 11: LFW's View 2. None where LFW is not at hand."""
-    if lfw is None:
+    """Fig. 11: LFW's View 2. None where LFW or the networks are not at hand."""
+    if lfw is None or not nets:
         return None
     faces, folds = lfw
     pairs, what = of_pairs(faces.identities, folds), f"LFW View 2, {len(folds)} of 10 folds"
@@ -326,7 +331,7 @@ def rows(result: Result | None, table: str) -> list[dict]:
     """Metric rows: how many networks an arm has; every measure of it (mean over seeds) and its gain over COPIES, each
     with an interval over people. n is the number of genuine pairs."""
     if result is None:
-        return [row(table, "LFW", "all", "auc", f"unavailable: {NO_LFW}", "")]
+        return [row(table, "all", "all", "auc", f"unavailable: {UNAVAILABLE}", "")]
     pairs, n = result.pairs, int(result.pairs.same.sum())
     how, out = f"{result.what}: {pairs.words}; mean over seeds, interval over people", []
 
@@ -373,7 +378,7 @@ def curves(result: Result) -> pd.DataFrame:
 def figure(study, result: Result | None, name: str) -> None:
     """Figs 10 and 11: the ROC curves, kept as a figure and as a table."""
     if result is None:
-        return print(f"Not drawn: {NO_LFW}.")
+        return print(f"Not drawn: {UNAVAILABLE}.")
     print(result.pairs.words)
     study.run.table(curves(result), name + "_curves")
     study.figure(roc(result), name, f"ROC curves of face verification, {result.what}: every arm; the control is dashed", faces=False)
