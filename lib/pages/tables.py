@@ -159,6 +159,24 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "training faces", "test faces", "test with", "test without"])
 
 
+def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
+    """What a method's edits came to, in two or three sentences for the index: success by both judges over the
+    directions of its main table, the exact answers where there are any, and how long it was trained.
+
+    rows: metric rows. share: of the paper's training, in [0, 1]. Empty if nothing was measured.
+    """
+    own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")]
+    hits, gains = (own[own["metric"] == m].set_index("row")["value"].dropna() for m in ("edit_success", "counterfactual_gain"))
+    if hits.empty:
+        return ""
+    low, high = (f"{100 * hits[row]:.0f} % ({spoken(row)})" for row in (hits.idxmin(), hits.idxmax()))
+    words = f"Both judges see what was asked in {low} to {high} of {method}'s edits, in 80 % or more in "
+    words += f"{(hits >= 0.8).sum()} of {len(hits)} directions."
+    if len(gains):
+        words += f" In {(gains > 0.5).sum()} of {len(gains)} most edits are nearer to the exact answer than the face was before."
+    return f"{words} Each model was shown {100 * share:.2g} % of the images that the paper's training shows."
+
+
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
     """What training cost, a line per name: models, cycles, images seen by each update, processor hours.
 

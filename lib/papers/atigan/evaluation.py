@@ -72,6 +72,12 @@ def picked(text: str, options, what: str) -> tuple[str, ...]:
     return selected(text, options, what) if text else ()
 
 
+QUESTION = (
+    "An edit stays local, and the old attribute does not show through, when the attribute's region is "
+    "inpainted first."
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""

@@ -47,6 +47,12 @@ WITHOUT, ITSELF = "a reference without it", "the source as reference"  # placebo
 Edits = dict[tuple[str, int], Edited]
 
 
+QUESTION = (
+    "One network edits many attributes, by label or by a reference picture, once the two kinds of code "
+    "are brought together."
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""

@@ -58,6 +58,12 @@ PROTOCOLS = {
 }
 
 
+QUESTION = (
+    "A feed-forward network gives a face an attribute of a reference set and keeps who it is; an adaptive "
+    "perceptual loss trains it faster and better."
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""

@@ -35,6 +35,12 @@ RED = np.array([220, 30, 30], np.uint8)
 Edits = dict[tuple[str, int], Edited]
 
 
+QUESTION = (
+    "An attention mask, learned without masks to learn from, confines an edit to the region of its "
+    "attribute, and the edit succeeds all the same."
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What evaluation reads, and what is trained for comparison. Profile `paper` is the default."""
