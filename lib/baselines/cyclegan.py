@@ -85,7 +85,7 @@ def share_of_paper(cfg: Config) -> float:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=2, blocks=1, batch=4, pool=3, steps=2),
-    "cpu": lambda: Config(size=64, width=24, steps=2_500),
+    "cpu": lambda: Config(size=64, width=24, steps=1_200),
     "gpu": lambda: Config(steps=6_000),
     "paper": Config,
 }

@@ -97,7 +97,7 @@ def share_of_paper(cfg: Config) -> float:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=2, d_layers=4, batch=4, steps=2),
-    "cpu": lambda: Config(size=64, width=32, alpha=2e-3, beta=2e-4, steps=3_000),
+    "cpu": lambda: Config(size=64, width=32, alpha=2e-3, beta=2e-4, steps=1_500),
     "gpu": lambda: Config(steps=6_000),
     "paper": Config,
 }

@@ -121,7 +121,7 @@ def share_of_paper(cfg: Config) -> float:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=2, blocks=1, d_layers=4, batch=4, n_critic=2, g_steps=2),
-    "cpu": lambda: Config(size=64, width=32, d_layers=5, g_steps=4_000),
+    "cpu": lambda: Config(size=64, width=32, d_layers=5, g_steps=2_500),
     "gpu": lambda: Config(g_steps=4_000),
     "paper": Config,
 }
