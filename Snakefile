@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from lib.sources import of_notebook
-from lib.train import needed, of_study, plans
+from lib.train import given_by, needed, plans
 
 configfile: "study.yaml"
 
@@ -31,7 +31,7 @@ PYTHON = sys.executable
 def sources(name):
     """The notebook and every source file it imports."""
     (notebook,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb")
-    return sorted(str(file) for file in of_notebook(notebook))
+    return of_notebook(notebook)
 
 
 def options(values):
@@ -39,14 +39,8 @@ def options(values):
     return [text for name, value in values.items() for text in ("-p", name, value if isinstance(value, str) else json.dumps(value))]
 
 
-def given_to(paper, seed):
-    """What study.yaml says of a paper's notebook."""
-    given = of_study(paper, config, seed) | config.get("parameters", {}).get(paper, {})
-    return given | ({"results": RESULTS} if RESULTS != "results" else {})
-
-
 def of_paper(paper, wildcards):
-    return options(given_to(paper, int(wildcards.seed)))
+    return options(given_by(paper, config, int(wildcards.seed)))
 
 
 wildcard_constraints:
@@ -89,7 +83,7 @@ for place, (plan, name, job) in JOBS.items():
         params:
             paper=plan.name,
             place=place,
-            options=options(given_to(plan.name, plan.seed)),
+            options=options(given_by(plan.name, config, plan.seed)),
         log:
             f"{DONE}/models/{place}.log",
         priority: 1 + int(job.seconds_left)

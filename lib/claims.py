@@ -39,11 +39,6 @@ class Test:
 
     __test__ = False  # not a pytest class
 
-    def __post_init__(self):
-        band = self.op == "in"
-        if not (band or self.op in OPERATORS) or self.at not in ("value", "ci_low", "ci_high") or band == (self.high is None):
-            raise ValueError(f"{self.measure}: {self.at} {self.op} is no inequality of this study.")
-
     def holds(self, value: float) -> bool:
         """Whether a value meets it. NaN never does."""
         return self.bound <= value <= self.high if self.op == "in" else bool(OPERATORS[self.op](value, self.bound))
@@ -64,7 +59,7 @@ class Test:
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
         metric, place, column = (part.strip() for part in self.measure.split("|"))
-        share = _is_share(metric)
+        share = metric.split(" ")[0] in SHARES
         value = f"{100 * row['value']:.0f} %" if share else f"{row['value']:.3g}"
         if pd.notna(row["ci_low"]):
             low, high = (f"{100 * row[c]:.0f}" if share else f"{row[c]:.3g}" for c in ("ci_low", "ci_high"))
@@ -73,10 +68,6 @@ class Test:
         end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
         asked = bound if self.op == "in" else f"{self.op} {bound}"
         return f"{metric.replace('_', ' ')} of {place.replace('_', ' ')}, {column}: {value}, n = {int(row['n'])}; asked {end}{asked}"
-
-
-def _is_share(metric: str) -> bool:
-    return metric.split(" ")[0] in SHARES
 
 
 SHARES = {

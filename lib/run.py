@@ -12,16 +12,18 @@ import sys
 from pathlib import Path
 
 from lib.pages import SUMMARIES
-from lib.sources import ROOT
-from lib.training.config import ParameterError, checked_parameters, notebook_of
+from lib.sources import ROOT, StudyError
+from lib.training.config import checked_parameters, notebook_of, read_study
 
 # Everything heavy is imported once the parameters are known to be good: PyTorch, papermill and Matplotlib take seconds.
 
 REPORTS = ROOT / "reports"
 PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")))
-NAMES = (*PAPERS, "data", *SUMMARIES)
+TITLES = {"data": "The faces"} | SUMMARIES
+NAMES = (*PAPERS, *TITLES)
 INTERRUPTED = "KeyboardInterrupt"
-PLAN = ("data", "profile", "seed", "device", "precision", "results", "training")  # parameters that `make_plan` takes; the others are fields
+# parameters that `make_plan` takes; the others are fields
+PLAN = ("data", "profile", "seed", "device", "precision", "results", "training")
 BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
 
@@ -68,10 +70,8 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
     left_out = {} if plan.training else plan.missing
     if left_out:
         hours = sum(job.seconds_left for job in left_out.values()) / 3600
-        print(
-            f"{paper}: {len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}. make train, about {hours:.0f} hours.",
-            file=sys.stderr,
-        )
+        said = f"{len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}"
+        print(f"{paper}: {said}. make train, about {hours:.0f} hours.", file=sys.stderr)
         if plan.essential & set(left_out):
             return 1
     hold(folder)  # refused here if another process is at work in it
@@ -82,10 +82,8 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
     if not failure and record["status"] != "complete":
         failure = f"the notebook ended but the run is {record['status']}"
     if failure:
-        if INTERRUPTED in failure:
-            print("interrupted; the same command goes on from there", file=sys.stderr)
-            return 130
-        runs.fail(folder, failure)
+        if INTERRUPTED not in failure:
+            runs.fail(folder, failure)
         return failed(paper, folder, failure)
     place = reports / "scratch" if record["scratch"] else reports
     stem, images = f"{paper}-{record['run_id']}", record["publishable"] or values["with_images"]
@@ -94,44 +92,37 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
     return 1 if left_out else 0
 
 
-def run_data(values: dict, reports: Path) -> int:
-    """The page about a face set: reports/data-<name>-<fingerprint>.html. Returns the exit code."""
+def run_other(name: str, values: dict, reports: Path) -> int:
+    """The page about a face set, reports/data-<name>-<fingerprint>.html, or that of a notebook which reads results/
+    alone, reports/<name>.html. `claims` also writes the README's table of findings. Returns the exit code."""
     from lib.data import load
-    from lib.pages import faces as pages
-    from lib.training.models import code, now
-
-    faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
-    name = f"{faces.name}-{faces.fingerprint[:8]}"
-    folder = ROOT / "results" / "data" / name
-    failure = execute("data", folder / "notebook.ipynb", values)
-    if failure:
-        return failed("data", folder, failure)
-    facts = pages.facts(faces) | {"commit": code()["commit"][:12], "date": now()}
-    print(publish(folder, f"data-{name}", "The faces", facts, faces.publishable, faces.publishable or values["with_images"], reports))
-    return 0
-
-
-def run_summary(name: str, values: dict, reports: Path) -> int:
-    """The page of a notebook that reads results/ alone: reports/<name>.html. `claims` also writes the README's
-    table of findings. Returns the exit code."""
     from lib.pages import comparison
+    from lib.pages import faces as views
     from lib.training.models import code, now
 
-    folder = ROOT / "results" / name
+    stem, publishable = name, True
+    facts = {"parameters": ", ".join(f"{k} {v}" for k, v in values.items() if v != "") or "none"}
+    if name == "data":
+        faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
+        stem, publishable, facts = f"data-{faces.name}-{faces.fingerprint[:8]}", faces.publishable, views.facts(faces)
+    folder = ROOT / "results" / name / stem
+    if "out" in values:  # the explorer's page has no kernel behind its sliders
+        values["out"] = str(folder)
     failure = execute(name, folder / "notebook.ipynb", values)
     if failure:
         return failed(name, folder, failure)
-    about = {"parameters": ", ".join(f"{k} {v}" for k, v in values.items() if v != "") or "none"}
-    print(publish(folder, name, SUMMARIES[name], about | {"commit": code()["commit"][:12], "date": now()}, True, True, reports))
+    facts |= {"commit": code()["commit"][:12], "date": now()}
+    print(publish(folder, stem, TITLES[name], facts, publishable, publishable or values["with_images"], reports))
     if name == "claims" and reports == REPORTS:
-        comparison.into_readme(comparison.findings(comparison.select(ROOT / "results", comparison.study_of())[0]), ROOT / "README.md")
+        found, _ = comparison.select(ROOT / "results", read_study())
+        comparison.into_readme(comparison.findings(found), ROOT / "README.md")
     return 0
 
 
 def failed(name: str, folder: Path, reason: str) -> int:
     """Say why a notebook did not end well and where it is. Returns the exit code."""
     if INTERRUPTED in reason:
-        print("interrupted", file=sys.stderr)
+        print("interrupted; the same command goes on from there", file=sys.stderr)
         return 130
     print(f"{name}: failed: {reason}\nThe executed notebook with the error: {folder / 'notebook.ipynb'}", file=sys.stderr)
     return 1
@@ -169,24 +160,12 @@ def main(argv: list[str] | None = None) -> int:
             values["with_images"] = values["with_images"] or args.with_images
         if "training" in values:
             values["training"] = values["training"] and not args.no_training
-        return run(args.name, values, args.reports)
-    except ParameterError as error:
+        if args.name in PAPERS:
+            return run_paper(args.name, values, args.reports)
+        return run_other(args.name, values, args.reports)
+    except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def run(name: str, values: dict, reports: Path) -> int:
-    """Run a notebook with checked parameters. Returns the exit code."""
-    from lib.data import DataError
-    from lib.training.models import ModelError
-
-    try:
-        if name in PAPERS:
-            return run_paper(name, values, reports)
-        return run_data(values, reports) if name == "data" else run_summary(name, values, reports)
-    except (DataError, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.code
     except OSError as error:  # of what is written outside the run folder: pages, figures of summaries
         print(f"error: {error}. Free space there or make it writable; the same command goes on.", file=sys.stderr)
         return 1

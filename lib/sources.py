@@ -1,34 +1,30 @@
-"""Which source files a result depends on: followed through imports, hashed without comments and layout. Needs the
+"""Which source files a notebook depends on, followed through imports; and the error that every room shares. Needs the
 standard library alone."""
 
 import ast
-import hashlib
 import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def sources(*names: str) -> dict[str, str]:
-    """Hash per source file of the named modules and of every `lib` module they import, directly or not.
+class StudyError(Exception):
+    """What a reader can mend: the message says what is wrong, where, and what to do. code: a command's exit code."""
 
-    Comments, docstrings and layout do not count: the hash is over the syntax tree without them.
-    """
-    pending, seen = list(names), {}
+    code = 2
+
+
+def sources(*names: str) -> list[str]:
+    """The source files of the named modules and of every `lib` module they import, directly or not."""
+    pending, seen = list(names), set()
     while pending:
-        name = pending.pop()
-        base = ROOT / name.replace(".", "/")
+        base = ROOT / pending.pop().replace(".", "/")
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         key = str(file.relative_to(ROOT))
-        if key in seen or not file.exists():
-            continue
-        tree = ast.parse(file.read_text())
-        pending += imported(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        seen[key] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-    return dict(sorted(seen.items()))
+        if key not in seen and file.exists():
+            seen.add(key)
+            pending += imported(ast.parse(file.read_text()))
+    return sorted(seen)
 
 
 def imported(tree: ast.AST) -> list[str]:
@@ -43,10 +39,8 @@ def imported(tree: ast.AST) -> list[str]:
     return found
 
 
-def of_notebook(path: Path) -> dict[str, str]:
-    """`sources` of everything a notebook imports, and a hash of the notebook's own cells under its file name."""
+def of_notebook(path: Path) -> list[str]:
+    """A notebook and all `sources` that it imports."""
     cells = json.loads(path.read_text())["cells"]
-    text = ["".join(c["source"]) for c in cells]
-    code = [t for t, c in zip(text, cells, strict=True) if c["cell_type"] == "code"]
-    names = [name for t in code for name in imported(ast.parse(t))]
-    return sources(*names) | {str(path.relative_to(ROOT)): hashlib.sha256("\0".join(text).encode()).hexdigest()[:16]}
+    names = [name for c in cells if c["cell_type"] == "code" for name in imported(ast.parse("".join(c["source"])))]
+    return [str(path.relative_to(ROOT)), *sources(*names)]

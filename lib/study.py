@@ -14,13 +14,14 @@ from lib.data import FaceSet, Split, load, make_split
 from lib.data.checks import beforehand
 from lib.evaluation import judges
 from lib.pages import figures, tables
-from lib.sources import ROOT
 from lib.training import models, runs
 from lib.training.config import ParameterError, check, from_params, pick, unknown
 from lib.training.models import Job
 from lib.training.precision import resolve
 
-KINDS = {"data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "training": bool, "overrides": dict}
+KINDS = {
+    "data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "training": bool, "overrides": dict,
+}  # fmt: skip
 SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 
@@ -34,7 +35,6 @@ class Plan:
     evaluation: ModuleType
     cfg: object
     settings: object
-    data: str
     profile: str
     seed: int
     device: str
@@ -70,6 +70,20 @@ class Plan:
         """Whether all these models are trained, or may be trained where they are needed."""
         return self.training or all(self.jobs[name].trained for name in names)
 
+    def train(self, name: str) -> Job:
+        """A job of these, trained, after those that it waits for, where that was not done. Raises ModelError if it would
+        have to be trained and nothing may be (`training`)."""
+        job = pick(self.jobs, name, "model")
+        for other in job.after:
+            self.train(other)
+        if not job.trained:
+            if not self.training:
+                raise models.ModelError(f"{name} is not trained. Train it: python -m lib.train {job.key} (or make train)")
+            hours = f"about {job.seconds_left / 3600:.1g} processor hours at profile cpu's measured speed"
+            print(f"{name}: training {job.key}/{job.id}, {hours}", flush=True)
+            models.train(job, self.device, self.precision)
+        return job
+
 
 def make_plan(
     paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
@@ -78,13 +92,7 @@ def make_plan(
     """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the
     paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
     evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
-    try:
-        model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("lib.papers"):
-            raise
-        names = sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py"))
-        raise ParameterError(unknown(paper, names).replace("parameter", "paper")) from None
+    model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
     check(values | {"training": training, "overrides": overrides or {}}, KINDS, paper)
     check_device(device)
@@ -97,17 +105,14 @@ def make_plan(
     cfg, settings = from_params(cfg, ours), from_params(settings, others)
     landmarks = getattr(evaluation, "LANDMARKS", False)
     beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg), landmarks=landmarks)
-    faces = read_faces(data, cfg.size, settings.faces)
+    faces = read_faces(data, cfg.size, n=settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS
     home = home / SCRATCH if profile == "smoke" else home
-    return Plan(paper, model, evaluation, cfg, settings, data, profile, seed, device, precision, training, faces, split, home)
+    return Plan(paper, model, evaluation, cfg, settings, profile, seed, device, precision, training, faces, split, home)
 
 
-@lru_cache(maxsize=4)
-def read_faces(data: str, size: int, count: int) -> FaceSet:
-    """`load`, once a process: several papers and the judges share a face set. count: of drawn faces."""
-    return load(data, size, n=count)
+read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and the judges share a face set
 
 
 def check_device(device: str) -> None:
@@ -116,33 +121,21 @@ def check_device(device: str) -> None:
         raise ParameterError(f"device = {device!r}: it must be cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()}).")
 
 
-class Study:
-    """An open notebook's study: a Plan, and the Run that keeps its results."""
+class Study(runs.Run):
+    """An open notebook's study: the folder that keeps its results, with the models, faces and settings of a Plan."""
 
-    def __init__(self, plan: Plan, run: runs.Run):
-        self.plan, self.run = plan, run
+    def __init__(self, plan: Plan, with_images: bool = False):
+        super().__init__(plan, with_images)
         self._nets: dict[str, dict] = {}
 
     def __getattr__(self, name: str):
         return getattr(self.plan, name)  # cfg, settings, faces, split, jobs, seed, device, profile, ...
 
-    def _trained(self, name: str) -> Job:
-        job = pick(self.jobs, name, "model")
-        for other in job.after:
-            self._trained(other)
-        if not job.trained and not self.training:
-            raise models.ModelError(f"{name} is not trained. Train it: {job.command}")
-        if not job.trained:
-            hours = job.seconds_left / 3600
-            print(f"{name}: not trained yet; training it now, about {hours:.1g} processor hours at profile cpu's measured speed", flush=True)
-            models.train(job, self.device, self.precision)
-        return job
-
     def models(self, name: str) -> dict:
         """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not
         done."""
         if name not in self._nets:
-            self._nets[name] = models.load(self._trained(name), self.device)
+            self._nets[name] = models.load(self.plan.train(name), self.device)
         return self._nets[name]
 
     def nets(self, name: str):
@@ -152,48 +145,33 @@ class Study:
 
     def record(self, name: str) -> dict:
         """model.json of a trained job."""
-        return self._trained(name).record
+        return self.plan.train(name).record
 
     def history(self, name: str) -> pd.DataFrame:
         """history.csv of a trained job."""
-        return self._trained(name).history
+        return self.plan.train(name).history
 
     @cached_property
     def judges(self) -> judges.Judges:
-        """Both attribute judges and the identity network; the run's record keeps their scores."""
-        found = {name: self._trained(name) for name in judges.NAMES}
-        out = judges.judges_of(found, self.faces, self.split, self.device)
-        self.run.update(judges=judges.record(out))
-        return out
-
-    def add(self, rows: list[dict]) -> pd.DataFrame:
-        """Metric rows into metrics.csv; returns them as a frame."""
-        return self.run.add(rows)
+        """Both attribute judges and the identity network."""
+        found = {name: self.plan.train(name) for name in judges.NAMES}
+        return judges.judges_of(found, self.faces, self.split, self.device)
 
     def table(self, frame: pd.DataFrame, name: str):
         """Keep tables/<name>.csv and return the frame as HTML."""
-        return tables.show(self.run.table(frame, name))
+        return tables.show(super().table(frame, name))
 
     def figure(self, figure, name: str, alt: str, faces: bool = True) -> None:
         """Show a figure and keep figures/<name>.png. faces: whether it shows any."""
-        figures.show(self.run, figure, name, alt, faces)
-
-    def claims(self, claims) -> pd.DataFrame:
-        """Decide the claims from the metrics so far, keep claims.csv, and return the frame."""
-        return self.run.claims(claims)
-
-    def complete(self, finding: str = "") -> str:
-        """Mark the run complete, with what was found in a sentence or two for the index, and return one sentence
-        about it."""
-        self.run.update(finding=finding)
-        return self.run.complete()
+        super().figure(figure, name, faces)
+        figures.show(figure, alt, faces)
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
     earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
     plan = make_plan(paper, **parameters)
-    study = Study(plan, runs.start(plan, with_images))
+    study = Study(plan, with_images)
     if study.missing:
         hours = sum(job.seconds_left for job in study.missing.values()) / 3600
         names = ", ".join(study.missing)

@@ -3,14 +3,22 @@
 
 Every model is a job of its own. One that is trained already is left alone, an interrupted one goes on from its last
 snapshot. `make train` runs what study.yaml needs, one job a core, the longest first. Exit codes: 0 trained, 1 a
-training failed, 2 bad parameters or data, 130 interrupted. """
+training failed, 2 bad parameters, data or folders, 130 interrupted. """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from lib.sources import ROOT
-from lib.training.config import ParameterError, checked_parameters
+from lib.sources import ROOT, StudyError
+from lib.training.config import ParameterError, checked_parameters, data_of, read_study
+
+
+def given_by(paper: str, study: dict, seed: int) -> dict:
+    """What study.yaml says of a paper's notebook: data, profile, device, folder of results, seed, parameters of its
+    own."""
+    values = {name: study[name] for name in ("profile", "device", "results") if name in study}
+    return {"data": data_of(paper, study), "seed": seed} | values | study.get("parameters", {}).get(paper, {})
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
@@ -21,21 +29,10 @@ def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> 
     out = []
     for paper in papers:
         for seed in study.get("seeds", [0]):
-            values = checked_parameters(paper, [(name, str(value)) for name, value in of_study(paper, study, seed).items()])
-            values["overrides"] |= study.get("parameters", {}).get(paper, {})
-            if given:
-                chosen = checked_parameters(paper, given)
-                values |= {name: chosen[name] for name, _ in given if name in chosen} | {"overrides": values["overrides"] | chosen["overrides"]}
-            out.append(plan_of(paper, values))
+            of_study = given_by(paper, study, seed).items()
+            texts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in of_study]
+            out.append(plan_of(paper, checked_parameters(paper, [*texts, *given])))
     return out
-
-
-def of_study(paper: str, study: dict, seed: int) -> dict:
-    """What study.yaml says of a paper's notebook: data, profile, device, seed."""
-    values = {name: study[name] for name in ("data", "profile", "device", "results") if name in study} | {"seed": seed}
-    if values.get("data") == "synthetic" and paper in study.get("balanced", ()):
-        values["data"] = "synthetic-balanced"
-    return values
 
 
 def needed(plans: list) -> dict[str, tuple]:
@@ -63,34 +60,9 @@ def listing(jobs: dict[str, tuple]):
 def status(jobs: dict[str, tuple]) -> str:
     """One line: trained, begun, hours to go."""
     frame = listing(jobs)
-    hours = frame["processor hours left"].sum()
-    begun = int((frame["state"] == "begun").sum())
-    return f"{int((frame['state'] == 'trained').sum())} of {len(frame)} models trained, {begun} begun, {hours:.1f} processor hours to go"
-
-
-def train_with_those_before(plan, name: str, retrain: bool = False) -> None:
-    """Train a job of a plan, and first those that it waits for."""
-    from lib.training import models
-
-    job = plan.jobs[name]
-    for other in job.after:
-        train_with_those_before(plan, other)
-    if not job.trained or retrain:
-        print(f"{name}: {job.key}/{job.id}", flush=True)
-    models.train(job, plan.device, plan.precision, retrain=retrain)
-
-
-def read_study(file: Path) -> dict:
-    """study.yaml. Raises ParameterError if it is missing or no mapping."""
-    import yaml
-
-    try:
-        study = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
-    if not isinstance(study, dict):
-        raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
-    return study
+    states = frame["state"].value_counts()
+    trained = f"{states.get('trained', 0)} of {len(frame)} models trained, {states.get('begun', 0)} begun"
+    return f"{trained}, {frame['processor hours left'].sum():.1f} processor hours to go"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,8 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--study", type=Path, default=ROOT / "study.yaml", help="the study file (default: study.yaml)")
     parser.add_argument("--list", action="store_true", help="list every model, trained or not, with the hours that are left")
     parser.add_argument("--status", action="store_true", help="the same in one line")
-    parser.add_argument("--forget", action="store_true", help="throw away what the study's models learned, so that make train starts anew")
-    parser.add_argument("--retrain", action="store_true", help="train again what is trained already")
+    parser.add_argument("--forget", action="store_true", help="throw away what these models learned")
     args = parser.parse_args(argv)
     given = [tuple(p) for p in args.p]
     try:
@@ -112,47 +83,38 @@ def main(argv: list[str] | None = None) -> int:
             checked_parameters(args.paper, given)  # before anything heavy is imported
         elif given:
             raise ParameterError("-p goes with a paper: python -m lib.train PAPER -p NAME VALUE")
-        return run(args, study, given)
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def run(args: argparse.Namespace, study: dict, given: list) -> int:
-    """Plan, list or train. Returns the exit code."""
-    import torch
-
-    from lib.data import DataError
-    from lib.training import loop, models
-
-    torch.set_num_threads(1)  # one thread a job, a job a core
-    try:
         jobs = needed(plans([args.paper] if args.paper else study["papers"], study, given))
         if args.list:
             print(listing(jobs).to_string(index=False))
-        if args.list or args.status:
-            print(status(jobs))
-            return 0
-        if args.forget:
-            for _, _, job in jobs.values():
-                models.forget(job)
-            return 0
-        chosen = {place: entry for place, entry in jobs.items() if not args.model or {place, entry[1]} & set(args.model)}
-        if strange := [m for m in args.model if not any(m in (place, entry[1]) for place, entry in jobs.items())]:
-            raise ParameterError(f"no model {strange[0]!r}. There are: {', '.join(entry[1] for entry in jobs.values())}.")
-        for plan, name, _ in chosen.values():
-            train_with_those_before(plan, name, args.retrain)
-    except DataError as error:
+        if not args.list and not args.status:
+            work(jobs, args.model, args.forget)
+    except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (models.ModelError, loop.TrainingDiverged) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.code
     except KeyboardInterrupt as error:
         print(error or "interrupted; the same command goes on from there", file=sys.stderr)
         return 130
     print(status(jobs))
     return 0
+
+
+def work(jobs: dict[str, tuple], wanted: list[str], forget: bool) -> None:
+    """Train the jobs of these names or places (all, if none is given), or forget them."""
+    import torch
+
+    from lib.training import models
+
+    torch.set_num_threads(1)  # one thread a job, a job a core
+    names = dict.fromkeys(name for _, name, _ in jobs.values())
+    if strange := [m for m in wanted if m not in names and m not in jobs]:
+        raise ParameterError(f"no model {strange[0]!r}. There are: {', '.join(names)}.")
+    for place, (plan, name, job) in jobs.items():
+        if wanted and name not in wanted and place not in wanted:
+            continue
+        if forget:
+            models.forget(job)
+        else:
+            plan.train(name)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What several test files share: a small set of drawn faces, tiny models to train, the real faces where they are at hand."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,23 +43,13 @@ def job(faces, split, tmp_path):
     return make
 
 
-@dataclass
-class Into:
-    """Where a bare `loop.train` writes."""
-
-    folder: Path
-    device: str = "cpu"
-    precision: str = "float32"
-    seed: int = 0
-
-
 @pytest.fixture
 def into(tmp_path):
-    """(name, seed) -> a fresh folder to train into."""
+    """(name) -> a fresh folder to train into."""
 
-    def make(name: str = "model", seed: int = 0) -> Into:
+    def make(name: str = "model") -> Path:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Into(tmp_path / name, seed=seed)
+        return tmp_path / name
 
     return make
 

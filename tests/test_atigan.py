@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -301,8 +300,7 @@ def test_forty_five_iterations(th_disc, on_x, tmp_path, faces, split, monkeypatc
 
     monkeypatch.setattr(loop, "_perform", watched)
     n, cfg = 45, small(n_iter=45, th_disc=th_disc)
-    into = SimpleNamespace(folder=tmp_path, device="cpu", precision="float32", seed=0)
-    _, report = loop.train(atigan, cfg, faces, split, into, log_every=1)
+    _, report = loop.train(atigan, cfg, faces, split, tmp_path, log_every=1)
     assert all(networks == {name} for name, networks in moved)
     batches = [index for name, index, _ in iterations if name == "D"]
     assert len(set(batches)) == n and batches == [index for name, index, _ in iterations if name == "R"]

@@ -7,10 +7,10 @@ import numpy as np
 import papermill as pm
 import pytest
 from bs4 import BeautifulSoup
+from test_data import as_folder
 
 from lib import synthetic
 from lib.data import Crop, DataError, FaceSet, eye_box, load, lower_face, make_split, mouth_box
-from lib.data import __main__ as data_command
 from lib.pages import faces as views
 from lib.pages import figures, report
 from lib.sources import ROOT
@@ -71,11 +71,9 @@ def test_the_page_of_the_built_in_faces(monkeypatch, tmp_path):
 
 def test_the_page_of_a_folder_publishes_numbers_only(monkeypatch, tmp_path):
     """Synthetic faces written as a folder in CelebA's layout stand for real ones."""
-    folder = tmp_path / "celeba"
-    assert data_command.main(["synthetic", "--n", "200", "--out", str(folder), "--size", "32", "--seed", "3"]) == 0
-    notebook, cells = run(tmp_path, monkeypatch, data=str(folder))
-    shares = load("synthetic", 32, n=200, seed=3).attributes.mean(0)
-    assert column(cells["rates"], 2) == [f"{100 * share:.1f} %" for share in shares]
+    faces = load("synthetic", 32, n=200, seed=3)
+    notebook, cells = run(tmp_path, monkeypatch, data=str(as_folder(faces, tmp_path / "celeba")))
+    assert column(cells["rates"], 2) == [f"{100 * share:.1f} %" for share in faces.attributes.mean(0)]
     shown, bare = page(notebook, images=True), page(notebook, images=False)
     expected = cells["phi-figure"].outputs[-1].data["image/png"].replace("\n", "")  # the figure that shows no face
     assert [i["src"].partition("base64,")[2] for i in bare.find_all("img")] == [expected]

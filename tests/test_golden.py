@@ -54,8 +54,7 @@ def losses(name: str) -> dict:
             return [replace(stage, cycles=min(stage.cycles, 3)) for stage in method.stages(cfg)]
 
     with tempfile.TemporaryDirectory() as folder:
-        into = type("Into", (), {"folder": Path(folder), "device": "cpu", "precision": "float32", "seed": 0})
-        loop.train(Recorder, cfg, faces, make_split(faces), into, log_every=1)
+        loop.train(Recorder, cfg, faces, make_split(faces), Path(folder), log_every=1)
         text = (Path(folder) / "history.csv").read_text()
     frame = pd.read_csv(io.StringIO(text))
     terms = frame[[c for c in frame if "/" in c and not c.endswith("/lr")]]

@@ -10,7 +10,7 @@ from lib import run
 from lib.data import load
 from lib.papers.sagan import model as sagan
 from lib.sources import ROOT
-from lib.training.config import ParameterError, checked_parameters, configure, declared, fields, from_text, listed, selected
+from lib.training.config import ParameterError, checked_parameters, declared, fields, from_params, from_text, listed, selected
 
 
 def notebook(tmp_path, *sources):
@@ -19,8 +19,8 @@ def notebook(tmp_path, *sources):
     return tmp_path / "x.ipynb"
 
 
-def test_configure_is_strict():
-    assert configure(sagan, "smoke", {"g_steps": 7, "lr": 1}).lr == 1.0
+def test_a_config_is_strict():
+    assert from_params(sagan.PROFILES["smoke"](), {"g_steps": 7, "lr": 1}).lr == 1.0
     for params, message in (
         ({"g_step": 7}, "unknown parameter 'g_step'. Did you mean 'g_steps'"),
         ({"g_steps": "7"}, "g_steps = '7' is a str; it must be int"),
@@ -29,9 +29,7 @@ def test_configure_is_strict():
         ({"g_steps": 0}, "at least 1"),
     ):
         with pytest.raises(ParameterError, match=message):
-            configure(sagan, "smoke", params)
-    with pytest.raises(ParameterError, match="profile = 'tiny': it must be one of smoke, cpu, gpu, paper"):
-        configure(sagan, "tiny", {})
+            from_params(sagan.PROFILES["smoke"](), params)
 
 
 def test_profiles_are_what_they_say():

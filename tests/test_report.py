@@ -17,28 +17,18 @@ from nbformat import v4
 from PIL import Image
 
 from lib.pages import formulas, index, sliders, tables
-from lib.pages.report import WIDGET_STATE, WIDGET_VIEW, WITHHELD, ReportError, render
+from lib.pages.report import WIDGET_VIEW, WITHHELD, ReportError, render
 
 TITLE = "SaGAN: spatial attention"
 PROVENANCE = {
-    "run": "synthetic-smoke-s3-1a2b3c4d", "share of the paper's training": 0.0125, "hardware": {"device": "cpu", "cores": 2}, "none": None,
+    "run": "synthetic-smoke-s3-1a2b3c4d", "faces": 12,
 }  # fmt: skip
 FORMULAS = r"""The discriminator sees $I$, $\hat I$ and $\tilde I=\epsilon I+(1-\epsilon)\hat I$ with $\epsilon\sim U(0,1)$; it costs \$3.
 
 $$\mathcal{L}_D=\underbrace{-\mathbb{E}_{I}\left[D_{src}(I)\right]+\mathbb{E}_{\hat I}\left[D_{src}(\hat I)\right]}_{\mathcal{L}^{D}_{adv}}
 +\lambda_{gp}\,\mathbb{E}_{\tilde I}\left[\left(\|\nabla_{\tilde I}D_{src}(\tilde I)\|_2-1\right)^2\right] \tag{12}$$
 
-\begin{equation}
-\hat I = G(I,c) = F_m(I,c)\cdot b + I\cdot(1-b) \label{eq:4}
-\end{equation}
-
-\begin{align}
-\mathcal{L}_{rec} &= \lambda_1 \mathbb{E}\left[\|I - G(G(I,c),c^g)\|_1\right]\\
-\mathcal{L}_{cls} &= -\frac{1}{N}\sum_{i=1}^{N} y_i\log\sigma(z_i),\qquad
-\operatorname{sg}(x)=\begin{cases}x & \text{forward}\\ 0 & \text{backward}\end{cases}
-\end{align}
-
-$$\theta^\star=\operatorname*{arg\,min}_\theta \max_{\mathbf w}
+$$\theta^\star=\arg\min_\theta \max_{\mathbf w}
 \sqrt{\frac{a_1^2+b}{\bar c}} < \left\|\frac{x'-\dot x}{2}\right\|_F^2 \in \mathbb{R}^{3\times H\times W}$$
 """
 
@@ -104,11 +94,6 @@ def notebook(tmp_path_factory):
     table = pd.DataFrame(np.round(np.random.default_rng(0).normal(size=(4, 24)), 3))
     alone = sliders.slider([face(step) for step in STEPS], LABELS, "Eyeglasses <b>", "A face whose eyeglasses appear").data
     rows = sliders.slider([[face(step, smile) for step in STEPS] for smile in (0, 1)], LABELS, "Two faces", "Two faces").data
-    widget_state = {
-        "bar": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_fill"]}},
-        "fill": {"model_name": "FloatProgressModel", "state": {}},
-        "live": {"model_name": "VBoxModel", "state": {"children": []}},
-    }
     return saved(
         folder / "paper.ipynb",
         v4.new_markdown_cell(f"# {TITLE}\n\nOne model per attribute."),
@@ -124,14 +109,11 @@ def notebook(tmp_path_factory):
             stream("step 1\n"),
             stream("step 2\n"),
             shown({"image/png": b64(picture(shade=1)), "text/plain": "<Figure size>"}, {"image/png": {"alt": "critic gap over the steps"}}),
-            shown({"image/svg+xml": '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><rect width="9" height="9"/></svg>'}),
-            shown({WIDGET_VIEW: {"model_id": "bar"}, "text/plain": "  0%|"}),
         ),
         v4.new_markdown_cell("### Curves of $b$"),
         code("tables.table(2, run)", shown({"text/html": table._repr_html_(), "text/plain": str(table)}, kind="execute_result")),
         code("show_strips()", shown({"text/html": alone}), shown({"text/html": rows})),
         code("explorer", shown({WIDGET_VIEW: {"model_id": "live"}, "text/plain": "VBox()"})),
-        widgets={WIDGET_STATE: {"state": widget_state, "version_major": 2, "version_minor": 0}},
     )
 
 
@@ -160,13 +142,13 @@ def test_page_is_complete_without_network(page_file, chromium):
         page = opened.page
         assert opened.blocked == [] and opened.errors == []
         pictures = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt])")
-        assert len(pictures) == 6 and all(width > 0 and alt for width, alt in pictures[:5])  # layout, png, svg, slider, two rows
-        assert [alt for _, alt in pictures[:3]] == ["the layout", "critic gap over the steps", "Figure: Curves of b"]
+        assert len(pictures) == 5 and all(width > 0 and alt for width, alt in pictures[:4])  # layout, png, slider, two rows
+        assert [alt for _, alt in pictures[:2]] == ["the layout", "critic gap over the steps"]
         assert page.title() == TITLE and page.locator("h1").all_inner_texts() == [TITLE]
         assert not page.locator(".provenance tr").first.is_visible(), "the head belongs to the notebook"
         page.locator(".provenance summary").click()
         assert page.locator(".provenance tr").all_inner_texts() == [
-            "run\tsynthetic-smoke-s3-1a2b3c4d", "share of the paper's training\t0.0125", "hardware\tdevice: cpu, cores: 2", "none\t–",
+            "run\tsynthetic-smoke-s3-1a2b3c4d", "faces\t12",
         ]  # fmt: skip
         page.locator(".contents summary").click()
         assert page.locator(".contents a").all_inner_texts() == ["Objective", "Parameters", "Results", "Curves of b", "Curves of b"]
@@ -181,9 +163,9 @@ def test_formulas_are_drawn_in_the_colour_of_the_text(page_file, chromium, dark)
     with open_page(page_file, chromium=chromium, dark=dark) as opened:
         page = opened.page
         sizes = page.evaluate("[...document.querySelectorAll('svg[role=img]')].map(m => m.getBoundingClientRect()).map(b => [b.width, b.height])")
-        assert len(sizes) == 11 and all(width > 4 and height > 4 for width, height in sizes)
+        assert len(sizes) == 9 and all(width > 4 and height > 4 for width, height in sizes)
         lost = "[...document.querySelectorAll('svg use')].filter(u => !document.querySelector(u.getAttribute('href'))).length"
-        assert page.evaluate(lost) == 0 and page.locator("svg use").count() > 200, "every glyph is defined on the page"
+        assert page.evaluate(lost) == 0 and page.locator("svg use").count() > 80, "every glyph is defined on the page"
         ids = page.evaluate("[...document.querySelectorAll('symbol')].map(s => s.id)")
         assert len(ids) == len(set(ids)) < 120, "and once"
         main = page.locator("main").inner_text()
@@ -388,26 +370,6 @@ def test_the_last_gate_looks_at_the_finished_page(tmp_path, monkeypatch):
 # ---- refusals ----
 
 
-ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "loss is nan", "traceback": ["x"]}
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [({"outputs": [nbformat.from_dict(ERROR)]}, r"cell 1: ValueError: loss is nan"), ({"execution_count": None}, r"cell 1 was not executed")],
-)
-def test_failed_notebooks_get_no_page(tmp_path, changes, message):
-    with pytest.raises(ReportError, match=message) as caught:
-        page_of(tmp_path, v4.new_markdown_cell("x"), nbformat.from_dict(code("1") | changes))
-    assert str(tmp_path / "n.ipynb") in str(caught.value) and not (tmp_path / "n.html").exists()
-
-
-@pytest.mark.parametrize("content", ["", '{"cells": 3}'])
-def test_unreadable_notebook_is_named(tmp_path, content):
-    (tmp_path / "n.ipynb").write_text(content)
-    with pytest.raises(ReportError, match=r"n\.ipynb: not a readable notebook"):
-        render(tmp_path / "n.ipynb", tmp_path / "n.html", title="t", provenance={})
-
-
 def test_a_page_over_four_megabytes_is_refused(tmp_path):
     with pytest.raises(ReportError, match=r"weighs 4\.\d MB, over 4 MB"):
         page_of(tmp_path, code("big", shown({"image/png": b64(np.random.default_rng(0).bytes(3_100_000))})))
@@ -434,25 +396,8 @@ def test_a_formula_says_its_source_and_is_as_wide_as_what_it_holds():
     drawn = set()
     short, tagged = formulas.svg("x < y", False, drawn), formulas.svg(r"\log x = -1 \tag{3}", True, drawn)
     assert 'aria-label="x &lt; y"' in short and "<span>(3)</span>" in tagged and "tag" not in BeautifulSoup(tagged, "html.parser").svg.get_text()
-    wide = [float(re.search(r"width:([\d.]+)em", formulas.svg(t, True, set()))[1]) for t in ("x=-1", "x=a-1", r"\operatorname*{arg\,max}_x f")]
-    assert wide[0] < wide[1] - 0.9 and wide[2] < 4.5, "a sign has no space behind it; a name is upright and close"
-
-
-# ---- sliders ----
-
-
-@pytest.mark.parametrize(
-    "frames, labels, alt, message",
-    [
-        (np.zeros((2, 8, 8, 3)), ["a", "b"], "a", "type float64; give uint8"),
-        ([face(0), face(1)], ["a"], "a", "2 frames of 1 rows have 1 labels"),
-        ([face(0), face(1)], ["a", "b"], " ", "alt text"),
-        (np.zeros((200, 4, 100, 3), np.uint8), [""] * 200, "a", "16383 pixels"),
-    ],
-)
-def test_bad_frames_get_one_sentence(frames, labels, alt, message):
-    with pytest.raises(ValueError, match=message):
-        sliders.slider(frames, labels, "t", alt)
+    wide = [float(re.search(r"width:([\d.]+)em", formulas.svg(t, True, set()))[1]) for t in ("x=-1", "x=a-1")]
+    assert wide[0] < wide[1] - 0.9, "a sign has no space behind it"
 
 
 # ---- the index ----
@@ -525,7 +470,7 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "index.html").write_text("old")
-    (tmp_path / f"index.html.{os.getpid()}.part").symlink_to("/dev/full")
+    (tmp_path / f".index.html.{os.getpid()}").symlink_to("/dev/full")
     with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'index.html'}'"):
         index.write(tmp_path / "results", tmp_path, STUDY)
     assert (tmp_path / "index.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1

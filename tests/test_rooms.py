@@ -38,8 +38,9 @@ def lines(paths) -> int:
     return sum(len(p.read_text().splitlines()) for p in paths)
 
 
-# Lines. The house is meant for 14,000, half of them outside papers and baselines, and 7,500 of tests; it is not there yet, and may only shrink.
-MOST = {"lib": 18_000, "beside papers and baselines": 8_600, "tests": 9_200}
+# Lines. The house is meant for 14,000, half of them outside papers and baselines, and 7,500 of tests; it is not there
+# yet, and may only shrink.
+MOST = {"lib": 16_950, "beside papers and baselines": 8_050, "tests": 8_350}
 
 
 def test_the_house_only_shrinks():

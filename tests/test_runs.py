@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lib import sources
 from lib.claims import Claim, Test
 from lib.data import DataError
 from lib.study import make_plan, open_study
@@ -20,7 +19,7 @@ def plan(tmp_path, **parameters):
 
 @pytest.fixture
 def run(tmp_path):
-    opened = runs.start(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
+    opened = runs.Run(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     yield opened
     models.release(opened.folder)
 
@@ -42,8 +41,6 @@ def test_a_plan_names_every_model_and_checks_everything_first(tmp_path):
     ):
         with pytest.raises(ParameterError, match=message):
             plan(tmp_path, **parameters)
-    with pytest.raises(ParameterError, match="unknown paper 'sagen'. Did you mean 'sagan'"):
-        make_plan("sagen")
     for seed in (2**63, -1):
         with pytest.raises(DataError, match="Give an integer from 0 to 9223372036854775807"):
             plan(tmp_path, seed=seed)
@@ -58,16 +55,16 @@ def test_a_study_says_what_is_missing_trains_it_once_and_loads_it(tmp_path, caps
     assert f"{len(study.jobs)} of {len(study.jobs)} models are not trained yet" in capsys.readouterr().out
     nets = study.nets(name)
     assert nets.D is None and name not in study.missing and study.nets(name) is nets
-    assert f"{name}: not trained yet; training it now" in capsys.readouterr().out
+    assert f"{name}: training sagan/" in capsys.readouterr().out
     assert len(study.history(name)) and study.record(name)["status"] == "complete"
-    assert set(json.loads((study.run.folder / "run.json").read_text())["judges"]) == {"a", "b", "identity"} if study.judges else False
+    assert study.judges.names
     with pytest.raises(ParameterError, match="model = 'x': it must be one of"):
         study.nets("x")
-    models.release(study.run.folder)
+    models.release(study.folder)
     monkeypatch.setattr(models, "train", None)  # would fail if it trained
     again = open_study("sagan", **parameters)
-    assert again.run.id == study.run.id and again.nets(name) is not nets
-    models.release(again.run.folder)
+    assert again.folder == study.folder and again.nets(name) is not nets
+    models.release(again.folder)
 
 
 def test_an_evaluation_begins_with_a_clean_folder_and_one_process_alone(run, tmp_path):
@@ -75,13 +72,13 @@ def test_an_evaluation_begins_with_a_clean_folder_and_one_process_alone(run, tmp
     run.figure(Figure(), "curve", faces=False)
     assert (run.folder / "metrics.csv").exists() and (run.folder / "figures" / "curve.png").exists()
     models.release(run.folder)
-    again = runs.start(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
+    again = runs.Run(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     assert again.folder == run.folder and sorted(p.name for p in again.folder.iterdir()) == ["lock", "run.json"]
 
 
 def test_the_record_says_what_a_reader_needs(run):
     record = json.loads((run.folder / "run.json").read_text())
-    needed = "commit dirty versions hardware fingerprint publishable deviations models share_of_paper split seed started config settings"
+    needed = "commit dirty versions hardware fingerprint publishable models share_of_paper split seed started config settings"
     assert not set(needed.split()) - record.keys() and record["status"] == "running" and record["publishable"] is True
     assert record["share_of_paper"] == round(3 * 4 / (20_833 * 16), 5) and "SaGAN Eyeglasses" in record["models"]
     facts = runs.facts(record)
@@ -103,20 +100,10 @@ def test_metrics_tables_and_claims_are_written(run):
 
 def test_faces_that_may_not_be_published_stay_private(run):
     figure = Figure()
-    run.record["publishable"] = False
+    run.entries["publishable"] = False
     run.figure(figure, "face", faces=True)
     assert not list(run.folder.rglob("*.png"))
     run.figure(figure, "curve", faces=False)
     run.with_images = True
     run.figure(figure, "face", faces=True)
     assert sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*.png")) == ["figures/curve.png", "private/face.png"]
-
-
-def test_comments_and_docstrings_do_not_change_a_source_hash(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    (tmp_path / "lib").mkdir()
-    hashes = []
-    for text in ('"""A."""\nx = 1\n', '"""B."""\n# why\nx = 1\n', "x = 2\n"):
-        (tmp_path / "lib" / "one.py").write_text(text)
-        hashes.append(sources.sources("lib.one")["lib/one.py"])
-    assert hashes[0] == hashes[1] != hashes[2]

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from lib.baselines.vgg_face import Phi, features, over_scale
 from lib.claims import Deviation
 from lib.data import Examples, FaceSet, Split
-from lib.data.regions import attribute_box
-from lib.evaluation.edits import WITH_BOX, test_index
+from lib.data.regions import BOXES
+from lib.evaluation.edits import test_index
 from lib.evaluation.judges import as_images
 from lib.training.config import require_each
 from lib.training.loop import Stage, Update
@@ -134,8 +134,8 @@ def stages(cfg: Config) -> list[Stage]:
     def pool(faces: FaceSet, split: Split, seed: int) -> Examples:
         index = test_index(faces, split, cfg.attribute, 1 - cfg.target, cfg.faces)
         have = split.train[faces.column(cfg.attribute)[split.train] == cfg.target][: cfg.pool]
-        local = cfg.attribute in WITH_BOX
-        m = attribute_box(faces, index, cfg.attribute).float() if local else torch.ones(len(index), 1, cfg.size, cfg.size)
+        local = cfg.attribute in BOXES
+        m = BOXES[cfg.attribute](faces, index).float() if local else torch.ones(len(index), 1, cfg.size, cfg.size)
         known.update(x=as_images(faces, index), guided=as_images(faces, have), m=m)
         known["sides"] = tuple(turned_right(np.asarray(faces.landmarks)[rows]) for rows in (index, have))
         return Examples(index)

@@ -1,8 +1,8 @@
 """Face sets: `load` reads CelebA's layout or the built-in renderer into a FaceSet; crop, splits, batches and landmark regions.
 
 crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image cache; faceset.py `load`; splits.py; batches.py; regions.py;
-sparse.py hidden labels; lookup.py which row a picture is; checks.py what is known before training; lfw.py and afhq.py two further sets;
-`python -m lib.data` writes a synthetic set in CelebA's layout and checks folders.
+sparse.py hidden labels; lookup.py which row a picture is; checks.py what is known before training; lfw.py and afhq.py two
+further sets.
 """
 
 from lib.data.afhq import domain_names, load_domains
@@ -12,10 +12,10 @@ from lib.data.crop import Crop
 from lib.data.errors import DataError
 from lib.data.faceset import FaceSet, load, outline, to_uint8
 from lib.data.lfw import load_lfw
-from lib.data.regions import attribute_box, eye_box, lower_face, mouth_box, region_source
+from lib.data.regions import BOXES, eye_box, lower_face, mouth_box, region_source
 from lib.data.splits import Split, make_split, split_most_images, split_random
 
 __all__ = [
-    "Batch", "Batches", "Crop", "DataError", "Examples", "FaceSet", "Split", "attribute_box", "beforehand", "domain_names", "eye_box", "load",
+    "BOXES", "Batch", "Batches", "Crop", "DataError", "Examples", "FaceSet", "Split", "beforehand", "domain_names", "eye_box", "load",
     "load_domains", "load_lfw", "lower_face", "make_split", "mouth_box", "outline", "region_source", "split_most_images", "split_random", "to_uint8",
 ]  # fmt: skip

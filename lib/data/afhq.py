@@ -36,7 +36,6 @@ def load_domains(data: str, size: int, *, n: int = 15_000, seed: int = 0, cache_
     data: "animals", n built-in ones of which the last fifth is val, or a folder in AFHQ's layout (n and seed do not concern it). Every picture is
     an identity of its own; there are no landmarks. Raises DataError for bad input, or fewer than 30 built-in animals.
     """
-    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
     names, crop = domain_names(data), Crop(size)
     files, images, fingerprint = _animals(n, crop, seed, cache_dir) if data == BUILT_IN else _folder(Path(data).expanduser(), names, crop, cache_dir)
     name = BUILT_IN if data == BUILT_IN else folder_name(Path(data).expanduser())
@@ -57,7 +56,9 @@ def _parts(root: Path) -> tuple[Path, Path]:
     return parts
 
 
-def _folder(root: Path, names: tuple[str, ...], crop: Crop, cache_dir: Path) -> tuple[tuple[str, ...], np.ndarray, str]:
+def _folder(
+    root: Path, names: tuple[str, ...], crop: Crop, cache_dir: Path | None
+) -> tuple[tuple[str, ...], np.ndarray, str]:  # fmt: skip
     paths = []
     for folder in (part / name for part in _parts(root) for name in names):
         pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
@@ -69,7 +70,7 @@ def _folder(root: Path, names: tuple[str, ...], crop: Crop, cache_dir: Path) -> 
     return files, cache.decode_all(paths, crop, "afhq", fingerprint, cache_dir), fingerprint
 
 
-def _animals(n: int, crop: Crop, seed: int, cache_dir: Path) -> tuple[tuple[str, ...], np.ndarray, str]:
+def _animals(n: int, crop: Crop, seed: int, cache_dir: Path | None) -> tuple[tuple[str, ...], np.ndarray, str]:
     from lib import synthetic
     from lib.synthetic import animals
 

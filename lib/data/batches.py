@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.errors import DataError, check_seed, fail
+from lib.data.errors import DataError, fail
 from lib.data.faceset import FaceSet
-
-SAMPLERS = ("natural", "balanced")
 
 
 @dataclass(frozen=True)
@@ -50,26 +48,15 @@ class Batches:
     def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):
         pool = index if isinstance(index, Examples) else Examples(index)
         index = np.array(pool.index, np.int64)
-        if sampler not in SAMPLERS:
-            raise DataError(f"Batches: sampler is {sampler!r}. Give one of {', '.join(SAMPLERS)}.")
-        if isinstance(attributes, str) or not attributes:
-            raise DataError(f"Batches: attributes is {attributes!r}. Give a sequence of attribute names.")
         if batch < 1 or (sampler == "balanced" and batch % 2):
             raise DataError(f"Batches: a {sampler} batch of {batch} images. Give a positive number, an even one for the balanced sampler.")
-        check_seed(seed)
         if not len(index):
             fail(faces.name, None, "the split is empty", "Use more identities or another split")
-        if index.min() < 0 or index.max() >= len(faces):
-            fail(faces.name, None, f"the index reaches from {index.min()} to {index.max()}, the set has {len(faces)} images", "Use its own split")
         if len(index) < batch:
             fail(faces.name, None, f"the split has {len(index)} images, less than a batch of {batch}", "Use a smaller batch or more images")
         self.batch, self.seed, self.sampler, self.flip = batch, seed, sampler, flip
         self.device = torch.device(device)
-        labels = np.stack([faces.column(name) for name in attributes], 1)[index]
-        if pool.labels is not None:
-            labels = _fitting("labels", pool.labels, labels.shape)
-        if pool.planes is not None:
-            _fitting("planes", pool.planes, (len(index), *pool.planes.shape[1:2], faces.size, faces.size))
+        labels = np.stack([faces.column(name) for name in attributes], 1)[index] if pool.labels is None else pool.labels
         self._planes = pool.planes
         values = labels[:, 0]
         if sampler == "balanced" and not np.isin(values, (0, 1)).all():
@@ -102,8 +89,6 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """Batch number `step` >= 0."""
-        if step < 0:
-            raise DataError(f"Batches: step is {step}. Steps count from 0.")
         rows = self.rows(step)
         picked = torch.from_numpy(rows).to(self.device)
         images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device)
@@ -119,9 +104,3 @@ class Batches:
         x = images.to(torch.float32).div_(127.5).sub_(1)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
         return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
-
-
-def _fitting(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if values.shape != shape:
-        raise DataError(f"Batches: the {name} of the examples have shape {values.shape}. Give one entry per example: {shape}.")
-    return values

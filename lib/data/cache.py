@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from lib.data.crop import Crop, upright, upright_size
 from lib.data.errors import fail
+from lib.sources import ROOT
 
 CHUNK = 256  # images per call of a worker and per checksum
 REMEDY = "Replace it, or remove it and its rows in all lists"  # for an image that cannot be used
@@ -31,15 +32,16 @@ VERSION = 2  # part of every folder's fingerprint: raise it when decoding or the
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for damaged files
 
 
-def default_dir() -> Path:
-    """$STUDY_CACHE, else .cache/ in the project (the working folder when the package is installed elsewhere)."""
-    if os.environ.get("STUDY_CACHE"):
-        return Path(os.environ["STUDY_CACHE"])
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / ".cache"
+def folder(cache_dir: Path | None = None) -> Path:
+    """The cache's folder, made where it is missing: as given, else $STUDY_CACHE, else .cache/ in the project."""
+    place = Path(cache_dir or os.environ.get("STUDY_CACHE") or ROOT / ".cache")
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / ".gitignore").exists():
+        (place / ".gitignore").write_text("*\n")  # cached faces must not be committed, wherever the cache is put
+    return place
 
 
-def fingerprint(what: str, names: Sequence[str], paths: Sequence[str | Path], cache_dir: Path) -> str:
+def fingerprint(what: str, names: Sequence[str], paths: Sequence[str | Path], cache_dir: Path | None) -> str:
     """sha256 hex over `what`, the names and the bytes of all files, wherever they lie. DataError for a file that cannot be read.
 
     The bytes are read again only where a path, a size or a time of change differs from the last call's.
@@ -47,14 +49,14 @@ def fingerprint(what: str, names: Sequence[str], paths: Sequence[str | Path], ca
     try:
         stats = [(os.path.abspath(path), os.stat(path)) for path in paths]
         listing = "".join(f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in stats)
-        known = _folder(cache_dir) / f"content-{hashlib.sha256(listing.encode()).hexdigest()[:16]}.txt"
+        known = folder(cache_dir) / f"content-{hashlib.sha256(listing.encode()).hexdigest()[:16]}.txt"
         content = known.read_text() if known.exists() else ""
         if len(content) != 64:
             digest = hashlib.sha256()
             for path in tqdm(paths, desc="reading the files", unit="file", mininterval=5, disable=len(paths) < 20_000):
                 digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
             content = digest.hexdigest()
-            _write(known, content)
+            save_atomically(known, lambda file: file.write_text(content))
     except OSError as error:
         fail(error.filename, None, f"cannot be read ({error.strerror})", "Check that the file is there and that you may read it")
     return hashlib.sha256("\n".join([what, content, *names]).encode()).hexdigest()
@@ -74,8 +76,6 @@ def decode(path: str, crop: Crop, expected: tuple[int, int] | None, window: tupl
                 return f"the image has mode {image.mode}, more than 8 bits a colour"
             if expected and (width, height) != expected:
                 return f"the image is {width}x{height}, the others are {expected[0]}x{expected[1]}"
-            if width > height:
-                return f"the image is {width}x{height}, wider than high"
             image = upright(image)
             return crop.apply(image.crop(window) if window else image)
     except UNREADABLE as error:
@@ -95,7 +95,9 @@ def common_size(paths: Sequence[str]) -> tuple[int, int] | None:
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def decode_all(paths: Sequence[str], crop: Crop, name: str, fingerprint: str, cache_dir: Path, workers: int = 2, window=None) -> np.ndarray:
+def decode_all(
+    paths: Sequence[str], crop: Crop, name: str, fingerprint: str, cache_dir: Path | None, window=None
+) -> np.ndarray:  # fmt: skip
     """All images as one (N,3,S,S) uint8 memory map; window as in `decode`. DataError for the first unusable image."""
     expected = functools.cache(lambda: common_size(paths))  # only a build needs it
 
@@ -108,18 +110,22 @@ def decode_all(paths: Sequence[str], crop: Crop, name: str, fingerprint: str, ca
             out[i - start] = image
         return out
 
-    return build(cache_dir, f"{name}-{crop.size}-{fingerprint[:16]}", fingerprint, len(paths), crop.size, decode_chunk, workers)
+    entry = f"{name}-{crop.size}-{fingerprint[:16]}"
+    return build(cache_dir, entry, fingerprint, len(paths), crop.size, decode_chunk, workers=2)
 
 
-def build(cache_dir: Path, name: str, fingerprint: str, count: int, size: int, make: Callable[[int, int], np.ndarray], workers: int) -> np.ndarray:
+def build(
+    cache_dir: Path | None, name: str, fingerprint: str, count: int, size: int, make: Callable[[int, int], np.ndarray],
+    workers: int,
+) -> np.ndarray:  # fmt: skip
     """The cached (count,3,size,size) uint8 array as a read-only memory map.
 
-    make(start, stop) returns the rows [start, stop), from `workers` threads. (Measured on two cores: a second thread gives x1.5 for 178x218
-    JPEGs; a second process x1.7, but every process would import torch first and a caller's script would need a __main__ guard.) A finished
-    entry that is damaged is reported by a warning and built anew. A second process that wants the same entry waits for the first.
+    make(start, stop) returns the rows [start, stop), from `workers` threads. A finished entry that is damaged is reported
+    by a warning and built anew. A second process that wants the same entry waits for the first.
     """
-    array, meta = _folder(cache_dir) / f"{name}.npy", cache_dir / f"{name}.json"
-    with locked(cache_dir / f"{name}.lock"):
+    place = folder(cache_dir)
+    array, meta = place / f"{name}.npy", place / f"{name}.json"
+    with locked(place / f"{name}.lock"):
         if array.exists():
             found = _open_finished(array, meta, fingerprint)
             if not isinstance(found, str):
@@ -136,17 +142,9 @@ def build(cache_dir: Path, name: str, fingerprint: str, count: int, size: int, m
 @contextmanager
 def locked(path: Path):
     """Hold the lock file `path`, made where it is missing, or wait until another process lets go of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released by the system when the process dies
         yield
-
-
-def _folder(cache_dir: Path) -> Path:
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    if not (cache_dir / ".gitignore").exists():
-        (cache_dir / ".gitignore").write_text("*\n")  # cached faces must not be committed, wherever the cache is put
-    return cache_dir
 
 
 def _crc(rows: np.ndarray) -> int:
@@ -190,11 +188,19 @@ def _build(array: Path, meta: Path, fingerprint: str, count: int, size: int, mak
             partial.unlink()
             raise
     images.flush()
-    _write(meta, json.dumps({"fingerprint": fingerprint, "shape": list(images.shape), "crc": crcs}))
+    record = json.dumps({"fingerprint": fingerprint, "shape": list(images.shape), "crc": crcs})
+    save_atomically(meta, lambda file: file.write_text(record))
     os.replace(partial, array)  # last: a build that is killed before leaves no array
 
 
-def _write(path: Path, text: str) -> None:
+def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """`write(temporary)` and then rename: a killed process leaves the old file or the new one, never half of one.
+    Raises OSError that names `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -39,9 +39,7 @@ class Crop:
         return 0, top, width, top + width
 
     def apply(self, image: Image.Image) -> np.ndarray:
-        """RGB image of any upright size -> uint8 (3, S, S). DataError if the image is not RGB or is wider than high."""
-        if image.mode != "RGB":
-            raise DataError(f"Crop: the image has mode {image.mode}. Convert it to RGB.")
+        """RGB image of any upright size -> uint8 (3, S, S). DataError if the image is wider than high."""
         # Cropping first keeps pixels outside the box out of the filter's support, which resize(box=...) would not.
         # Pillow's BILINEAR widens its triangle filter when it shrinks, i.e. it is antialiased.
         square = image.crop(self.box(*image.size)).resize((self.size, self.size), Image.Resampling.BILINEAR)

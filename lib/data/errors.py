@@ -4,8 +4,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import NoReturn
 
+from lib.sources import StudyError
 
-class DataError(ValueError):
+
+class DataError(StudyError, ValueError):
     """Bad input data. Message: `<file>:<line>: what is wrong. Remedy.` (no line where the trouble has none)."""
 
 

@@ -59,13 +59,12 @@ class FaceSet:
         return self.attributes[:, self.attribute_names.index(name)]
 
 
-def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path | None = None, workers: int = 2) -> FaceSet:
+def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path | None = None) -> FaceSet:
     """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout.
 
     n (faces) and seed concern synthetic sets only. All label files are checked before the first image is decoded; images are decoded
-    once, by `workers` threads, into a cache under cache_dir (default: $STUDY_CACHE or .cache/ of the project). Raises DataError.
+    once, into a cache under cache_dir (default: `cache.folder`). Raises DataError.
     """
-    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
     if str(data) in SYNTHETIC:
         from lib import synthetic
 
@@ -80,7 +79,7 @@ def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path
     faces = _labelled(folder, Crop(size))
     names = *folder.files, *(path.name for path in folder.label_files)
     fingerprint = cache.fingerprint(f"celeba {cache.VERSION} {faces.crop}", names, folder.paths + folder.label_files, cache_dir)
-    images = cache.decode_all(folder.paths, faces.crop, faces.name, fingerprint, cache_dir, workers)
+    images = cache.decode_all(folder.paths, faces.crop, faces.name, fingerprint, cache_dir)
     return replace(faces, images=images, fingerprint=fingerprint)
 
 
@@ -122,7 +121,14 @@ def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
 def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
     from lib import synthetic
 
-    faces = sample_synthetic(n, crop.size, seed, balanced=name == "synthetic-balanced")
+    if not isinstance(n, int) or n < 1:
+        raise DataError(f"synthetic faces: n is {n!r}. Give the number of faces, an integer of at least 1.")
+    check_seed(seed)
+    try:
+        faces = synthetic.sample(seed, range(n), balanced=name == "synthetic-balanced")
+        synthetic.render(faces[:1], crop.size)
+    except ValueError as error:
+        raise DataError(f"synthetic faces: {error}. Give a value in that range.") from error
     attributes, identities, points = synthetic.attributes(faces), synthetic.identities(faces), synthetic.landmarks5(faces, crop.size)
     files = tuple(f"{i + 1:06d}.png" for i in range(n))
     fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
@@ -130,21 +136,6 @@ def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
         name, None, attributes.numpy(), tuple(synthetic.ATTRIBUTES), identities.numpy(), points.numpy(), "exact",
         files, crop, fingerprint, publishable=True, faces=faces,
     )  # fmt: skip
-
-
-def sample_synthetic(n: int, size: int, seed: int, balanced: bool, label_noise: float = 0.0) -> "synthetic.Faces":  # noqa: F821
-    """Parameters of n synthetic faces; DataError for a number, size or noise that the renderer does not take."""
-    from lib import synthetic
-
-    if not isinstance(n, int) or n < 1:
-        raise DataError(f"synthetic faces: n is {n!r}. Give the number of faces, an integer of at least 1.")
-    check_seed(seed)
-    try:
-        faces = synthetic.sample(seed, range(n), balanced=balanced, label_noise=label_noise)
-        synthetic.render(faces[:1], size)
-    except ValueError as error:
-        raise DataError(f"synthetic faces: {error}. Give a value in that range.") from error
-    return faces
 
 
 def to_uint8(x) -> np.ndarray:

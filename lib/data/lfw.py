@@ -27,7 +27,7 @@ def lfw_beside(faces: FaceSet, folder: str) -> Lfw | None:
     return load_lfw(folder, faces.size)
 
 
-def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None, workers: int = 2) -> tuple[FaceSet, tuple[np.ndarray, ...]]:
+def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None) -> tuple[FaceSet, tuple[np.ndarray, ...]]:
     """Read `lfw-deepfunneled/Name/Name_NNNN.jpg` and `pairs.txt` under root.
 
     Returns (faces, folds): faces has no attributes ((N,0)) and no landmarks, its identities number the people in alphabetical order;
@@ -43,9 +43,8 @@ def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None, work
         fail(folder, None, "it holds no Name/Name_NNNN.jpg", "Unpack lfw-deepfunneled.tgz again")
     files = tuple(path.name for path in paths)
     folds = _read_pairs(root / "pairs.txt", {name: i for i, name in enumerate(files)})
-    cache_dir = Path(cache_dir) if cache_dir is not None else cache.default_dir()
     fingerprint = cache.fingerprint(f"lfw {cache.VERSION} {WINDOW} {crop}", files, [*paths, root / "pairs.txt"], cache_dir)
-    images = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, workers, WINDOW)
+    images = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, WINDOW)
     identities = np.unique([path.parent.name for path in paths], return_inverse=True)[1].astype(np.int64)
     no_attributes = np.zeros((len(files), 0), np.uint8)
     return FaceSet("lfw", images, no_attributes, (), identities, None, "none", files, crop, fingerprint, publishable=False), folds

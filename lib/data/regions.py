@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from lib.data.celeba import FRAME_WIDTH
-from lib.data.errors import fail
 from lib.data.faceset import FaceSet
 
 # Mean of the official landmarks of CelebA's aligned images 000001-000100 (list_landmarks_align_celeba), 178x218 frame. Standard deviations:
@@ -13,9 +12,6 @@ from lib.data.faceset import FaceSet
 MEAN_LANDMARKS = ((69.12, 111.18), (107.75, 111.32), (87.84, 134.86), (71.52, 151.82), (105.41, 152.19))
 EYE_MARGIN = 18, 12  # px in x and y around the eye centres, in the 178x218 frame
 MOUTH_MARGIN = 10, 14  # px around the mouth corners
-EYE_ATTRIBUTES = ("Eyeglasses",)
-MOUTH_ATTRIBUTES = ("Mouth_Slightly_Open", "Smiling")
-LOWER_FACE_ATTRIBUTES = ("No_Beard", "Mustache", "Goatee", "Sideburns")
 
 
 def region_source(faces: FaceSet) -> str:
@@ -45,16 +41,9 @@ def lower_face(faces: FaceSet, index=None) -> Tensor:
     return below[:, None, :, None].expand(-1, 1, faces.size, faces.size)
 
 
-def attribute_box(faces: FaceSet, index, attribute: str) -> Tensor:
-    """The box of an attribute as (n,1,S,S) bool; DataError for an attribute that no landmark region belongs to."""
-    if attribute in EYE_ATTRIBUTES:
-        return eye_box(faces, index)
-    if attribute in MOUTH_ATTRIBUTES:
-        return mouth_box(faces, index)
-    if attribute in LOWER_FACE_ATTRIBUTES:
-        return lower_face(faces, index)
-    known = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES
-    fail(faces.name, None, f"no landmark region is defined for {attribute!r}", f"Regions exist for {', '.join(known)}")
+# attribute -> the box that its edit should stay in; the others have none
+BOXES = {"Eyeglasses": eye_box, "Mouth_Slightly_Open": mouth_box, "Smiling": mouth_box}
+BOXES |= dict.fromkeys(("No_Beard", "Mustache", "Goatee", "Sideburns"), lower_face)
 
 
 def _points(faces: FaceSet, index) -> Tensor:

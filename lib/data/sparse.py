@@ -47,9 +47,3 @@ def sparse_examples(faces: FaceSet, split: Split, attributes, per_value: int, re
     """`pool` of `kept_labels` where the labels are the set's own attributes."""
     labels = {name: faces.column(name) for name in attributes}
     return pool(split, kept_labels(faces, split, labels, per_value, seed), repeat, mixed)
-
-
-def labelled_rows(faces: FaceSet, split: Split, attributes, per_value: int, seed: int) -> dict[str, np.ndarray]:
-    """Per attribute the rows of training faces that keep its label."""
-    kept = kept_labels(faces, split, {name: faces.column(name) for name in attributes}, per_value, seed)
-    return {name: split.train[kept[:, a] != HIDDEN] for a, name in enumerate(attributes)}

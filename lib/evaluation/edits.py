@@ -13,12 +13,11 @@ from torch import Tensor
 
 from lib import synthetic
 from lib.data import FaceSet, Split, to_uint8
-from lib.data.regions import EYE_ATTRIBUTES, LOWER_FACE_ATTRIBUTES, MOUTH_ATTRIBUTES, attribute_box, region_source
+from lib.data.regions import BOXES, region_source
 from lib.data.splits import require_test_faces
 from lib.evaluation.judges import Judges, as_images, blurred
 
 SEED = 20_260_101  # of every bootstrap and every choice of test images
-WITH_BOX = EYE_ATTRIBUTES + MOUTH_ATTRIBUTES + LOWER_FACE_ATTRIBUTES  # attributes of real faces that a landmark box belongs to
 DIRECTIONS = ((1, "+"), (0, "-"))  # target label, sign in tables
 BLUR = 0.01  # of the side: the Gaussian under which a success should survive (`Seen.blurred`)
 
@@ -101,24 +100,21 @@ def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor
     """(n, 1, S, S) bool: the pixels an edit may touch, exact on drawn faces, a landmark box on real ones (the whole
     picture for an attribute that has none, as Male); and where it comes from."""
     if faces.faces is not None:
-        parts = [synthetic.region(faces.faces[torch.from_numpy(i)], attribute, faces.size) for i in _chunks(index)]
+        parts = [synthetic.region(faces.faces[i], attribute, faces.size) for i in torch.from_numpy(index).split(64)]
         return torch.cat(parts), "exact region of the counterfactual"
-    if attribute not in WITH_BOX or faces.landmarks is None:
+    if attribute not in BOXES or faces.landmarks is None:
         return torch.ones(len(index), 1, faces.size, faces.size, dtype=torch.bool), "the whole picture, for want of a landmark region"
-    return attribute_box(faces, index, attribute), f"box around {region_source(faces)}"
+    return BOXES[attribute](faces, index), f"box around {region_source(faces)}"
 
 
 def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: int) -> Tensor | None:
     """(n, 3, S, S): the same drawn faces with the attribute set to target, else equal. None for real faces."""
     if faces.faces is None:
         return None
-    draw = [synthetic.render(synthetic.counterfactual(faces.faces[torch.from_numpy(i)], attribute, target), faces.size) for i in _chunks(index)]
+    changed = [synthetic.counterfactual(faces.faces[i], attribute, target) for i in torch.from_numpy(index).split(64)]
     # test faces come from a uint8 cache, so their counterfactuals are rounded as such a cache would
-    return torch.from_numpy(to_uint8(torch.cat(draw))).float() / 127.5 - 1
-
-
-def _chunks(index: np.ndarray, size: int = 64) -> list[np.ndarray]:
-    return [index[i : i + size] for i in range(0, len(index), size)]
+    drawn = torch.cat([synthetic.render(face, faces.size) for face in changed])
+    return torch.from_numpy(to_uint8(drawn)).float() / 127.5 - 1
 
 
 def test_case(faces: FaceSet, split: Split, attribute: str, target: int, n: int) -> Case:

@@ -205,8 +205,7 @@ def schedule(cfg: Config) -> Callable[[int], float]:
     return lambda step: (step + 1) / rise if step < rise else 0.5 * (1 + cos(pi * (step - rise) / max(1, cfg.steps - rise)))
 
 
-def _sgd(parameters: list, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=True)
+SGD = partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4, nesterov=True)  # (parameters, lr)
 
 
 def stages(cfg: Config) -> list[Stage]:
@@ -225,7 +224,7 @@ def stages(cfg: Config) -> list[Stage]:
     def loss(nets, batch, cfg):
         return (identity_loss if cfg.people else attribute_loss)(nets, batch, cfg, **known)
 
-    update = Update("judge", ("body", "head"), loss, cfg.lr, schedule=schedule(cfg), optimiser=_sgd)
+    update = Update("judge", ("body", "head"), loss, cfg.lr, schedule=schedule(cfg), optimiser=SGD)
     names = listed(cfg.attributes) or ("Male",)  # an identity network has no use for a label
     return [Stage(cfg.kind, cfg.kind, names, (update,), cfg.steps, cfg.batch, flip=True, examples=pool)]
 
@@ -388,13 +387,3 @@ def judges_of(found: dict[str, Job], faces: FaceSet, split: Split, device: str =
         (nets,) = models.load(job, device).values()
         parts.append(Judge(nets, listed(job.cfg.attributes), job.id, device))
     return Judges(*parts, faces, split)
-
-
-def record(judges: Judges) -> dict:
-    """What run.json keeps of the judges: their models and scores."""
-    scores = {name: frame.drop(columns="judge").to_dict("records") for name, frame in judges.scores.groupby("judge")}
-    return {
-        "a": {"id": judges.a.id, "scores": scores["a"]},
-        "b": {"id": judges.b.id, "scores": scores["b"]},
-        "identity": {"id": judges.identity.id, "scores": judges.verification},
-    }

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.claims import SHARES
 from lib.data import FaceSet, Split
-from lib.evaluation.edits import SEED, Edited, Seen, judged, region_of
+from lib.evaluation.edits import SEED, Edited, Seen, judged, region_of, run_edit
 from lib.evaluation.judges import Judges, as_images
 from lib.evaluation.pretrained import fid, inception_score, lpips_distance
 
@@ -28,7 +28,6 @@ ENTAILED = {
     "Black_Hair": ("Blond_Hair", "Brown_Hair", "Gray_Hair"), "Blond_Hair": ("Black_Hair", "Brown_Hair", "Gray_Hair"),
     "Brown_Hair": ("Black_Hair", "Blond_Hair", "Gray_Hair"), "Gray_Hair": ("Black_Hair", "Blond_Hair", "Brown_Hair"),
 }  # fmt: skip
-KEYS = ["method", "attribute", "target", "face", "person"]  # of the per-face table; all its other columns are measures
 PROTOCOLS = {  # what a measure of `per_face` says of itself
     "edit_success": "both judges see the target",
     "edit_success_a": "judge a sees the target",
@@ -221,8 +220,9 @@ def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.n
 
 
 def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) -> pd.DataFrame:
-    """One line per edited face: KEYS, and the measures that PROTOCOLS describes; those that do not apply are left out
-    (masks, counterfactuals). after: the judges' view of the edits, where it is known."""
+    """One line per edited face: method, attribute, target, face, person, and the measures that PROTOCOLS describes;
+    those that do not apply are left out (masks, counterfactuals). after: the judges' view of the edits, where it is
+    known."""
     i, hit = judges.column(e.attribute), bool(e.target)
     before, after = e.case.seen("x", judges), after or judged(e.y, judges)
     a, b = (p[:, i] > 0.5 for p in (after.a, after.b))
@@ -351,11 +351,9 @@ def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: i
     be compared face by face."""
     index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
     x, label = as_images(faces, index), torch.from_numpy(faces.column(attribute)[index]).float()[:, None]
-    parts = [edit(attribute, p.to(device), c.to(device)) for p, c in zip(x.split(64), label.split(64), strict=True)]
-    columns = {"attribute": attribute, "face": index, "person": faces.identities[index]}
-    columns["own_label_l1"] = l1(torch.cat([p.image.cpu() for p in parts]), x)
-    if parts[0].mask is not None:
-        mask = torch.cat([p.mask.cpu() for p in parts])
+    y, mask, _ = run_edit(edit, attribute, x, label, device)
+    columns = {"attribute": attribute, "face": index, "person": faces.identities[index], "own_label_l1": l1(y, x)}
+    if mask is not None:
         columns |= {"mask_share": share(mask, 0.1), "mask_roi_mass": roi_mass(mask, region_of(faces, index, attribute)[0])}
     return pd.DataFrame(columns)
 

@@ -5,7 +5,8 @@ import io
 import pickle
 import socket
 import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from http.client import HTTPException
 
@@ -13,52 +14,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# no network, a broken download, a damaged cached file, a missing package
+UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
 
-@contextmanager
-def _quick_and_quiet():
-    """Downloads give up after 5 seconds without an answer and say nothing: their messages name folders of this
-    machine."""
+
+def _fetched(make: Callable) -> object | str:
+    """What `make` returns, or 'unavailable: why'. Downloads give up after 5 seconds without an answer and say nothing:
+    their messages name folders of this machine."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(5)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield
+            return make()
+    except UNREADABLE as error:
+        return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
     finally:
         socket.setdefaulttimeout(before)
-
-
-# no network, a broken download, a damaged cached file, a missing package
-UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
-
-
-def _unavailable(error: Exception) -> str:
-    return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
 
 
 @cache
 def lpips_network() -> torch.nn.Module | str:
     """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
-    import lpips  # not above: it takes ten seconds, torchvision's models and torch's compiler with it, and most pages need none
 
-    try:
-        with _quick_and_quiet():
-            return lpips.LPIPS(net="alex", verbose=False).eval()
-    except UNREADABLE as error:
-        return _unavailable(error)
+    def make() -> torch.nn.Module:
+        import lpips  # not above: it takes ten seconds, and most pages need none
+
+        return lpips.LPIPS(net="alex", verbose=False).eval()
+
+    return _fetched(make)
 
 
 @cache
 def inception() -> tuple | str:
     """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once, or 'unavailable: why'."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.inception import InceptionScore
 
-    try:
-        with _quick_and_quiet():
-            return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
-    except UNREADABLE as error:
-        return _unavailable(error)
+    def make() -> tuple:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.inception import InceptionScore
+
+        return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
+
+    return _fetched(make)
 
 
 def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:

@@ -5,8 +5,6 @@ Every handler is guarded: ipywidgets would swallow an exception or hide it in a 
 page, and what was shown stays. While a picture is computed, ipywidgets keeps only the newest value of a slider.
 """
 
-import base64
-import io
 from collections.abc import Callable
 from html import escape
 from itertools import product
@@ -19,19 +17,17 @@ import traitlets
 from IPython.display import HTML, display
 from PIL import Image
 
-from lib.data import DataError
 from lib.evaluation.judges import Judges
 from lib.explorer import models as explorer
 from lib.explorer.models import DRAWN, RESULTS, Face, Method, Shown, Verdict
 from lib.explorer.photo import ExplorerError, read_photo
 from lib.pages import figures, sliders
 from lib.pages.tables import direction
-from lib.training.config import ParameterError
+from lib.sources import StudyError
 
 SOURCES = (("a drawn face", "drawn"), ("an astronaut", "astronaut"), ("your own photo", "photo"))
 FOLDS = ("The mask and the change", "Another face, or your own photo", "Another method, or two side by side")
 EXPLAINED = figures.KEY | {"before": "the face", "after": "the edit", "reference": "the face whose attribute is taken over"}
-EXPECTED = (DataError, ParameterError)
 TOGETHER = 6  # attributes on the page without a kernel, those that most methods edit first
 
 STYLE = Path(__file__).parent / "explorer.css"
@@ -119,7 +115,8 @@ class Explorer:
                 self._note("")
                 handler(change)
             except Exception as error:  # shown: in a callback nobody else would say it
-                self._note(str(error) if isinstance(error, EXPECTED) else f"That failed: {type(error).__name__}: {error}", alert=True)
+                known = isinstance(error, StudyError)
+                self._note(str(error) if known else f"That failed: {type(error).__name__}: {error}", alert=True)
 
         return run
 
@@ -249,7 +246,7 @@ class Explorer:
                 seen = self._seen(method)
                 try:
                     edited = explorer.edit(method, self.face, wanted, way.value, self.reference.value, seen)
-                except EXPECTED as error:
+                except StudyError as error:
                     problems.append(str(error))
                     continue
                 shown.append((method, edited, explorer.verdict(seen, edited) if seen else None))
@@ -292,9 +289,7 @@ def _asked(attribute: str, target: float) -> str:
 
 
 def _picture(kind: str, image: np.ndarray, title: str, alt: str, note: str = "") -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png", compress_level=1)
-    shown = f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    shown = f'<img alt="{escape(alt)}" src="{figures.data_uri(Image.fromarray(image), "png", compress_level=1)}">'
     return f'<figure class="study-{kind.replace(" ", "-")}">{shown}<figcaption><b>{escape(title)}</b>{escape(note)}</figcaption></figure>'
 
 

@@ -22,14 +22,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lib import synthetic
-from lib.data import Crop, DataError, FaceSet, Split, to_uint8
+from lib.data import Crop, FaceSet, Split, to_uint8
 from lib.evaluation import judges
 from lib.evaluation.measures import ENTAILED, l1
 from lib.explorer.photo import ASTRONAUT, ASTRONAUT_EYES, ExplorerError, align, read_photo
 from lib.pages.figures import mask_pixels, pixels, residual_pixels
-from lib.sources import ROOT
+from lib.sources import ROOT, StudyError
 from lib.training import models
-from lib.training.config import ParameterError, listed
+from lib.training.config import listed
 
 RESULTS = models.RESULTS
 FIRST, DRAWN = 1_000_000, 120  # drawn faces are numbers FIRST .. of seed 0: no set has so many, so no model saw them
@@ -41,7 +41,7 @@ BETWEEN = {  # what a method's own BETWEEN means
     "threshold": "It has no strength: the attribute is there above .5 and gone below.",
     "input": "It has no strength: .5 is the input, into which its output for 0 or for 1 is blended pixel by pixel.",
 }
-DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError, models.ModelError, DataError, ParameterError)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError, StudyError)
 
 
 # ------------------------------------------------------------------------------------------------ trained models

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lib.data import Crop, DataError
+from lib.data import Crop
 from lib.data.crop import upright
+from lib.sources import StudyError
 
 EYES = ((69.6, 111.7), (107.6, 111.7))  # in CelebA's aligned 178x218 pictures, the viewer's left first
 FRAME = (178, 218)
@@ -21,7 +22,7 @@ ASTRONAUT_EYES = ((0.414, 0.422), (0.578, 0.432))
 NOT_READ = "This file is not a picture that can be read. Give a PNG, JPEG or WebP file."
 
 
-class ExplorerError(DataError):
+class ExplorerError(StudyError):
     """What the reader can mend. The message is shown in the page as it is."""
 
 

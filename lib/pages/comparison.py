@@ -14,7 +14,6 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import yaml
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from scipy.stats import t
@@ -22,8 +21,8 @@ from scipy.stats import t
 from lib.claims import VERDICTS
 from lib.evaluation.measures import Value
 from lib.pages import tables
-from lib.sources import ROOT
-from lib.training.config import from_params
+from lib.sources import StudyError
+from lib.training.config import data_of, from_params
 
 REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
@@ -32,13 +31,8 @@ STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made
 FACTS = "paper run_id title citation question finding data profile seed size share_of_paper hardware status reason started finished models".split()
 
 
-class NothingToCompare(RuntimeError):
+class NothingToCompare(StudyError):
     """There is no complete run of the data and profile that were asked for; the message lists those there are."""
-
-
-def study_of(file: Path = ROOT / "study.yaml") -> dict:
-    """study.yaml."""
-    return yaml.safe_load(file.read_text())
 
 
 def expected(paper: str, study: dict) -> dict:
@@ -81,17 +75,11 @@ def kind_of(record: dict, study: dict) -> str:
     if "models" not in record:
         return EARLIER
     own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
-    if own and record["data"] != data_of(record["paper"], study):
+    if own and record["data"] != Path(data_of(record["paper"], study)).name:
         return FACES
     if not own or record["seed"] not in study["seeds"]:
         return OTHER
     return STUDY if all(record.get(what) == value for what, value in expected(record["paper"], study).items()) else OTHER
-
-
-def data_of(paper: str, study: dict) -> str:
-    """The name of the faces on which the study runs a paper."""
-    name = Path(study["data"]).name
-    return "synthetic-balanced" if name == "synthetic" and paper in study.get("balanced", ()) else name
 
 
 def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -20,7 +20,6 @@ from lib.pages import figures
 from lib.pages.figures import TILE
 from lib.synthetic import animals
 
-FRAME_HEIGHT = 218
 SYNTHETIC_ONLY = "This exists for drawn faces only: it needs the parameters that they were drawn from."
 LICENCE = {
     True: "Drawn by lib/synthetic, part of this project (MIT licence): the pictures may be shown and passed on.",

@@ -37,6 +37,13 @@ def pixels(x: Tensor) -> np.ndarray:
     return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
+def data_uri(picture: Image.Image, kind: str, **options) -> str:
+    """A picture as a data URI, png or webp; options of Pillow's `save`."""
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
 def mask_pixels(b: Tensor) -> np.ndarray:
     """A mask (B, 1, H, W) in [0, 1] as grey, linear, never stretched: a weak mask must look weak."""
     return pixels(2 * b - 1)
@@ -189,14 +196,9 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
     return figure
 
 
-def show(run, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
-    """Display a figure with alternative text and keep it as figures/<name>.png (see `Run.figure` for faces that may not
-    be published).
-
-    Faces are shown as WebP, a fifth of PNG's weight; curves and drawings, whose edges WebP would blur, as PNG.
-    """
-    if run:
-        run.figure(figure, name, faces)
+def show(figure: Figure, alt: str, faces: bool = True) -> None:
+    """Display a figure with alternative text. Faces are shown as WebP, a fifth of PNG's weight; curves and drawings, whose
+    edges WebP would blur, as PNG."""
     data, kind = io.BytesIO(), "webp" if faces else "png"
     how = {"pil_kwargs": {"quality": 88}} if faces else {"metadata": {"Software": None, "Faces": "no"}}
     figure.savefig(data, format=kind, dpi=figure.dpi, **how)

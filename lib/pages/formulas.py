@@ -20,8 +20,11 @@ def svg(tex: str, block: bool, drawn: set[str]) -> str:
     grows. Raises FormulaError naming the formula if a command, an argument or a brace is missing or unknown.
     """
     source, tag = tex.strip(), re.search(r"\\tag\{([^{}]*)\}", tex)
+    plain = re.sub(r"\\tag\{[^{}]*\}", "", source)
+    # a sign, not a difference: no space behind it
+    plain = re.sub(r"(^|[=(\[,&<>{]|\\left\S|\\[,;]|\\q?quad)\s*-", r"\1{-}", plain)
     try:
-        picture = ziamath.Latex(_readable(source), size=SIZE, inline=not block, color="currentColor", margin=0)
+        picture = ziamath.Latex(plain, size=SIZE, inline=not block, color="currentColor", margin=0)
     except Exception as err:  # the parser's errors share no base class
         raise FormulaError(f"formula that cannot be drawn ({type(err).__name__}): {source}") from None
     unknown = re.search(r"\\[A-Za-z]+", picture.mathmlstr())
@@ -42,12 +45,3 @@ def svg(tex: str, block: bool, drawn: set[str]) -> str:
         return text
     number = f"<span>({html.escape(tag[1])})</span>" if tag else ""
     return f'<div class="math" tabindex="0">{text}{number}</div>\n'
-
-
-def _readable(tex: str) -> str:
-    """What the renderer does not know, in words that it does."""
-    tex = re.sub(r"\\tag\{[^{}]*\}|\\label\{[^{}]*\}|\\(?:nonumber|notag)\b", "", tex)
-    tex = re.sub(r"\\(begin|end)\{(?:split|align|eqnarray)\*?\}", r"\\\1{aligned}", tex)
-    tex = re.sub(r"\\(begin|end)\{(?:equation\*?|displaymath|math)\}", "", tex)
-    tex = re.sub(r"\\operatorname\*?\{\s*arg\s*\\?[,;! ]?\s*(max|min)\s*\}", r"\\arg\\\1", tex).replace(r"\operatorname*", r"\operatorname")
-    return re.sub(r"(^|[=(\[,&<>{]|\\left\S|\\[,;]|\\q?quad)\s*-", r"\1{-}", tex)  # a sign, not a difference: no space behind it

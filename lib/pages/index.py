@@ -1,7 +1,5 @@
 """reports/index.html: a card a paper, and in a fold every run there is."""
 
-import base64
-import io
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -13,22 +11,24 @@ from PIL import Image
 from lib.claims import VERDICTS
 from lib.pages import SUMMARIES, comparison
 from lib.pages.comparison import EARLIER, FACES, STUDY
+from lib.pages.figures import data_uri
 from lib.pages.report import TEMPLATES, frame, save
 from lib.pages.tables import CHIPS
+from lib.training.config import read_study
 
 TITLE = "Five face-editing papers, reproduced"
 
 
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
-    """Write `reports`/index.html and return its path. study: `comparison.study_of()`, read from study.yaml unless
-    given.
+    """Write `reports`/index.html and return its path. study: the entries of study.yaml,
+    read unless given.
 
     A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from
     run.json, verdicts over all seeds, links to its pages, those on other faces included. Runs outside the study,
     earlier versions' and broken records stand in the fold.
     """
     results, reports = Path(results), Path(reports)
-    study = study or comparison.study_of()
+    study = study or read_study()
     every, broken = comparison.runs(results, study)
     pages = {p.name for p in reports.glob("*.html")}
     papers = list(dict.fromkeys([*study["papers"], *every["paper"]]))
@@ -55,26 +55,18 @@ def _card(paper: str, own: pd.DataFrame, pages: set[str]) -> dict:
             links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
     earlier = [(quote(f"{r.paper}-{r.run}.html"), r.run) for r in complete[complete["kind"] == EARLIER].itertuples()]
     total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
+    card = first.get("folder", Path()) / "figures" / "card.png"
     return {
         "key": paper,
         "title": first.get("title") or paper,
         "citation": first.get("citation") or "",
         "question": first.get("question") if len(shown) else "",
         "finding": first.get("finding") if len(shown) else "",
-        "picture": _picture(first["folder"] / "figures" / "card.png") if len(shown) else "",
+        "picture": data_uri(Image.open(card).convert("RGB"), "webp", quality=85) if len(shown) and card.exists() else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
         "links": links,
         "earlier": [] if links else [(link, run) for link, run in earlier if unquote(link) in pages],
     }
-
-
-def _picture(file: Path) -> str:
-    """The picture as a data URI, WebP; empty where there is none."""
-    if not file.exists():
-        return ""
-    data = io.BytesIO()
-    Image.open(file).convert("RGB").save(data, "WEBP", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
 
 
 def _line(r, pages: set[str]) -> dict:

@@ -8,7 +8,6 @@ import base64
 import copy
 import hashlib
 import html
-import os
 import re
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
 
+from lib.data.cache import save_atomically
 from lib.pages import formulas
+from lib.sources import StudyError
 
 TEMPLATES = Path(__file__).parent / "template"
 MAX_BYTES = 4_000_000
@@ -27,11 +28,10 @@ NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*%?\s*([±\[(
 NOTE = '<p class="note">{}</p>'
 LIVE = "Live in JupyterLab: this control asks the model itself and is not part of this page."
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-PICTURES = ("image/svg+xml", "image/png", "image/webp", "image/jpeg", "image/gif")
+PICTURES = ("image/png", "image/webp")
 
 
-class ReportError(RuntimeError):
+class ReportError(StudyError):
     """A notebook from which no honest page can be made; the message names file, place and remedy."""
 
 
@@ -43,16 +43,11 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     the page's end. images=False keeps no output but prints and the outputs of cells tagged `no-faces` (curves, tables,
     drawings); one sentence stands for the others. home: where the index stands, seen from `out`. question, finding: a
     sentence each, for the page's head. Cells tagged `lead` (the main figure) come first. Tags honoured besides:
-    remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes. Raises ReportError for an
-    unreadable, unexecuted or failed notebook, a formula that cannot be drawn, anything that would be loaded from outside
-    the page, and a page over 4 MB.
+    remove_cell, remove_input, remove_output. Widgets leave a note. Same notebook, same bytes. Raises ReportError for a
+    formula that cannot be drawn, anything that would be loaded from outside the page, and a page over 4 MB.
     """
-    try:
-        nb = nbformat.read(notebook, as_version=4)
-    except Exception as err:  # nbformat raises many kinds: file, JSON, version, schema
-        raise ReportError(f"{notebook}: not a readable notebook: {str(err).splitlines()[0]}") from err
-    _refuse_failed(nb, notebook)
-    cells = _Cells(nb, notebook, images)
+    nb = nbformat.read(notebook, as_version=4)
+    cells = _Cells(notebook, images)
     order = sorted(enumerate(nb.cells), key=lambda numbered: "lead" not in _tags(numbered[1]))
     nb.cells = [cells.prepared(cell, i) for i, cell in order if "remove_cell" not in _tags(cell)]
     nb.metadata.pop("widgets", None)
@@ -62,7 +57,7 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
         "home": home,
         "question": question,
         "finding": finding,
-        "provenance": [(name, _spelled(value)) for name, value in provenance.items()],
+        "provenance": list(provenance.items()),
         "contents": [heading for heading in cells.contents if heading[0] <= 3],
         "withheld": None if images else WITHHELD,
     }
@@ -94,27 +89,9 @@ def frame(title: str) -> dict:
 
 def save(out: Path, text: str) -> Path:
     """Write a page whole or not at all. Raises OSError that names `out`."""
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")  # two jobs may end together, and each makes the index anew
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(out)) from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
     return out
-
-
-def _spelled(value) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {_spelled(item)}" for name, item in value.items()) or "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_spelled, value)) or "–"
-    return "–" if value is None or value == "" else str(value)
 
 
 # ---- what must not be shown as a result ----
@@ -122,18 +99,6 @@ def _spelled(value) -> str:
 
 def _tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
-
-
-def _refuse_failed(nb, notebook: Path) -> None:
-    remedy = "Mend the run and execute it again; no report is made of a failed notebook."
-    for i, cell in enumerate(nb.cells):
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
-        for output in cell.outputs:
-            if output.output_type == "error":
-                raise ReportError(f"{notebook}: cell {i}: {output.ename}: {output.evalue.rstrip('.')}. {remedy}")
-        if cell.execution_count is None:
-            raise ReportError(f"{notebook}: cell {i} was not executed. Run the notebook from top to bottom first.")
 
 
 def _require_no_picture(text: str, notebook: Path) -> None:
@@ -152,9 +117,8 @@ class _Cells:
     """The cells of one notebook made ready for the template: every output becomes one of text/html, text/plain or a
     stream."""
 
-    def __init__(self, nb, notebook: Path, images: bool):
+    def __init__(self, notebook: Path, images: bool):
         self.notebook, self.images = notebook, images
-        self.widgets = nb.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
         self.heading, self.contents, self.drawn = "", [], set()  # the page's title; (level, anchor, text); glyphs of formulas
 
     def prepared(self, cell, i: int):
@@ -184,34 +148,29 @@ class _Cells:
         for output in outputs:
             if output.output_type != "stream":
                 body = self.body(output) if show else NOTE.format(WITHHELD)
-                if body is None or kept and body == kept[-1].get("data", {}).get("text/html") and body.startswith(NOTE[:10]):
+                if kept and body == kept[-1].get("data", {}).get("text/html") and body.startswith(NOTE[:10]):
                     continue
                 output.data = nbformat.from_dict(body if isinstance(body, dict) else {"text/html": body})
             kept.append(output)
         return kept
 
-    def body(self, output) -> str | dict | None:
-        """An output as HTML; plain text stays a dict; a progress bar is nothing."""
+    def body(self, output) -> str | dict:
+        """An output as HTML; plain text stays a dict."""
         data, metadata = output.data, output.get("metadata", {})
         if WIDGET_VIEW in data:
-            return None if self.is_progress(data[WIDGET_VIEW].get("model_id")) else NOTE.format(LIVE)
+            return NOTE.format(LIVE)
         alt = f"Figure: {self.contents[-1][2] if self.contents else self.heading}"
         if "text/html" in data:
             return _clean(data["text/html"], alt)
-        for mime in ("text/markdown", "text/latex"):
-            if mime in data:
-                return self.markdown(data[mime])
+        if "text/markdown" in data:
+            return self.markdown(data["text/markdown"])
         for mime in PICTURES:
             if mime in data:
-                return _picture(mime, data[mime], metadata.get(mime, {}).get("alt") or alt)
+                said = html.escape(metadata.get(mime, {}).get("alt") or alt)
+                return f'<img src="data:{mime};base64,{"".join(data[mime].split())}" alt="{said}">'
         if "text/plain" in data:
             return {"text/plain": data["text/plain"]}
         return NOTE.format(f"An output of type {html.escape(', '.join(data) or 'unknown')} is shown in JupyterLab only.")
-
-    def is_progress(self, model_id: str | None) -> bool:
-        model = self.widgets.get(model_id, {})
-        children = model.get("state", {}).get("children", []) or []
-        return "Progress" in model.get("model_name", "") or any(self.is_progress(c.removeprefix("IPY_MODEL_")) for c in children)
 
     def markdown(self, source: str) -> str:
         return _clean(MarkdownWithMath(renderer=_Markdown(self)).render(source))
@@ -241,12 +200,6 @@ def _merged(outputs: list) -> list:
             lines = output.text.replace("\r\n", "\n").split("\n")
             output.text = "\n".join(next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in lines).strip("\n")
     return [output for output in merged if output.output_type != "stream" or output.text]
-
-
-def _picture(mime: str, data: str, alt: str) -> str:
-    # An SVG shown through <img> can neither run scripts nor clash with the ids of the next one.
-    payload = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else "".join(data.split())
-    return f'<img src="data:{mime};base64,{payload}" alt="{html.escape(alt)}">'
 
 
 def _clean(text: str, alt: str = "Figure") -> str:
@@ -312,6 +265,3 @@ class _Markdown(IPythonRenderer):
 
     def inline_math(self, body: str) -> str:
         return formulas.svg(body, block=False, drawn=self.cells.drawn)
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")

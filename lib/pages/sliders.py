@@ -18,12 +18,13 @@ from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
+from lib.pages.figures import pixels
+
 # Best first; the first that stays under SPRITE_BYTES is taken, so that a page holds many strips. Small faces bleed into
 # their background under WebP's halved colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
 # (Lossless "quality" is effort: more of it takes seconds and saves a few per cent.)
 QUALITIES = ({"lossless": True, "quality": 20, "method": 2}, *({"quality": quality, "use_sharp_yuv": True} for quality in (92, 85, 75, 60, 45)))
 SPRITE_BYTES = 150_000
-WEBP_SIDE = 16_383  # the format's own limit
 
 
 def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[str] = (), start: int = 0) -> HTML:
@@ -31,19 +32,10 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
 
     frames: (N,H,W,3) uint8 RGB, N >= 2; or (R,N,H,W,3), a list of R rows (faces) of N frames that move together.
     labels: N texts, one per frame ("0.25", "paper's value"). title: caption. alt: what the pictures show, for those who
-    cannot see them. names: R texts, one under each row's picture. start: the frame shown first. Raises ValueError for
-    another type, shape or number of labels, or an empty title or alt.
+    cannot see them. names: R texts, one under each row's picture. start: the frame shown first.
     """
     grid = frames if isinstance(frames, np.ndarray) else np.array(frames)
-    if grid.dtype != np.uint8:
-        raise ValueError(f"frames have type {grid.dtype}; give uint8 RGB pictures in [0, 255].")
     grid = grid[None] if grid.ndim == 4 else grid
-    if grid.ndim != 5 or grid.shape[-1] != 3 or 0 in grid.shape:
-        raise ValueError(f"frames have shape {grid.shape}; give (N,H,W,3) or rows of such, channels last.")
-    if len(labels) != grid.shape[1] or len(labels) < 2 or len(names) not in (0, len(grid)):
-        raise ValueError(f"{grid.shape[1]} frames of {len(grid)} rows have {len(labels)} labels and {len(names)} names; give one for each.")
-    if not title.strip() or not alt.strip():
-        raise ValueError("slider: give a title and an alt text.")
     rows, columns, height, width, _ = grid.shape
     shown = max(width, 96)  # pixels per frame in the filmstrip
     cell = 'style="padding:0;text-align:center"'
@@ -68,8 +60,6 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
 def _sprite(grid: np.ndarray) -> str:
     rows, columns, height, width, _ = grid.shape
     sheet = grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
-    if max(sheet.shape) > WEBP_SIDE:
-        raise ValueError(f"{columns} x {rows} frames of {width}x{height} make a sprite over {WEBP_SIDE} pixels; give fewer or smaller frames.")
     for quality in QUALITIES:
         buffer = io.BytesIO()
         Image.fromarray(sheet).save(buffer, "WEBP", **quality)
@@ -94,7 +84,7 @@ def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Wid
         one = x[face.value : face.value + 1]
         result = edit(attribute.value, one, strength.value)
         shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
-        row = ((torch.cat(shown, dim=3)[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        row = pixels(torch.cat(shown, dim=3))[0]
         buffer = io.BytesIO()
         Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.LANCZOS).save(buffer, "png")
         picture.value = buffer.getvalue()

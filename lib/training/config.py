@@ -8,28 +8,23 @@ import types
 import typing
 from pathlib import Path
 
-from lib.sources import ROOT
+from lib.sources import ROOT, StudyError
 
 FOLDERS = ("data", "domains", "lfw", "results")  # parameters that may name a folder
 
 
-class ParameterError(ValueError):
+class ParameterError(StudyError, ValueError):
     """An unknown name, a wrong type or a value out of range; the message names the parameter and the remedy."""
 
 
 def _matches(value, hint) -> bool:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
-        return any(_matches(value, a) for a in args)
-    if origin is not None:
-        return isinstance(value, origin)
-    if hint is None or hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+        return any(_matches(value, a) for a in typing.get_args(hint))
+    kind = origin or hint or type(None)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _name(hint) -> str:
@@ -98,12 +93,6 @@ def selected(text: str, options, what: str) -> tuple[str, ...]:
     return tuple(o for o in options if o in wanted)
 
 
-def configure(paper, profile: str, params: dict):
-    """The Config of a paper's profile with `params` put in. Raises ParameterError for an unknown profile, name, type
-    or value."""
-    return from_params(pick(paper.PROFILES, profile, "profile")(), params)
-
-
 def declared(notebook: Path) -> dict[str, tuple[object, object]]:
     """The names a notebook's one cell tagged `parameters` declares: name -> (type, default).
 
@@ -113,22 +102,24 @@ def declared(notebook: Path) -> dict[str, tuple[object, object]]:
     cells = [c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise ParameterError(f"{notebook}: it must have exactly one cell tagged 'parameters', found {len(cells)}.")
-    out = {}
-    for node in ast.parse("".join(cells[0]["source"])).body:
+    body = ast.parse("".join(cells[0]["source"])).body
+    for node in body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
             raise ParameterError(f"{notebook}: parameters cell, line {node.lineno}: only `name: type = literal` is allowed.")
-        kind = eval(ast.unparse(node.annotation), {"__builtins__": {t.__name__: t for t in (int, float, str, bool, dict, list)}})
-        out[node.target.id] = (kind, ast.literal_eval(node.value))
-    return out
+    return {name: (kind, ast.literal_eval(value)) for name, (kind, value) in _annotated(body).items()}
+
+
+def _annotated(body: list[ast.stmt]) -> dict[str, tuple[object, ast.expr]]:
+    """name -> (type, syntax tree of the value) of the lines `name: type = value`; built-in types alone are known."""
+    kinds = {t.__name__: t for t in (int, float, str, bool, dict, list)} | {"None": None}
+    nodes = [n for n in body if isinstance(n, ast.AnnAssign)]
+    return {n.target.id: (eval(ast.unparse(n.annotation), {"__builtins__": kinds}), n.value) for n in nodes}
 
 
 def fields(file: Path, dataclass: str) -> dict[str, object]:
-    """Name -> type of a dataclass's fields, read from its source without importing it (PyTorch takes seconds). Only
-    built-in types are known."""
+    """Name -> type of a dataclass's fields, read from its source without importing it (PyTorch takes seconds)."""
     (found,) = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.ClassDef) and n.name == dataclass]
-    kinds = {t.__name__: t for t in (int, float, str, bool)} | {"None": None}
-    nodes = [n for n in found.body if isinstance(n, ast.AnnAssign)]
-    return {n.target.id: eval(ast.unparse(n.annotation), {"__builtins__": kinds}) for n in nodes}
+    return {name: kind for name, (kind, _) in _annotated(found.body).items()}
 
 
 def notebook_of(name: str) -> Path:
@@ -184,3 +175,22 @@ def from_text(text: str, hint) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def data_of(paper: str, study: dict) -> str:
+    """The faces on which a study runs a paper, as the parameter `data` names them."""
+    balanced = study["data"] == "synthetic" and paper in study.get("balanced", ())
+    return "synthetic-balanced" if balanced else study["data"]
+
+
+def read_study(file: Path = ROOT / "study.yaml") -> dict:
+    """The entries of study.yaml. Raises ParameterError if it is missing or no mapping."""
+    import yaml
+
+    try:
+        study = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
+    if not isinstance(study, dict):
+        raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
+    return study

@@ -7,9 +7,7 @@ import json
 import math
 import os
 import pickle
-import resource
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +21,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lib.data import Batches, Examples, FaceSet, Split
+from lib.data.cache import save_atomically
+from lib.sources import StudyError
 from lib.training import precision
 
 
@@ -64,7 +64,7 @@ class Stage:
     A stage that follows one of the same model keeps the optimiser of every update that has the same name and trains
     the same networks, and goes on with the numbers of its batches.
     examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels,
-    masks). """
+    masks). The first update takes a fresh batch in every cycle, so that the others can share it. """
 
     name: str
     model: str
@@ -75,13 +75,6 @@ class Stage:
     sampler: str = "natural"
     flip: bool = False
     examples: Callable[[FaceSet, Split, int], Examples] | None = None
-
-    def __post_init__(self):
-        if not self.updates[0].fresh or self.updates[0].every != 1:
-            raise ValueError(f"stage {self.name}: its first update takes a fresh batch in every cycle, so that the others can share it")
-        for u in self.updates:
-            if u.examples and not u.fresh:
-                raise ValueError(f"stage {self.name}: update {u.name} has a training pool of its own, so it cannot share the batch before it")
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
@@ -95,8 +88,10 @@ class Stage:
 SNAPSHOTS = ("resume.pt", "resume.previous.pt")  # of an unfinished training, the newest first
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(StudyError):
     """A loss term became NaN or infinite; the message names the term, the stage and the cycle."""
+
+    code = 1
 
 
 def networks(nets) -> dict[str, nn.Module]:
@@ -126,24 +121,11 @@ def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: b
                 raise ValueError(f"{where}: it does not hold the networks of this configuration ({m}/{n}): {error}") from None
 
 
-def save_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """`write(temporary)` and then rename: a killed process leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def polite_interrupt() -> Iterator[list]:
     """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and
-    save. A second signal raises at once. Outside the main thread signals stay as they are."""
+    save. A second signal raises at once."""
     asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
 
     def note(number, frame):
         if asked:
@@ -166,9 +148,6 @@ class History:
         self.rows = rows or []
         self.pending: list[tuple[str, int, dict[str, Tensor], dict[str, float]]] = []
 
-    def add(self, stage: str, cycle: int, values: dict[str, Tensor], rates: dict[str, float]) -> None:
-        self.pending.append((stage, cycle, values, rates))
-
     def flush(self, every: int) -> None:
         """Check every pending cycle and keep each `every`-th as a row (and the first). Raises TrainingDiverged at the
         first bad one, with all rows before it kept."""
@@ -187,35 +166,39 @@ class History:
             if cycle == 1 or cycle % every == 0:
                 self.rows.append({"stage": stage, "cycle": cycle} | row | rates)
 
-    def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows)
+    def write(self, folder: Path) -> None:
+        """history.csv, whole; float32 values with the 9 digits that give them back exactly."""
+        frame = pd.DataFrame(self.rows)
+        save_atomically(folder / "history.csv", lambda p: frame.to_csv(p, index=False, float_format="%.9g"))
 
 
-def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, save_every: float = 60.0) -> dict:
-    """Train all of `method.stages(cfg)` on the training split, from the last snapshot in `into.folder` if there is one.
+def train(
+    method, cfg, faces: FaceSet, split: Split, folder: Path, seed: int = 0, device: str = "cpu", exact: str = "float32",
+    log_every: int = 10, save_every: float = 60.0,
+) -> tuple[dict, dict]:  # fmt: skip
+    """Train all of `method.stages(cfg)` on the training split, from the last snapshot in `folder` if there is one.
 
-    Returns ({model: Nets} on into.device in eval mode, {stage: cycles, seconds, processor seconds, images seen by
-    each update}).
-    into: anything with a folder (history.csv, resume.pt), a device, a precision and a seed. `resume.pt` is written
-    every `save_every` seconds (0: every cycle) and at the end of every stage; the one before it stays as
-    resume.previous.pt. Every `log_every`-th cycle becomes a row of history.csv; where an update is repeated within a
-    cycle the row holds its last repeat, where it was not performed its columns are empty.
+    Returns ({model: Nets} on the device in eval mode, {stage: cycles, seconds, processor seconds, images seen by each
+    update}).
+    exact: float32 or bf16. `resume.pt` is written every `save_every` seconds (0: every cycle) and at the end of every
+    stage; the one before it stays as resume.previous.pt. Every `log_every`-th cycle becomes a row of history.csv; where
+    an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
 
     Raises TrainingDiverged (history.csv keeps the curves), or KeyboardInterrupt after a clean save.
     """
-    device = torch.device(into.device)
-    stages, models = [precision.at(stage, into.precision, device) for stage in method.stages(cfg)], {}
+    device = torch.device(device)
+    stages, models = [precision.at(stage, exact, device) for stage in method.stages(cfg)], {}
 
     def nets_of(model: str):
         if model not in models:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(into.seed)  # every model starts from the seed alone, whatever was trained before it
+                torch.manual_seed(seed)  # every model starts from the seed alone, whatever was trained before it
                 models[model] = method.build(cfg)
             for net in networks(models[model]).values():
                 net.to(device).train()
         return models[model]
 
-    found, state = _snapshot(into.folder, device)
+    found, state = _snapshot(folder, device)
     history = History(json.loads(state["rows"]) if state else None)
     report = state["report"] if state else {}
     if state:
@@ -223,7 +206,7 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
             nets_of(model)
         load_weights(models, state["weights"], str(found), transient=True)
 
-    sources = [_sources(s, faces, split, into.seed, device) for s in stages]  # bad data stop it here
+    sources = [_sources(s, faces, split, seed, device) for s in stages]  # bad data stop it here
 
     first = [0]  # the number of each stage's first batch
     for a, b in zip(stages, stages[1:], strict=False):
@@ -246,7 +229,7 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
 
         def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began) -> None:
             history.flush(log_every)
-            write_history(into.folder, history)
+            history.write(folder)
             seconds = time.perf_counter() - began[0], time.process_time() - began[1]
             report[stage.name] = {
                 "cycles": cycle,
@@ -258,7 +241,7 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
                 "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
                 "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
             }  # fmt: skip
-            newest, previous = (into.folder / name for name in SNAPSHOTS)
+            newest, previous = (folder / name for name in SNAPSHOTS)
             if newest.exists():
                 os.replace(newest, previous)
 
@@ -282,7 +265,7 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
                                 batch = sources[number][update.name](step)
                                 step += 1
                             values |= _perform(update, nets, modules, batch, cfg, optimisers[update.name], update.rate(cycle))
-                    history.add(stage.name, cycle, values, rates)
+                    history.pending.append((stage.name, cycle, values, rates))
                     bar.update()
                     if cycle % log_every == 0:
                         history.flush(log_every)
@@ -292,7 +275,7 @@ def train(method, cfg, faces: FaceSet, split: Split, into, log_every: int = 10, 
                     if asked:
                         raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
             except TrainingDiverged:
-                write_history(into.folder, history)
+                history.write(folder)
                 raise
         for optimiser in optimisers.values():
             optimiser.zero_grad(set_to_none=True)
@@ -355,16 +338,3 @@ def for_use(models: dict) -> dict:
         for net in networks(nets).values():
             net.requires_grad_(False).eval()
     return models
-
-
-def write_history(folder: Path, history: History) -> None:
-    """history.csv, whole, atomically; float32 values with the 9 digits that give them back exactly."""
-    save_atomically(folder / "history.csv", lambda p: history.frame().to_csv(p, index=False, float_format="%.9g"))
-
-
-def peak_memory_mb(device="cpu") -> float:
-    """The most memory this process held: the accelerator's allocator on a GPU, else resident memory (which includes
-    the libraries)."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import platform
-import shutil
+import resource
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +29,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lib.data import FaceSet, Split
+from lib.data.cache import save_atomically
 from lib.data.faceset import with_pictures
-from lib.sources import ROOT
+from lib.sources import ROOT, StudyError
 from lib.training import loop
-from lib.training.precision import resolve
+from lib.training.precision import cpuinfo, resolve
 
 RESULTS = ROOT / "results"
 RECORDED = ("torch", "torchvision", "numpy", "pandas", "torchmetrics", "lpips", "papermill", "nbconvert")
@@ -41,7 +42,7 @@ LICENCE = {True: "as the study", False: "trained on faces for non-commercial res
 REMEDY = "What was there before is kept whole. Free space there or make it writable; the same command goes on."
 
 
-class ModelError(RuntimeError):
+class ModelError(StudyError):
     """A model that cannot be trained, read or written: in use by another process, damaged, or of other networks.
     Names file and remedy."""
 
@@ -66,7 +67,7 @@ class Job:
     @property
     def key(self) -> str:
         """The method's name: of lib.papers.sagan.model it is sagan, of lib.baselines.stargan stargan."""
-        return key_of(self.method)
+        return self.method.__name__.removesuffix(".model").rpartition(".")[2]
 
     @cached_property
     def decides(self) -> dict:
@@ -107,7 +108,7 @@ class Job:
         """model.json. Raises ModelError where it is missing or damaged."""
         record = read_record(self.folder / "model.json")
         if record is None:
-            raise ModelError(f"{self.folder / 'model.json'}: missing or damaged. Train it: {self.command}")
+            raise ModelError(f"{self.folder / 'model.json'}: missing or damaged. Train it: python -m lib.train {self.key}")
         return record
 
     @property
@@ -142,15 +143,6 @@ class Job:
         """Of the expected seconds, those for the cycles not yet performed."""
         return self.seconds * (1 - self.done / max(self.cycles, 1))
 
-    @property
-    def command(self) -> str:
-        return f"python -m lib.train {self.key} (or make train)"
-
-
-def key_of(method: ModuleType) -> str:
-    """The name of a method's module as results/ uses it."""
-    return method.__name__.removesuffix(".model").rpartition(".")[2]
-
 
 def read_record(file: Path) -> dict | None:
     """A json record; None where it is missing or no JSON object (a killed process or a full disk on another machine
@@ -165,28 +157,16 @@ def read_record(file: Path) -> dict | None:
 # ------------------------------------------------------------------------------------------------ training
 
 
-@dataclass(frozen=True)
-class _Into:
-    """Where `loop.train` writes."""
-
-    folder: Path
-    device: str
-    precision: str
-    seed: int
-
-
-def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool = False, save_every: float = 60.0) -> None:
+def train(job: Job, device: str = "cpu", precision: str = "auto", save_every: float = 60.0) -> None:
     """Train a job to its end, from its last snapshot if it was begun; nothing where it is trained already.
 
     Raises ModelError (another process is at it, the folder cannot be written, the weights are too large),
-    TrainingDiverged, or KeyboardInterrupt after a clean save. retrain: throw away what is there. """
-    if job.trained and not retrain:
+    TrainingDiverged, or KeyboardInterrupt after a clean save. """
+    if job.trained:
         return
     folder = job.folder
     with held(folder):
-        if retrain:
-            _clear(folder)
-        elif job.trained:  # by another process, while this one waited
+        if job.trained:  # by another process, while this one waited
             return
         for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
             left.unlink()
@@ -194,7 +174,8 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", retrain: bool 
         record = _begin(job, device, exact)
         try:
             faces = with_pictures(job.faces)
-            nets, report = loop.train(job.method, job.cfg, faces, job.split, _Into(folder, device, exact, job.seed), save_every=save_every)
+            what = job.method, job.cfg, faces, job.split
+            nets, report = loop.train(*what, folder, job.seed, device, exact, save_every=save_every)
         except loop.TrainingDiverged as error:
             write_json(folder / "model.json", record | {"status": "failed", "reason": str(error)})
             raise
@@ -207,12 +188,8 @@ def forget(job: Job) -> None:
     """Throw away what a job has learned. Raises ModelError if another process is at it."""
     if job.folder.exists():
         with held(job.folder):
-            _clear(job.folder)
-
-
-def _clear(folder: Path) -> None:
-    for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+            for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
+                (job.folder / name).unlink(missing_ok=True)
 
 
 def _begin(job: Job, device: str, exact: str) -> dict:
@@ -246,10 +223,18 @@ def _begin(job: Job, device: str, exact: str) -> dict:
 def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
     """Keep the weights that edits need, complete the record, and drop the snapshots."""
     file = job.folder / "weights.safetensors"
-    keep(file, lambda p: save_file(half(kept_weights(nets, job.method.KEEPS)), p))
+    kept = {k: v for k, v in loop.weights(nets).items() if k.split("/", 1)[1].split(".", 1)[0] in job.method.KEEPS}
+
+    def write(part: Path) -> None:
+        save_file(half(kept), part)
+        part.chmod(0o644)  # safetensors lets only the owner read
+
+    keep(file, write)
     if file.stat().st_size > MEGABYTES << 20:
         size = file.stat().st_size / 2**20
         raise ModelError(f"{file}: {size:.1f} MB, more than the {MEGABYTES} that a model may take. Narrow its networks or keep fewer (KEEPS).")
+    gpu = torch.device(record["hardware"]["device"]).type == "cuda"  # else the libraries are counted, too
+    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     seen = pd.DataFrame([stage["images_seen"] for stage in report.values()]).sum()
     write_json(
         job.folder / "model.json",
@@ -260,18 +245,13 @@ def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
             "images_seen": {update: int(n) for update, n in seen.items()},
             "seconds": round(sum(s["seconds"] for s in report.values()), 1),
             "processor_seconds": round(sum(s["processor_seconds"] for s in report.values()), 1),
-            "peak_memory_mb": round(loop.peak_memory_mb(record["hardware"]["device"])),
+            "peak_memory_mb": round(peak / 2**20),
             "weights_sha256": sha256(file),
             "finished": now(),
         },
     )
     for name in loop.SNAPSHOTS:
         (job.folder / name).unlink(missing_ok=True)
-
-
-def kept_weights(nets: dict, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Of `loop.weights`, those of the networks called `names` (fields of Nets)."""
-    return {k: v for k, v in loop.weights(nets).items() if k.split("/", 1)[1].split(".", 1)[0] in names}
 
 
 def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -289,37 +269,24 @@ def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def load(job: Job, device: str = "cpu") -> dict:
-    """{model: Nets} of a trained job in evaluation mode: float32 networks with the weights of weights.safetensors;
-    networks that are not kept are None. Raises ModelError if it is not trained, or its file is damaged or not the
-    recorded one."""
-    record = job.record
-    if not job.trained:
-        raise ModelError(f"{job.folder}: not trained. Train it: {job.command}")
-    return loop.for_use(networks_from(job.method, job.cfg, _checked(job.folder, record), device))
+    """`opened` of a job's folder."""
+    return opened(job.method, job.path, device)
 
 
-def opened(method: ModuleType, path: str) -> dict:
-    """{model: Nets} of a trained model by its folder (`Job.path`), for another that starts from it; otherwise as
-    `load`, on the CPU."""
+def opened(method: ModuleType, path: str, device: str = "cpu") -> dict:
+    """{model: Nets} of a trained model by its folder (`Job.path`), in evaluation mode: float32 networks with the weights
+    of weights.safetensors; networks that are not kept are None. Raises ModelError if it is not trained, or its file is
+    damaged or not the recorded one."""
     folder = ROOT / path
-    record = read_record(folder / "model.json")
+    record, file = read_record(folder / "model.json"), folder / "weights.safetensors"
     if record is None or record.get("status") != "complete":
-        raise ModelError(f"{folder}: not trained, and another model starts from it. Train it first: python -m lib.train {key_of(method)}")
-    return loop.for_use(networks_from(method, method.Config(**record["config"]), _checked(folder, record)))
-
-
-def _checked(folder: Path, record: dict) -> Path:
-    """The weights file of a trained model. Raises ModelError if it is not the recorded one."""
-    file = folder / "weights.safetensors"
+        remedy = f"Train it: python -m lib.train {folder.parent.name} (or make train)"
+        raise ModelError(f"{folder / 'model.json'}: not trained, or damaged. {remedy}")
     if not file.exists() or sha256(file) != record["weights_sha256"]:
-        raise ModelError(f"{file}: not the file that model.json records. Restore it (git checkout -- {file}) or train it anew with --retrain.")
-    return file
-
-
-def networks_from(method: ModuleType, cfg, file: Path, device: str = "cpu") -> dict:
-    """{model: Nets} of a configuration with the weights of a file."""
+        remedy = f"Restore it (git checkout -- {file}) or train it anew (--forget)"
+        raise ModelError(f"{file}: not the file that model.json records. {remedy}.")
     flat = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}
-    out = {}
+    cfg, out = method.Config(**record["config"]), {}
     for model in dict.fromkeys(stage.model for stage in method.stages(cfg)):
         with torch.random.fork_rng(devices=[]):
             out[model] = method.build(cfg)
@@ -330,7 +297,7 @@ def networks_from(method: ModuleType, cfg, file: Path, device: str = "cpu") -> d
     for nets in out.values():
         for net in loop.networks(nets).values():
             net.to(device)
-    return out
+    return loop.for_use(out)
 
 
 # ------------------------------------------------------------------------------------------------ files and facts
@@ -375,17 +342,10 @@ def release(folder: Path) -> None:
 
 
 def keep(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that a killed process or a full disk leaves the old one whole, readable for all who may read
-    its folder. Raises ModelError where it cannot be written."""
-
-    def readable(temporary: Path) -> None:
-        write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # safetensors lets only the owner read
-
+    """Write a file so that a killed process or a full disk leaves the old one whole. Raises ModelError where it cannot be
+    written."""
     try:
-        loop.save_atomically(path, readable)
+        save_atomically(path, write)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: {getattr(error, 'strerror', None) or error}. {REMEDY}") from None
 
@@ -413,8 +373,6 @@ def code() -> dict:
 
 
 def _git(*args: str) -> str:
-    if shutil.which("git") is None:
-        return ""
     try:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
@@ -423,16 +381,10 @@ def _git(*args: str) -> str:
 
 def hardware(device: str) -> dict:
     """The machine in the words a table needs: device, processor, cores, threads, memory."""
-    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
+    named = [line.split(":", 1)[1].strip() for line in cpuinfo().splitlines() if line.startswith("model name")]
+    cpu = named[0] if named else platform.processor()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     out = {"device": device, "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "memory_gb": memory}
     if torch.device(device).type == "cuda":
         out |= {"gpu": torch.cuda.get_device_name(device), "gpu_memory_gb": round(torch.cuda.get_device_properties(device).total_memory / 2**30)}
     return out
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

@@ -30,11 +30,13 @@ def resolve(precision: str, device: str) -> str:
         return precision
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "float32"
-    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return "bf16" if "avx512_bf16" in cpuinfo() or "amx_bf16" in cpuinfo() else "float32"
+
+
+def cpuinfo() -> str:
+    """What Linux says of the processor; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text() if file.exists() else ""
 
 
 class Float32Sums(TorchFunctionMode):

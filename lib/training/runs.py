@@ -29,24 +29,37 @@ def run_id(plan) -> str:
 
 
 class Run:
-    """One evaluation's folder. `record` is run.json; `metrics` the rows so far."""
+    """One evaluation's folder, opened: what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the
+    rows so far. Raises ModelError if another process works there."""
 
-    def __init__(self, folder: Path, record: dict, with_images: bool):
-        self.folder, self.record, self.with_images = folder, record, with_images
-        self.metrics: list[dict] = []
-
-    @property
-    def id(self) -> str:
-        return self.record["run_id"]
-
-    @property
-    def publishable(self) -> bool:
-        return self.record["publishable"]
+    def __init__(self, plan, with_images: bool = False):
+        self.plan, self.with_images, self.metrics = plan, with_images, []
+        self.folder, self.entries = plan.results / plan.name / run_id(plan), {}
+        hold(self.folder)
+        for name in LEFT:
+            old = self.folder / name
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        faces, split, settings = plan.faces, plan.split, dataclasses.asdict(plan.settings)
+        self.update(
+            status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION,
+            run_id=self.folder.name, question=getattr(plan.evaluation, "QUESTION", ""), finding="",
+            profile=plan.profile, data=faces.name, seed=plan.seed, size=faces.size, images=len(faces),
+            fingerprint=faces.fingerprint, landmarks=faces.landmark_source, publishable=faces.publishable,
+            scratch=plan.profile == "smoke",
+            split={"rule": split.rule, "checksum": split.checksum}
+            | {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+            config=dataclasses.asdict(plan.cfg),
+            # of a folder its name alone
+            settings={k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()},
+            share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5),
+            models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
+            **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",
+        )  # fmt: skip
 
     def update(self, **entries) -> None:
         """Put entries into run.json."""
-        self.record |= entries
-        write_json(self.folder / "run.json", self.record)
+        self.entries |= entries
+        write_json(self.folder / "run.json", self.entries)
 
     def add(self, rows: list[dict]) -> pd.DataFrame:
         """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a
@@ -67,10 +80,15 @@ class Run:
         return frame
 
     def figure(self, figure: "Figure", name: str, faces: bool) -> None:
-        """Write figures/<name>.png. A figure that shows faces which may not be published goes to private/ (which git
-        ignores), and only if the reader asked for images."""
-        show = self.publishable or self.with_images
-        keep_figure(figure, name, faces, show, self.folder / ("private" if faces and not self.publishable else "figures"))
+        """Write figures/<name>.png, marked with whether it shows faces. One that shows faces which may not be published
+        goes to private/ (which git ignores), and only if the reader asked for images."""
+        secret = faces and not self.entries["publishable"]
+        if secret and not self.with_images:
+            return
+        folder = self.folder / ("private" if secret else "figures")
+        about = {"Software": None, "Faces": "yes" if faces else "no"}
+        folder.mkdir(exist_ok=True)
+        keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
 
     def claims(self, claims) -> pd.DataFrame:
         """Decide the claims from the metrics so far, write claims.csv, and return the frame."""
@@ -78,40 +96,11 @@ class Run:
         keep(self.folder / "claims.csv", lambda p: frame.to_csv(p, index=False))
         return frame
 
-    def complete(self) -> str:
-        """Mark the run complete and return one sentence about it."""
-        self.update(status="complete", reason="", finished=now())
-        return f"{self.record['paper']} run {self.id} is complete: {len(self.metrics)} metric rows."
-
-
-def start(plan, with_images: bool = False) -> Run:
-    """Open the folder of an evaluation and clear what an earlier one left. plan: `lib.study.Plan`. Raises ModelError
-    if it is in use."""
-    folder = plan.results / plan.name / run_id(plan)
-    hold(folder)
-    for name in LEFT:
-        old = folder / name
-        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    run = Run(folder, {}, with_images)
-    run.update(
-        status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION, run_id=folder.name,
-        question=getattr(plan.evaluation, "QUESTION", ""), finding="",
-        profile=plan.profile, data=plan.faces.name, seed=plan.seed, size=plan.faces.size, images=len(plan.faces),
-        fingerprint=plan.faces.fingerprint, landmarks=plan.faces.landmark_source,
-        publishable=plan.faces.publishable, scratch=plan.profile == "smoke",
-        split={"rule": plan.split.rule, "checksum": plan.split.checksum}
-        | {part: len(getattr(plan.split, part)) for part in ("train", "validation", "test")},
-        config=dataclasses.asdict(plan.cfg), settings=_without_folders(dataclasses.asdict(plan.settings)),
-        share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5), deviations=[d.id for d in plan.paper.DEVIATIONS],
-        models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
-        **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",
-    )  # fmt: skip
-    return run
-
-
-def _without_folders(settings: dict) -> dict:
-    """Settings as a record keeps them: of a folder its name alone."""
-    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}
+    def complete(self, finding: str = "") -> str:
+        """Mark the run complete, with what was found in a sentence or two for the index, and return one sentence about
+        it."""
+        self.update(status="complete", reason="", finding=finding or self.entries["finding"], finished=now())
+        return f"{self.entries['paper']} run {self.folder.name} is complete: {len(self.metrics)} metric rows."
 
 
 def fail(folder: Path, reason: str) -> None:
@@ -120,16 +109,6 @@ def fail(folder: Path, reason: str) -> None:
     release(folder)
     if record and record.get("status") == "running":
         write_json(folder / "run.json", record | {"status": "failed", "reason": reason, "finished": now()})
-
-
-def keep_figure(figure: "Figure", name: str, faces: bool, show: bool, folder: Path) -> None:
-    """Write <folder>/<name>.png, marked with whether it shows faces; nothing if it does and they must not be shown
-    (`show`)."""
-    if faces and not show:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"Software": None, "Faces": "yes" if faces else "no"}
-    keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
 
 
 def facts(record: dict) -> dict[str, str]:

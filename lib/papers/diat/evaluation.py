@@ -290,7 +290,7 @@ def distance(study, e: Edited, y: Tensor | None = None) -> float:
 
 def compare_table(study, table: str, name: str, wanted: list[str]):
     """The rows of one of metrics.csv's tables, a line per task and method, kept as tables/<name>.csv."""
-    return study.table(tables.compare(study.run.frame(), wanted, table), name)
+    return study.table(tables.compare(study.frame(), wanted, table), name)
 
 
 def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -643,7 +643,7 @@ def phi_record(study) -> pd.DataFrame:
         return tables.facts({"phi": vgg_face.VGG_FACE})
     last = study.history(PROXY).tail(20)["phi/hit"].mean()
     people = vgg_face.named_people(study.jobs[PROXY].cfg.people, study.faces, study.split, 0).labels.max() + 1
-    study.run.update(phi={"name": PROXY, "id": study.jobs[PROXY].id, "hit_rate": round(float(last), 4), "people": int(people)})
+    study.update(phi={"name": PROXY, "id": study.jobs[PROXY].id, "hit_rate": round(float(last), 4), "people": int(people)})
     return tables.facts({"phi": PROXY, "training people named right at the end": f"{100 * last:.1f} % (chance: {100 / people:.2g} %)"})
 
 

@@ -127,7 +127,7 @@ class Versions:
             target = torch.from_numpy((rows >= n).astype(np.float32))[:, None]
             return to_uint8(edit(self.job.cfg.attribute, as_images(self.faces, self.train[rows % n]), target).image)
 
-        return cache.build(cache.default_dir(), f"edited-{self.fingerprint[:16]}", self.fingerprint, 2 * n, self.faces.size, draw, 1)
+        return cache.build(None, f"edited-{self.fingerprint[:16]}", self.fingerprint, 2 * n, self.faces.size, draw, 1)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -380,7 +380,7 @@ def figure(study, result: Result | None, name: str) -> None:
     if result is None:
         return print(f"Not drawn: {UNAVAILABLE}.")
     print(result.pairs.words)
-    study.run.table(curves(result), name + "_curves")
+    study.table(curves(result), name + "_curves")
     study.figure(roc(result), name, f"ROC curves of face verification, {result.what}: every arm; the control is dashed", faces=False)
 
 
