@@ -18,7 +18,7 @@ N = 4  # attributes of the small model
 
 def small(**fields) -> bridgegan.Config:
     four = "Mouth_Slightly_Open,Black_Hair,Bangs,No_Beard"
-    return replace(bridgegan.smoke(), **{"attribute": four, "width": 4, "style": 4, "hidden": 4, "width_d": 4} | fields)
+    return replace(bridgegan.PROFILES["smoke"](), **{"attribute": four, "width": 4, "style": 4, "hidden": 4, "width_d": 4} | fields)
 
 
 def nets_of(cfg=None, seed=0):

@@ -23,7 +23,7 @@ from lib.training.models import Job
 
 
 def small(**fields) -> diat.Config:
-    return diat.Config(**vars(diat.smoke()) | {"width": 3, "task": "eyeglasses_removal"} | fields)
+    return diat.Config(**vars(diat.PROFILES["smoke"]()) | {"width": 3, "task": "eyeglasses_removal"} | fields)
 
 
 def batch(n=4, size=32, seed=0, planes=None):
@@ -349,13 +349,13 @@ def test_vgg_face_takes_its_mean_off_the_right_colour(tmp_path):
 def test_missing_weights_are_refused_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.delenv(phi.WEIGHTS, raising=False)
     with pytest.raises(DataError, match="STUDY_VGG_FACE is not set.*phi-proxy"):
-        diat.stages(diat.paper())
+        diat.stages(diat.Config())
     monkeypatch.setenv(phi.WEIGHTS, str(tmp_path / "nowhere.pt"))
     with pytest.raises(DataError, match=r"nowhere.pt: no such file.*phi = 'phi-proxy'"):
-        diat.stages(diat.paper())
+        diat.stages(diat.Config())
     write_vgg(tmp_path / "w.pt", **{"conv2_1.weight": None})
     monkeypatch.setenv(phi.WEIGHTS, str(tmp_path / "w.pt"))
-    assert len(diat.stages(diat.paper())) == 13  # pre-training and transform of five tasks, enhancement of the three local ones
+    assert len(diat.stages(diat.Config())) == 13  # pre-training and transform of five tasks, enhancement of the three local ones
     for changes, message in (({"conv2_1.weight": None}, "conv2_1.weight: no such entry"), ({"conv3_1.bias": torch.zeros(3)}, r"shape \(3,\)")):
         write_vgg(tmp_path / "w.pt", **changes)
         with pytest.raises(DataError, match=message):

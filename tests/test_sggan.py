@@ -19,7 +19,7 @@ from lib.training.config import ParameterError
 
 
 def small(**fields) -> sggan.Config:
-    return replace(sggan.smoke(), **{"width": 3, "d_width": 3, "attributes": "gender, hair"} | fields)
+    return replace(sggan.PROFILES["smoke"](), **{"width": 3, "d_width": 3, "attributes": "gender, hair"} | fields)
 
 
 def batch(n=2, attributes=2, size=32, seed=0):
@@ -77,7 +77,7 @@ def test_every_value_of_every_attribute_is_an_output_and_no_label_enters(float64
 
 
 def test_tables_4_and_5_layer_by_layer():
-    built = evaluation.layers(sggan.paper())
+    built = evaluation.layers(sggan.Config())
     line = {name: list(zip(part["kind"], part["kernel"], part["output"], strict=True)) for name, part in built.groupby("network")}
     assert line["G, shared"] == [
         ("conv", "7x7", "64 x 128 x 128"), ("conv", "4x4", "128 x 64 x 64"), ("conv", "4x4", "256 x 32 x 32"),

@@ -215,9 +215,3 @@ def test_jobs_name_what_they_start_from(tmp_path):
     blind = dataclasses.replace(plan, faces=dataclasses.replace(plan.faces, landmarks=None))
     with pytest.raises(DataError, match="no landmarks to choose faces and to make masks by"):
         transfer.jobs(blind)
-
-
-def test_lfw_needs_real_faces(faces):
-    assert transfer.lfw_faces("", faces) is None
-    with pytest.raises(DataError, match="never seen a photograph"):
-        transfer.lfw_faces("somewhere", faces)

@@ -62,7 +62,7 @@ def study(faces, split, monkeypatch):
         monkeypatch.setattr(where, "as_images", painted)
     monkeypatch.setattr(evaluation_edits, "blurred", lambda x, sigma: x)
     monkeypatch.setattr(evaluation_edits, "counterfactuals", lambda *_: None)
-    cfg = replace(bridgegan.smoke(), attribute="Smiling,Bangs,Male")
+    cfg = replace(bridgegan.PROFILES["smoke"](), attribute="Smiling,Bangs,Male")
     return SimpleNamespace(faces=faces, split=split, cfg=cfg, settings=evaluation.SETTINGS["smoke"], judges=Oracle(), device="cpu")
 
 
@@ -180,7 +180,7 @@ def test_choices_repeat_and_an_empty_one_is_refused(study):
 
 
 def test_the_layers_are_those_of_the_figures():
-    table = evaluation.layers(bridgegan.paper()).set_index(["network", "name"])
+    table = evaluation.layers(bridgegan.Config()).set_index(["network", "name"])
     assert table.loc[("Fig. 2: G", "down.2"), ["resample", "norm", "output"]].tolist() == ["average pool", "IN", "256 x 16 x 16"]
     assert table.loc[("Fig. 2: G", "up.2"), ["resample", "norm", "output"]].tolist() == ["upsample", "SPADE", "32 x 128 x 128"]
     assert table.loc[("Fig. 3: D, C", "trunk.4"), "output"] == "256 x 8 x 8" and table.loc[("Fig. 4: M", "fc"), "output"] == "1024"

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lib.baselines import context_encoder, semantic_inpainting, stargan
-from lib.claims import Claim, Precondition, Test
+from lib.claims import Claim, Precondition, Test, works
 from lib.data import Batches
 from lib.evaluation import measures
 from lib.evaluation.edits import SEED, Edited, floors, run_edit, test_cases
@@ -363,9 +363,8 @@ def comparison_rows(study, frame: pd.DataFrame) -> list[dict]:
     for m in named:
         part = frame[frame["method"] == m]
         out += [row("comparisons", "all", m, measure, measures.value_of(part, measure), words) for measure in asked]
-        for measure in asked if m in NAMES.values() else ():
-            gap = measures.difference(frame, OWN, m, measure)
-            out.append(row("comparisons", "all", f"{OWN} - {m}", f"{measure} difference", gap, f"paired by face, {words}"))
+        if m in NAMES.values():
+            out += measures.compared(frame, "comparisons", "all", OWN, m, asked, f"paired by face, {words}")
     rates = [frame.loc[frame["method"] == m, "edit_success"].mean() for m in named if m not in NAMES.values()]
     if len(rates) > 1:
         spread = float(max(rates) - min(rates))
@@ -490,11 +489,6 @@ RIVALS_TRAINED = Precondition(
     "the competitors have had at least 5 % of their papers' training",
     tuple(Test(f"share_of_paper | training | {name}", ">=", 0.05, table="Table 1") for name in RIVALS),
 )
-
-
-def works(*methods: str) -> Precondition:
-    words = f"edits of {' and '.join(methods)} succeed by both judges at least 60 %"
-    return Precondition(words, tuple(Test(f"edit_success | all | {m}", ">=", 0.6, table="comparisons") for m in methods))
 
 
 CLAIMS = (

@@ -39,7 +39,7 @@ from lib.data import DataError, FaceSet, Split
 from lib.data.lookup import row_finder
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate, l1
-from lib.training.config import pick, require, selected
+from lib.training.config import pick, require, require_each, selected
 from lib.training.loop import Stage, Update
 
 TITLE = "Bridging the Gap between Label- and Reference-based Synthesis in Multi-attribute Image-to-Image Translation (BridgeGAN)"
@@ -140,15 +140,13 @@ class Config:
         pick(dict.fromkeys(("attributes", "domains")), self.task, "task")
         attributes_of(self)
         require(self.size >= 32 and self.size & (self.size - 1) == 0, "size", self.size, "a power of two, at least 32")
-        for name in ("width", "hidden", "width_d", "noise_length", "d_per_g", "g_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "width", "hidden", "width_d", "noise_length", "d_per_g", "g_steps")
+        weights = ("gp", "cls", "cls_d", "rec", "cyc", "ms", "sty", "ak")
+        require_each(self, "at least 0", *(f"lambda_{name}" for name in weights))
+        require_each(self, "positive", "lr")
+        require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
         require(self.style >= 2 and self.style % 2 == 0, "style", self.style, "even, at least 2")
         require(self.batch >= 2, "batch", self.batch, "at least 2: references are other images of the batch")
-        for name in ("lambda_gp", "lambda_cls", "lambda_cls_d", "lambda_rec", "lambda_cyc", "lambda_ms", "lambda_sty", "lambda_ak"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        require(self.lr > 0, "lr", self.lr, "positive")
-        for name in ("slope", "beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         pick(dict.fromkeys(("supplement", "code")), self.weights, "weights")
 
 
@@ -186,29 +184,15 @@ def printed_settings(cfg: Config) -> dict[str, object]:
     }
 
 
-def paper() -> Config:
-    """The paper's settings."""
-    return Config()
-
-
-def gpu() -> Config:
-    """The printed model, a sixth of its updates."""
-    return Config(g_steps=10_000)
-
-
-def cpu() -> Config:
-    """The printed model at half its size and width, a few per cent of its images (D15, D16)."""
-    return Config(size=64, width=16, style=16, hidden=32, width_d=8, batch=16, g_steps=5_000)
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(
-        attribute="Mouth_Slightly_Open,Black_Hair,Bangs", size=32, width=2, style=2, hidden=2, width_d=2, batch=4, d_per_g=1, g_steps=3
-    )  # fmt: skip
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+PROFILES = {
+    "smoke": lambda: Config(
+        attribute="Mouth_Slightly_Open,Black_Hair,Bangs", size=32, width=2, style=2, hidden=2, width_d=2, batch=4,
+        d_per_g=1, g_steps=3,
+    ),
+    "cpu": lambda: Config(size=64, width=16, style=16, hidden=32, width_d=8, batch=16, g_steps=5_000),  # D15, D16
+    "gpu": lambda: Config(g_steps=10_000),
+    "paper": Config,
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ networks (Figs 2 to 5)

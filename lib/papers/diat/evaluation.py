@@ -20,14 +20,15 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from lib.baselines import cnia, semantic_inpainting, vgg_face
-from lib.claims import Claim, Precondition, Test
-from lib.data import Batches, DataError, FaceSet, Split, load_lfw
+from lib.claims import Claim, Precondition, Test, works
+from lib.data import Batches, DataError, Split
+from lib.data.lfw import Lfw
 from lib.data.splits import divided
 from lib.evaluation import measures
-from lib.evaluation.edits import SEED, Case, Edited, apply, floors, test_case
+from lib.evaluation.edits import Case, Edited, apply, floors, test_case, unlabelled_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import Value, difference, row, value_of
-from lib.pages import tables
+from lib.evaluation.measures import Value, apart, compared, difference, row, value_of
+from lib.pages import figures, tables
 from lib.pages.figures import montage, pixels
 from lib.pages.schematics import layer_table
 from lib.papers.diat import landmarks
@@ -98,7 +99,7 @@ SETTINGS = {
 # ---------------------------------------------------------------------------------------- what is trained
 
 
-def compared(plan) -> tuple[str, ...]:
+def compared_tasks(plan) -> tuple[str, ...]:
     """The tasks on which the variants are trained too: those of settings.compared that this study has, or its first."""
     own = tasks_of(plan.cfg)
     return tuple(name for name in selected(plan.settings.compared, TASKS, "compared") if name in own) or own[:1]
@@ -107,7 +108,7 @@ def compared(plan) -> tuple[str, ...]:
 def curves(plan) -> dict[str, tuple[str, int]]:
     """Job -> (method, seed) of the comparison of training times. Eq. (14) as printed has one seed."""
     seeds = range(plan.seed, plan.seed + plan.settings.curve_seeds)
-    return {f"{m} {compared(plan)[0]}, curve, seed {s}": (m, s) for m in CURVES for s in (seeds[:1] if m == IN_D else seeds)}
+    return {f"{m} {compared_tasks(plan)[0]}, curve, seed {s}": (m, s) for m in CURVES for s in (seeds[:1] if m == IN_D else seeds)}
 
 
 def first_task(plan) -> str:
@@ -138,12 +139,12 @@ def jobs(plan) -> dict[str, Job]:
         return plan.job(diat, replace(cfg, task=task, start=out[BASE].path, **fields), after=(*before, BASE), seed=seed)
 
     out |= {f"{cfg.variant} {task}": job(task) for task in own}
-    out |= {f"{v} {task}": job(task, variant=v) for task in compared(plan) for v in ("DIAT1", "DIAT2", "DIAT", "DIAT-A")}
-    out |= {f"{name} {compared(plan)[0]}": job(compared(plan)[0], variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
+    out |= {f"{v} {task}": job(task, variant=v) for task in compared_tasks(plan) for v in ("DIAT1", "DIAT2", "DIAT", "DIAT-A")}
+    out |= {f"{name} {compared_tasks(plan)[0]}": job(compared_tasks(plan)[0], variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
     out[f"pre-trained {first_task(plan)}"] = job(first_task(plan), variant="DIAT-A0", cycles=0)
     half = max(1, cfg.cycles // 2)
     at = {"cycles": half, "curve": max(1, half // settings.curve_points)}
-    out |= {name: job(compared(plan)[0], seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
+    out |= {name: job(compared_tasks(plan)[0], seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
     for name in own:
         fields = {"attribute": TASKS[name].attribute, "target": TASKS[name].target, "size": cfg.size, "start": phi}
         out[f"CNIA-style {name}"] = plan.job(cnia, replace(cnia.PROFILES[plan.profile](), **fields), split=tested(plan), after=before)
@@ -260,7 +261,7 @@ def transfers(study, of: dict[str, Case]) -> Edits:
 def variants(study, of: dict[str, Case]) -> Edits:
     """Every variant and arm on the compared tasks."""
     out = {}
-    for name in compared(study.plan):
+    for name in compared_tasks(study.plan):
         ways = VARIANTS | {arm: (arm, True) for arm in ARMS if f"{arm} {name}" in study.jobs}  # on the first task
         out[name] = {m: apply(edit_with(study, f"{job} {name}", e), of[name], study.device) for m, (job, e) in ways.items()}
     return out
@@ -301,14 +302,14 @@ def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
 def local_and_global(study, edits: Edits):
     """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces, identity over
     `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
-    table, out = "Figs 4, 5", []
-    found = rows_of(study, {t: v | floors(next(iter(v.values())).case, study.faces, study.split, study.judges) for t, v in edits.items()}, table)
-    for name, versions in edits.items():
-        ((method, e),) = versions.items()
+    table, out, method = "Figs 4, 5", [], study.cfg.variant
+    cases = {name: versions[method].case for name, versions in edits.items()}
+    beside = {name: floors(case, study.faces, study.split, study.judges) for name, case in cases.items()}
+    found = rows_of(study, {name: versions | beside[name] for name, versions in edits.items()}, table)
+    for name, e in cases.items():
         lines = at(found, name)
-        for other, measure in (("unedited", "edit_success"), ("constant G", "identity_cosine")):
-            value = difference(lines, method, other, measure)
-            out.append(row(table, e.row, f"{method} - {other}", f"{measure} difference", value, "paired by face"))
+        out += compared(lines, table, e.row, method, "unedited", ("edit_success",))
+        out += compared(lines, table, e.row, method, "constant G", ("identity_cosine",))
         if e.truth is not None:
             value, words = difference(lines, method, "counterfactual", "identity_kept"), "reference: the exact counterfactual, paired by face"
         else:
@@ -316,7 +317,7 @@ def local_and_global(study, edits: Edits):
             value = Value(*(v - bound for v in value_of(lines[lines["method"] == method], "identity_kept")[:3]), len(e.x))
             words = f"reference: {bound:g}"
         out.append(row(table, e.row, f"{method} - reference", "identity_kept difference", value, words))
-    out.append(row(table, "training", study.cfg.variant, "share_of_paper", diat.share_of_paper(study.cfg), "input faces shown to T", 1))
+    out.append(row(table, "training", method, "share_of_paper", diat.share_of_paper(study.cfg), "input faces shown to T", 1))
     study.add(out)
     return compare_table(study, table, "figs_4_5", SHOWN)
 
@@ -328,9 +329,8 @@ def ablations(study, edits: Edits):
     for name, versions in edits.items():
         lines, task = at(found, name), TASKS[name].row
         for a, b in ((a, b) for a, b in PAIRS if a in versions and b in versions):
-            for m in PAIRED:
-                out.append(row(table, task, f"{a} - {b}", f"{m} difference", difference(lines, a, b, m), "paired by face"))
-                out.append(row(table, task, f"{a} / {b}", f"{m} ratio", measures.ratio(lines, a, [b], m), "of the means, paired by face"))
+            out += compared(lines, table, task, a, b, PAIRED)
+            out += compared(lines, table, task, a, b, PAIRED, "of the means, paired by face", "ratio")
             value = distance(study, versions[a]) / max(distance(study, versions[b]), 1e-12)
             out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", value, "features of judge b", len(lines)))
     study.add(out)
@@ -341,18 +341,12 @@ def ablations(study, edits: Edits):
 
 
 def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] = (), tasks: tuple[str, ...] = (), k: int = 6) -> None:
-    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test faces of the
-    seeded choice, not picked by eye."""
+    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test
+    faces of the seeded choice, not picked by eye."""
     tasks = tasks or tuple(edits)
-    if not tasks:
-        return
-    methods, first = methods or tuple(edits[tasks[0]]), [next(iter(edits[t].values())) for t in tasks]
-    lines = {"input": [e.x for e in first]} | {m: [edits[t][m].y for t in tasks] for m in methods}
-    if all(e.truth is not None for e in first):
-        lines["exact answer"] = [e.truth for e in first]
-    heads = [tables.direction(e.attribute, e.target) for e in first for _ in e.x[:k]]
-    rows = [(label, [p for part in parts for p in pixels(part[:k])]) for label, parts in lines.items()]
-    study.figure(montage(rows, heads), name, alt)
+    if tasks:
+        shown = {m: [edits[task][m] for task in tasks] for m in methods or edits[tasks[0]]}
+        study.figure(figures.beside(shown, [slice(k)] * len(tasks)), name, alt)
 
 
 def lines_of(study, lines: dict[str, Tensor], name: str, alt: str) -> None:
@@ -470,16 +464,7 @@ def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
 # ---------------------------------------------------------------------------------------- Figs 8, 9: LFW
 
 
-def lfw_faces(folder: str, faces: FaceSet) -> FaceSet | None:
-    """LFW at the size of `faces`; None for an empty name. Raises DataError with drawn faces."""
-    if not folder:
-        return None
-    if faces.faces is not None:
-        raise DataError(f"{folder}: networks trained on {faces.name} faces have never seen a photograph. Give real faces as data, or lfw = ''.")
-    return load_lfw(folder, faces.size)[0]
-
-
-def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
+def figures_8_9(study, edits: Edits, lfw: Lfw | None):
     """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success
     beside that on the study's own test faces. Returns the table."""
     table, v, out, shown = "Figs 8, 9", study.cfg.variant, [], {}
@@ -488,18 +473,13 @@ def figures_8_9(study, edits: Edits, lfw: FaceSet | None):
         if lfw is None:
             out.append(row(table, place, v, "edit_success", "unavailable: no LFW folder was given", ""))
             continue
-        n = study.settings.test_images
-        index = np.sort(np.random.default_rng([SEED, 3]).permutation(len(lfw))[: 6 * n])
-        seen = np.logical_or(*study.judges.sees(as_images(lfw, index), e.attribute, e.target))
-        index = index[~seen][:n]
-        x = as_images(lfw, index)
-        case = Case(e.attribute, e.target, index, lfw.identities[index], x, torch.ones_like(x[:, :1], dtype=torch.bool), "whole", None, e.real)
+        faces, n = lfw[0], study.settings.test_images
+        cases = unlabelled_cases(faces, np.arange(len(faces)), study.judges, (e.attribute,), n)
+        case = cases[e.attribute, e.target]
         shown[name] = {v: apply(edit_with(study, f"{v} {name}"), case, study.device)}
         lines = measures.per_face(v, shown[name][v], study.judges)
         own = measures.proportion(np.logical_and(*study.judges.sees(e.y, e.attribute, e.target)))
-        hit, words = value_of(lines, "edit_success"), "LFW faces in which neither judge sees the target"
-        half = np.hypot((hit.ci_high - hit.ci_low) / 2, (own.ci_high - own.ci_low) / 2)
-        drop = Value(own.value - hit.value, own.value - hit.value - half, own.value - hit.value + half, hit.n)
+        drop, words = apart(own, value_of(lines, "edit_success")), "LFW faces in which neither judge sees the target"
         out += [row(table, place, v, m, value_of(lines, m), words) for m in ("edit_success", "identity_kept")]
         out.append(row(table, place, v, "edit_success drop", drop, "from the study's own test faces to LFW"))
     study.add(out)
@@ -572,7 +552,7 @@ def settled(success: list[float]) -> int | None:
 def training_time(study, of: dict[str, Case]):
     """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps until success
     stays within two points of its best, their product. Returns the table."""
-    table, case, points = "training time", of[compared(study.plan)[0]], []
+    table, case, points = "training time", of[compared_tasks(study.plan)[0]], []
     for job, (method, seed) in curves(study.plan).items():
         stage, every = study.record(job)["stages"]["transform"], study.jobs[job].cfg.curve
         seconds = stage["processor_seconds"] / stage["cycles"]
@@ -655,17 +635,13 @@ GLASSES, GENDER, OPEN = "Eyeglasses -", "Male -", "Mouth_Slightly_Open +"
 MAIN, ARMED = "Figs 4, 5", "Figs 10-13"
 
 
-def works(*methods: str, rows: tuple[str, ...] = (GLASSES,), table: str = ARMED) -> Precondition:
-    tests = tuple(Test(f"edit_success | {r} | {m}", ">=", 0.6, table=table) for r in rows for m in methods)
-    return Precondition(f"edits of {', '.join(methods)} succeed by both judges at least 60 %", tests)
-
-
 def enough(what: str, place: str, table: str, **least: float) -> Precondition:
     tests = tuple(Test(f"{metric.replace('_', ' ')} | {place}", ">=", bound, table=table) for metric, bound in least.items())
     return Precondition(what, tests)
 
 
 TRAINED = Precondition("at least 5 % of the paper's training", (Test("share_of_paper | training | DIAT-A", ">=", 0.05, table=MAIN),))
+GENDER_EDITED = works("DIAT-A0", "DIAT3", rows=(GENDER,), table=ARMED)
 SETTLED = Precondition("both reach 60 % success by both judges, three seeds",
                        tuple(Test(f"{m} | {GLASSES} | {v}", ">=", b) for v in ("DIAT3", "DIAT-A0")
                              for m, b in (("edit_success best", 0.6), ("seeds", 3))))  # fmt: skip
@@ -691,10 +667,10 @@ CLAIMS = (
     Claim("H5", "DIAT-A keeps the colours better than DIAT", "Sec. 5.5, Fig. 11",
         "gender: Lab change in the border frame at least 20 % lower than DIAT3's, and the 95 % interval of the paired difference below 0",
         (Test(f"colour_change ratio | {GENDER} | DIAT-A0 / DIAT3", "<=", 0.8),
-         Test(f"colour_change difference | {GENDER} | DIAT-A0 - DIAT3", "<", 0.0, "ci_high")), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),)),
+         Test(f"colour_change difference | {GENDER} | DIAT-A0 - DIAT3", "<", 0.0, "ci_high")), (GENDER_EDITED,)),
     Claim("H6", "DIAT-A adapts the length of the hair", "Sec. 5.5, Fig. 11",
         "gender: change beside the neck larger than DIAT3's, the 95 % interval of the paired difference above 0",
-        (Test(f"side_change difference | {GENDER} | DIAT-A0 - DIAT3", ">", 0.0, "ci_low"),), (works("DIAT-A0", "DIAT3", rows=(GENDER,)),)),
+        (Test(f"side_change difference | {GENDER} | DIAT-A0 - DIAT3", ">", 0.0, "ci_low"),), (GENDER_EDITED,)),
     # noise below the input's would be blur
     Claim("H7", "Enhancement suppresses noise and improves quality", "Sec. 5.5, Fig. 10",
         "glasses and gender: noise over the input's at most 0.8 of DIAT-A0's, Frechet distance at most 1.1 of it, sharpness at least 0.7 of "
@@ -708,12 +684,12 @@ CLAIMS = (
     Claim("H8", "The identity loss is indispensable", "Sec. 5.5, Fig. 12",
         "glasses: DIAT3 keeps the identity in at least 30 points more of the faces than DIAT1",
         (Test(f"identity_kept difference | {GLASSES} | DIAT3 - DIAT1", ">=", 0.3),),
-        (works("DIAT1", "DIAT3"), Precondition("DIAT1 gives faces: its Frechet distance is at most twice DIAT3's",
+        (works("DIAT1", "DIAT3", rows=(GLASSES,), table=ARMED), Precondition("DIAT1 gives faces: its Frechet distance is at most twice DIAT3's",
                                                (Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT1", ">=", 0.5),)))),
     Claim("H9", "Without perceptual regularisation the results are much poorer", "Sec. 5.5, Fig. 13",
         "glasses: noise over the input's at most 0.8 of DIAT2's, and a smaller Frechet distance",
         (Test(f"noise ratio | {GLASSES} | DIAT3 / DIAT2", "<=", 0.8), Test(f"frechet_judge ratio | {GLASSES} | DIAT3 / DIAT2", "<", 1.0)),
-        (works("DIAT2", "DIAT3"),)),
+        (works("DIAT2", "DIAT3", rows=(GLASSES,), table=ARMED),)),
     Claim("H10", "4.5 ms a face, more than 100 faces in a second", "Secs 1, 5.2",
         "the printed 128 pixel T and E on a GPU: median at most 4.5 ms at batch 1, at most 10 ms a face at batch 50",
         tuple(Test(f"ms_per_image | batch {n} | T and E on cuda", "<=", b) for n, b in ((1, 4.5), (50, 10.0)))),

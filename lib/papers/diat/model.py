@@ -37,7 +37,7 @@ from lib.claims import Deviation
 from lib.data import Examples, FaceSet, Split
 from lib.papers.diat import landmarks
 from lib.training import models
-from lib.training.config import pick, require, selected
+from lib.training.config import pick, require, require_each, selected
 from lib.training.loop import Stage, Update
 
 TITLE = "Deep Identity-aware Transfer of Facial Attributes (DIAT, DIAT-A)"
@@ -189,14 +189,11 @@ class Config:
         pick(VARIANTS, self.variant, "variant")
         require(self.size >= 32 and self.size % 32 == 0, "size", self.size, "a multiple of 32, at least 32")
         counts = ("d_step", "t_step", "pre_cycles", "d_pre_cycles", "g_cycles", "f_cycles", "e_cycles")
-        for name in (*counts, "width", "blocks", "hidden", "inputs", "batch"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         weights = ("lambda_phi", "lambda_D", "gamma", "w_4", "w_5", "beta_0", "beta_1", "beta_2", "margin")
-        for name in (*weights, "clusters", "dropped", "cycles", "curve"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        require_each(self, "at least 1", *counts, "width", "blocks", "hidden", "inputs", "batch")
+        require_each(self, "at least 0", *weights, "clusters", "dropped", "cycles", "curve")
+        require_each(self, "positive", "lr", "lr_A", "lr_E", "lr_pre", "lr_D_pre", "sigma")
         require(self.dropped < self.clusters or not self.clusters, "dropped", self.dropped, "less than clusters")
-        for name in ("lr", "lr_A", "lr_E", "lr_pre", "lr_D_pre", "sigma"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         for name, options in (("dyn_to_D", ("none", "max")), ("phi", (VGG_FACE, PROXY)), ("phi_order", ("RGB", "BGR")),
                               ("scale", ("raw", "unit")), ("sampler", ("natural", "balanced"))):  # fmt: skip
             pick(dict.fromkeys(options), getattr(self, name), name)
@@ -251,36 +248,24 @@ def printed_settings(cfg: Config) -> dict[str, object]:
     }
 
 
-def paper() -> Config:
-    """The paper's settings. Needs VGG-Face's weights."""
-    return Config()
-
-
-def gpu() -> Config:
-    """64x64 and the paper's widths, phi-proxy, half of the cycles."""
-    return Config(
-        size=64, batch=16, cycles=10_000, pre_cycles=4_000, d_pre_cycles=2_000, g_cycles=2_000, f_cycles=1_000, e_cycles=5_000,
-        lr_pre=1e-3, lr_D_pre=3e-4, sampler="balanced", phi=PROXY, scale="unit", lambda_phi=20.0, lambda_D=10.0,
-    )  # fmt: skip
-
-
-def cpu() -> Config:
-    """One processor core, three quarters of an hour a model: 64x64, half the printed widths, all rates as printed."""
-    return Config(
-        size=64, width=16, hidden=500, batch=16, cycles=5_000, pre_cycles=6_000, d_pre_cycles=1_500, g_cycles=1_500, f_cycles=1_000,
-        e_cycles=3_000, lr_pre=1e-3, lr_D_pre=3e-4, sampler="balanced", phi=PROXY, scale="unit", lambda_phi=20.0, lambda_D=10.0,
-    )  # fmt: skip
-
-
-def smoke() -> Config:
-    """Seconds; proves the path. Its numbers mean nothing."""
-    return Config(
-        size=32, width=2, blocks=1, hidden=8, batch=4, pre_cycles=3, d_pre_cycles=2, g_cycles=2, f_cycles=2, cycles=3, e_cycles=2,
-        sampler="balanced", phi=PROXY, scale="unit", inputs=40, clusters=8, dropped=2,
-    )  # fmt: skip
-
-
-PROFILES = {"smoke": smoke, "cpu": cpu, "gpu": gpu, "paper": paper}
+UNIT = {"phi": PROXY, "scale": "unit", "sampler": "balanced"}  # where VGG-Face's weights are not at hand: D5, D6, D11
+PROFILES = {
+    "smoke": lambda: Config(
+        size=32, width=2, blocks=1, hidden=8, batch=4, pre_cycles=3, d_pre_cycles=2, g_cycles=2, f_cycles=2, cycles=3,
+        e_cycles=2, inputs=40, clusters=8, dropped=2, **UNIT,
+    ),
+    # three quarters of an hour a model: half of the printed widths
+    "cpu": lambda: Config(
+        size=64, width=16, hidden=500, batch=16, cycles=5_000, pre_cycles=6_000, d_pre_cycles=1_500, g_cycles=1_500,
+        f_cycles=1_000, e_cycles=3_000, lr_pre=1e-3, lr_D_pre=3e-4, lambda_phi=20.0, lambda_D=10.0, **UNIT,
+    ),
+    # half of the cycles
+    "gpu": lambda: Config(
+        size=64, batch=16, cycles=10_000, pre_cycles=4_000, d_pre_cycles=2_000, g_cycles=2_000, f_cycles=1_000,
+        e_cycles=5_000, lr_pre=1e-3, lr_D_pre=3e-4, lambda_phi=20.0, lambda_D=10.0, **UNIT,
+    ),
+    "paper": Config,  # needs VGG-Face's weights
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ networks (Tables 1, 2; Secs 3.1.1, 3.2)
