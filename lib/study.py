@@ -10,7 +10,7 @@ from types import ModuleType
 import pandas as pd
 import torch
 
-from lib.data import FaceSet, Split, load, make_split
+from lib.data import Batch, Batches, FaceSet, Split, load, make_split
 from lib.data.checks import beforehand
 from lib.evaluation import judges
 from lib.pages import figures, tables
@@ -146,6 +146,17 @@ class Study(runs.Run):
     def record(self, name: str) -> dict:
         """model.json of a trained job."""
         return self.plan.train(name).record
+
+    def records(self) -> dict[str, dict]:
+        """{name: model.json} of every model but the judges."""
+        return {name: self.record(name) for name, job in self.jobs.items() if job.method is not judges}
+
+    def first_batch(self, name: str, stage: int = 0) -> Batch:
+        """The first batch that a stage of a job is trained on."""
+        job = pick(self.jobs, name, "model")
+        own = job.method.stages(job.cfg)[stage]
+        pool = own.examples(job.faces, job.split, job.seed) if own.examples else job.split.train
+        return Batches(job.faces, pool, own.attributes, own.batch, job.seed, own.sampler, own.flip, self.device)(0)
 
     def history(self, name: str) -> pd.DataFrame:
         """history.csv of a trained job."""

@@ -1,5 +1,8 @@
 """What tests of networks share."""
 
+import numpy as np
+import torch
+
 
 def count(net) -> int:
     """How many parameters it has."""
@@ -14,3 +17,13 @@ def shapes(layers, x, kinds) -> list[tuple[int, ...]]:
         if isinstance(layer, kinds):
             out.append(tuple(x.shape[1:]))
     return out
+
+
+def close(a, b, tolerance: float = 1e-9) -> bool:
+    """Two numbers agree, relative to the second where that is above 1."""
+    a, b = (float(torch.as_tensor(v).detach()) for v in (a, b))
+    return abs(a - b) <= tolerance * max(1, abs(b))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-np.asarray(z, float)))

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from networks import count, shapes
 from torch import nn
 
-from lib.baselines import context_encoder, cyclegan, one_of_two, resgan, stargan, starganv2
+from lib.baselines import cyclegan, one_of_two, resgan, stargan
 from lib.data import DataError
 from lib.data.sparse import HIDDEN, sparse_examples
 from lib.training import loop
-from lib.training.config import ParameterError
 
 
 def batch(size=32, n=4, attributes=1, seed=0, dtype=torch.float32):
@@ -352,56 +351,6 @@ def test_methods_with_a_network_per_direction(module):
     assert [round(v, 6) for v in (mixed - x).mean((1, 2, 3)).tolist()] == [1, -1, 0, 0.5]
     never = one_of_two(x, 1.0, lambda v: v + 1, None)  # the other network is not run
     assert torch.equal(never, x + 1)
-
-
-@pytest.mark.parametrize("module", [cyclegan, resgan, stargan, starganv2])
-def test_each_update_trains_its_own_networks(module):
-    cfg = module.PROFILES["smoke"]()
-    (stage,) = module.stages(cfg)
-    for update in stage.updates:
-        nets = module.build(cfg)
-        modules = loop.networks(nets)
-        for name, net in modules.items():
-            net.requires_grad_(name in update.trains)
-        update.loss(nets, batch(attributes=len(stage.attributes)), cfg)[0].backward()
-        for name, net in modules.items():
-            assert all((p.grad is not None) == (name in update.trains) for p in net.parameters()), (update.name, name)
-
-
-@pytest.mark.parametrize(
-    ("module", "fields", "message"),
-    [
-        (stargan, {"attributes": "Male,Male"}, "different names"),
-        (stargan, {"size": 36}, "multiple of 64"),
-        (stargan, {"labels": "sparse", "sampler": "balanced"}, "natural where labels are hidden"),
-        (resgan, {"batch": 5}, "batch"),
-        (resgan, {"norm": "none"}, "norm"),
-        (cyclegan, {"pool": 0}, "pool = 0"),
-        (starganv2, {"size": 48}, "power of two"),
-        (starganv2, {"batch": 1}, "other images of the batch"),
-        (starganv2, {"ema": 1.0}, "ema"),
-        (context_encoder, {"top": 0}, "inside the picture"),
-    ],
-)
-def test_configs_refuse_what_cannot_run(module, fields, message):
-    with pytest.raises(ParameterError, match=message):
-        module.Config(**fields)
-
-
-@pytest.mark.parametrize("module", [cyclegan, resgan, stargan])
-def test_profiles_and_contract(module):
-    assert list(module.PROFILES) == ["smoke", "cpu", "gpu", "paper"]
-    for make in module.PROFILES.values():
-        cfg = make()
-        assert module.share_of_paper(cfg) <= 1 and [u.name for u in module.stages(cfg)[0].updates]
-    assert module.share_of_paper(module.Config()) == 1
-    cfg = module.PROFILES["cpu"]()  # half the width or less at 64 pixels, everything else but the number of updates as printed
-    printed = {k: v for k, v in vars(module.Config()).items() if v != getattr(cfg, k)}
-    assert cfg.size == 64 and set(printed) <= {"size", "width", "d_layers", "steps", "g_steps", "alpha", "beta"}
-    nets = module.build(cfg)
-    assert sum(v.numel() for name in module.KEEPS for v in getattr(nets, name).state_dict().values()) * 2 < 7.9e6
-    ids = [d.id for d in module.DEVIATIONS]
-    assert ids == [f"D{i + 1}" for i in range(len(ids))] and module.TITLE and module.CITATION
 
 
 def test_the_residual_weights_follow_the_number_of_pixels():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ledger import TESTED, equation
+from networks import close, sigmoid
 
 from lib.papers.sagan import model as sagan
 from lib.sources import ROOT
@@ -44,14 +45,6 @@ def pair(float64):
     rng = torch.Generator().manual_seed(5)
     x = torch.rand(2, 3, 32, 32, generator=rng) * 2 - 1
     return cfg, nets, SimpleNamespace(x=x, y=torch.tensor([[1.0], [0.0]]), rng=rng)
-
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def close(a, b, tolerance=1e-10):
-    return abs(float(torch.as_tensor(a).detach()) - float(b)) <= tolerance * max(1, abs(float(b)))
 
 
 @equation("sagan", 1, 8)

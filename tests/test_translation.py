@@ -180,11 +180,23 @@ def test_choices_repeat_and_an_empty_one_is_refused(study):
 
 
 def test_the_layers_are_those_of_the_figures():
-    table = evaluation.layers(bridgegan.Config()).set_index(["network", "name"])
-    assert table.loc[("Fig. 2: G", "down.2"), ["resample", "norm", "output"]].tolist() == ["average pool", "IN", "256 x 16 x 16"]
-    assert table.loc[("Fig. 2: G", "up.2"), ["resample", "norm", "output"]].tolist() == ["upsample", "SPADE", "32 x 128 x 128"]
-    assert table.loc[("Fig. 3: D, C", "trunk.4"), "output"] == "256 x 8 x 8" and table.loc[("Fig. 4: M", "fc"), "output"] == "1024"
-    assert table.loc[("Fig. 5: E", "last.1"), "output"] == "32 x 64 x 64"
+    table = evaluation.layers(bridgegan.Config()).set_index("name")
+    parts = {name: part for name, part in table.groupby("network")}
+
+    def outputs(figure: str, blocks: str) -> list[str]:
+        part = parts[figure]
+        return part.loc[part.index.str.startswith(blocks), "output"].tolist()
+
+    G = parts["Fig. 2: G"]
+    assert outputs("Fig. 2: G", "down") == ["64 x 64 x 64", "128 x 32 x 32", "256 x 16 x 16"]
+    assert outputs("Fig. 2: G", "middle") == ["256 x 16 x 16"] * 2
+    assert outputs("Fig. 2: G", "up") == ["128 x 32 x 32", "64 x 64 x 64", "32 x 128 x 128"]
+    assert G.loc[["down.2", "up.2"], ["resample", "norm"]].values.tolist() == [["average pool", "IN"], ["upsample", "SPADE"]]
+    trunk = ["16 x 128 x 128", "32 x 64 x 64", "64 x 32 x 32", "128 x 16 x 16", "256 x 8 x 8", "256 x 8 x 8"]
+    assert outputs("Fig. 3: D, C", "trunk") == trunk
+    assert outputs("Fig. 4: M", "fc") == ["1024"]
+    assert outputs("Fig. 4: M", "up") == ["32 x 8 x 8", "32 x 16 x 16", "32 x 32 x 32", "32 x 64 x 64"]
+    assert outputs("Fig. 5: E", "blocks") == ["32 x 64 x 64"] * 4 and outputs("Fig. 5: E", "last.1") == ["32 x 64 x 64"]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
 from lib.layers import halving
-from lib.training.config import pick, require, require_each
+from lib.training.config import require, require_each
 from lib.training.loop import Stage, Update
 
 TITLE = "Semantic image inpainting with a DCGAN"
@@ -74,7 +74,6 @@ PROFILES = {
 class Search:
     """How a z is sought for a face: the authors' values."""
 
-    weighting: str = "2016"  # W = M; or "2017": near the hole alone
     lam: float = 0.1
     lr: float = 0.01
     momentum: float = 0.9
@@ -83,7 +82,6 @@ class Search:
 
     def __post_init__(self):
         require_each(self, "at least 1", "steps", "starts")
-        pick(dict.fromkeys(("2016", "2017")), self.weighting, "weighting")
 
 
 def share_of_paper(cfg: Config) -> float:
@@ -199,18 +197,13 @@ def stages(cfg: Config) -> list[Stage]:
     return [Stage("DCGAN", "DCGAN", ("Eyeglasses",) * 4, updates, cfg.cycles, cfg.batch, examples=boxed)]
 
 
-def weights(M: Tensor, kind: str) -> Tensor:
-    """W: "2016" M itself; "2017" M times the share of unknown pixels in the 7x7 window around."""
-    return M if kind == "2016" else M * F.avg_pool2d(1 - M, 7, 1, 3, count_include_pad=True)
-
-
 def invert(nets: Nets, y: Tensor, M: Tensor, how: Search, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """z* = argmin ||W o (G(z) - y)||_1 (a sum) + lam log(1 - D(G(z))), by descent with Nesterov's momentum, z clipped
+    """z* = argmin ||W o (G(z) - y)||_1 (a sum, W = M) + lam log(1 - D(G(z))), by descent with Nesterov's momentum, z clipped
     to [-1, 1] after each step. Returns G(z*) (B, 3, s, s) of the best of `starts` z, and its loss (B,). G and D stay in eval mode."""
     B, R = len(y), how.starts
     rng = torch.Generator().manual_seed(seed)
     z = (torch.rand(B * R, nets.G.first.in_features, generator=rng) * 2 - 1).to(y)
-    goal, W = y.repeat_interleave(R, 0), weights(M, how.weighting).repeat_interleave(R, 0)
+    goal, W = y.repeat_interleave(R, 0), M.repeat_interleave(R, 0)
     v = torch.zeros_like(z)
 
     def loss(z):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib.baselines import stargan, starganv2
 from lib.claims import Claim, Precondition, Test, trusted, works
-from lib.data import Batches, DataError, FaceSet
+from lib.data import DataError, FaceSet
 from lib.data.lookup import label_finder, row_finder
 from lib.evaluation import measures
 from lib.evaluation.edits import DIRECTIONS, SEED, Edited, apply, counterfactuals, edit_cases, floors, region_of, run_edit, test_cases
@@ -110,19 +110,9 @@ def jobs(plan) -> dict[str, Job]:
     return out | {STARGAN: plan.job(stargan, star)} | domains.jobs(plan)
 
 
-def records(study) -> dict[str, dict]:
-    """{name: model.json} of every model but the judges."""
-    return {name: study.record(name) for name, job in study.jobs.items() if job.method in (bridgegan, stargan, starganv2)}
-
-
 def histories(study) -> pd.DataFrame:
     """The training curves of the faces' model and of the animals'."""
     return pd.concat([study.history(name) for name in study.jobs if study.jobs[name].method is bridgegan], ignore_index=True)
-
-
-def first_batch(study):
-    """The first batch that the faces' model is trained on."""
-    return Batches(study.faces, study.split.train, attributes_of(study.cfg), study.cfg.batch, study.seed, device=study.device)(0)
 
 
 # ------------------------------------------------------------------------------------------------ Sec. A, B: Figs 1 to 5
@@ -130,7 +120,7 @@ def first_batch(study):
 
 def figure_1(study) -> pd.DataFrame:
     """Fig. 1: how att_ak comes about, eq. (11), for the first pair of the first batch that differs and agrees somewhere."""
-    _, _, Y_s, d = bridgegan.pairs(first_batch(study))
+    _, _, Y_s, d = bridgegan.pairs(study.first_batch("BridgeGAN"))
     k = int(((d != 0).any(1) & (d == 0).any(1)).float().argmax())
     Y_s, d = Y_s[k : k + 1], d[k : k + 1]
     steps = {"Y_s": Y_s, "Y_t": Y_s + d, "att_diff = Y_t - Y_s": d, "A = 1 - |att_diff|": 1 - d.abs(), "B = 1 - 2 Y_s": 1 - 2 * Y_s}
@@ -193,16 +183,11 @@ def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
 
 
 def per_face(study, edits: dict[str, Edits]) -> pd.DataFrame:
-    """The per-face table of all methods, floors and ceiling; on drawn faces with a column true_cosine: the cosine of the
-    edit with the exact one."""
+    """The per-face table of all methods, floors and ceiling."""
     parts = []
     for key, e in edits[LABEL].items():
         versions = {method: own[key] for method, own in edits.items()} | floors(e.case, study.faces, study.split, study.judges)
-        for method, version in versions.items():
-            part = measures.per_face(method, version, study.judges)
-            if e.truth is not None:
-                part["true_cosine"] = torch.cosine_similarity((version.y - e.x).flatten(1), (e.truth - e.x).flatten(1)).numpy()
-            parts.append(part)
+        parts += [measures.per_face(method, version, study.judges) for method, version in versions.items()]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -298,12 +283,11 @@ def direction_rows(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[
     real faces that have the target, the second definition of Table 2's; and what the claims need of all of it."""
     main = frame[frame["method"].isin((STARGAN, LABEL, REFERENCE, "unedited", "constant G", "counterfactual"))]
     wanted = ["edit_success", "edit_success_a", "edit_success_b", "judges_disagree", "success_blurred", "unrelated_kept", "identity_cosine"]
-    wanted += ["change_inside_l1", "change_outside_l1", "counterfactual_gain", "counterfactual_gain_db", "sharpness", "true_cosine"]
-    words = {"true_cosine": "cosine of the edit with the exact one, over all pixels"}
-    out = measures.summary(main, "directions", measures=[m for m in wanted if m in frame], protocols=words)
+    wanted += ["change_inside_l1", "change_outside_l1", "counterfactual_gain", "counterfactual_gain_db", "sharpness"]
+    out = measures.summary(main, "directions", measures=[m for m in wanted if m in frame])
     for method in (STARGAN, LABEL, REFERENCE):
         own = main[main["method"] == method]
-        for measure in ("edit_success", "unrelated_kept", "true_cosine"):
+        for measure in ("edit_success", "unrelated_kept"):
             if measure in own:
                 out.append(row("comparisons", "all", method, measure, measures.value_of(own, measure), "all directions"))
         if "counterfactual_gain_db" in own:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lib.baselines import cnia, semantic_inpainting, vgg_face
 from lib.claims import Claim, Precondition, Test, works
-from lib.data import Batches, DataError, Split
+from lib.data import DataError, Split
 from lib.data.lfw import Lfw
 from lib.data.splits import divided
 from lib.evaluation import measures
@@ -154,13 +154,6 @@ def jobs(plan) -> dict[str, Job]:
 def edit_with(study, name: str, enhance: bool = True) -> Callable:
     """(attribute, x, target) -> Edit by the model of a job; enhance: with its last step, E."""
     return diat.editor(study.models(name), study.jobs[name].cfg, enhance)
-
-
-def first_batch(study, task: str):
-    """The first batch of the adversarial training of a task: inputs, then guided faces."""
-    cfg, at = study.cfg, TASKS[task]
-    pool = diat.both_sets(at, cfg, study.faces, study.split, study.seed)
-    return Batches(study.faces, pool, (at.attribute,), 2 * cfg.batch, study.seed, "balanced", device=study.device)(0)
 
 
 # ---------------------------------------------------------------------------------------- data, networks: Sec. 5.1, Tables 1, 2

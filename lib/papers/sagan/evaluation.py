@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from lib.baselines import cyclegan, resgan, stargan
 from lib.claims import Claim, Precondition, Test, trusted, works
-from lib.data import Batches
 from lib.data.lfw import Lfw
 from lib.evaluation import measures
 from lib.evaluation.edits import DIRECTIONS, SEED, Edited, apply, edit_cases, floors, run_edit, test_cases, unlabelled_cases
@@ -136,12 +135,6 @@ def records(study) -> dict[str, list[dict]]:
     for name in filter(study.has, jobs(study.plan)):
         out.setdefault(methods.get(name, name.split(", seed")[0]), []).append(study.record(name))
     return out
-
-
-def first_batch(study, attribute: str):
-    """The first batch that SaGAN's model of an attribute is trained on."""
-    cfg = study.cfg
-    return Batches(study.faces, study.split.train, (attribute,), cfg.batch, study.seed, cfg.sampler, device=study.device)(0)
 
 
 # ------------------------------------------------------------------------------------------------ the networks: Tables 1, 2, Fig. 2

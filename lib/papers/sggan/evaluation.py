@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lib.baselines import resgan, stargan
 from lib.claims import Claim, Precondition, Test
-from lib.data import Batches
 from lib.data.splits import narrowed
 from lib.evaluation import edits as editing
 from lib.evaluation import measures, pretrained
@@ -112,21 +111,9 @@ def pools(study) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def records(study) -> dict[str, dict]:
-    """{name: model.json} of every model but the judges."""
-    return {name: study.record(name) for name, job in study.jobs.items() if job.method in (sggan, stargan, resgan)}
-
-
 def histories(study) -> pd.DataFrame:
     """The curves of the label budgets and the ablation, one frame, named in the column `stage`."""
     return pd.concat([study.history(name).assign(stage=name) for name in (ALL, SOME, FEW, RIL, PLAIN)], ignore_index=True)
-
-
-def first_batch(study):
-    """The first batch that SG-GAN(ALL) is trained on."""
-    (stage,) = sggan.stages(study.cfg)
-    drawn = stage.examples(study.faces, study.split, study.seed)
-    return Batches(study.faces, drawn, stage.attributes, stage.batch, study.seed, flip=stage.flip, device=study.device)(0)
 
 
 # ------------------------------------------------------------------------------------------------ edits
