@@ -148,8 +148,8 @@ class Study(runs.Run):
         return self.plan.train(name).record
 
     def records(self) -> dict[str, dict]:
-        """{name: model.json} of every model but the judges."""
-        return {name: self.record(name) for name, job in self.jobs.items() if job.method is not judges}
+        """{name: model.json} of every model at hand but the judges."""
+        return {name: self.record(name) for name, job in self.jobs.items() if job.method is not judges and self.has(name)}
 
     def first_batch(self, name: str, stage: int = 0) -> Batch:
         """The first batch that a stage of a job is trained on."""
