@@ -24,7 +24,7 @@ from lib.training.runs import facts
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAPERS = [p.stem[3:] for p in NOTEBOOKS if p.stem[3:] in run.PAPERS]
-COMMON = {"data", "profile", "seed", "device", "precision", "results", "with_images", "overrides"}
+COMMON = {"data", "profile", "seed", "device", "precision", "results", "training", "with_images", "overrides"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
