@@ -35,6 +35,13 @@ def test_difference_of_shares_of_different_faces():
     assert value == pytest.approx(Value(0.2, 0.0524, 0.3339, 70), abs=1e-4)
 
 
+def test_chequerboards_and_nothing_else():
+    i, j = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    board, stripes, ramp = (-1) ** (i + j), (-1) ** j, i + 3 * j
+    energy = evaluation.chequerboard(torch.stack([board, stripes, ramp])[:, None].expand(-1, 3, -1, -1))
+    assert energy == pytest.approx([16, 0, 0])
+
+
 def test_settings_refuse_what_there_is_not():
     for fields, words in (({"arms": "no G"}, "no inpainting"), ({"rivals": "GL"}, "context encoder"), ({"searched": 65}, "in 1 to 64")):
         with pytest.raises(ParameterError, match=words):

@@ -133,6 +133,13 @@ def test_inception_score_of_known_probabilities():
     assert joint[:, 7] == pytest.approx(p.prod(1)) and joint[:, 0] == pytest.approx((1 - p).prod(1))
 
 
+def test_regular_patterns_stand_out_of_a_spectrum():
+    noise = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    board = torch.zeros(64, 64)
+    board[::2, ::2] = 1
+    assert 0.5 < evaluation.spectrum(noise)[1] < 2 and evaluation.spectrum(noise + board)[1] > 10
+
+
 def test_cases_are_balanced_test_faces_with_their_exact_counterfactuals(study):
     cases = flips.cases_of(study, (GENDER, HAIR))
     assert [(key, c.attribute, c.target) for key, c in cases.items()] == [

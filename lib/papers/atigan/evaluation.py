@@ -61,6 +61,7 @@ PROTOCOLS = {
     "g_inside_l1": "from x-hat to the edit, [0, 1] scale, in the hole",
     "g_outside_l1": "from x-hat to the edit, [0, 1] scale, outside the hole",
     "hole_sharpness": "gradient energy of the hole over the input's",
+    "chequerboard": "energy of the hole's chequerboard frequency over the input's",
 }
 Edits = dict[tuple[str, int], Edited]
 
@@ -237,6 +238,11 @@ def edit_all(study) -> dict[str, Edits]:
     return out
 
 
+def chequerboard(x: Tensor) -> np.ndarray:
+    """(B,) energy of the highest frequency along both axes at once: mean square of the mixed difference of neighbours."""
+    return x.diff(dim=2).diff(dim=3).square().flatten(1).mean(1).numpy()
+
+
 def per_face(study, edits: dict[str, Edits]) -> pd.DataFrame:
     """The per-face table of all methods on the attributes that judges may decide, with the columns of PROTOCOLS."""
     box, parts = box_of(study.cfg), []
@@ -249,6 +255,7 @@ def per_face(study, edits: dict[str, Edits]) -> pd.DataFrame:
             part["outside_hole_l1"] = measures.l1(e.y, e.x, ~hole)
             part["g_inside_l1"], part["g_outside_l1"] = measures.l1(e.y, given, hole), measures.l1(e.y, given, ~hole)
             part["hole_sharpness"] = measures.gradient_energy(inside) / np.maximum(measures.gradient_energy(before), 1e-8)
+            part["chequerboard"] = chequerboard(inside) / np.maximum(chequerboard(before), 1e-8)
             parts.append(part)
     frame = pd.concat(parts, ignore_index=True)
     success = frame.set_index(["method", "attribute", "target", "face"])["edit_success"]
