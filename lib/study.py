@@ -177,6 +177,12 @@ class Study(runs.Run):
         super().figure(figure, name, faces)
         figures.show(figure, alt, faces)
 
+    def complete(self, method: str = "", table: str = "") -> str:
+        """Mark the run complete and return a sentence about it. method, table: whose edits, measured in which table, the
+        index speaks of as what was found."""
+        share = self.entries["share_of_paper"]
+        return super().complete(tables.finding(self.frame(), method, table, share) if method else "")
+
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
