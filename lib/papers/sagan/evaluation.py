@@ -102,18 +102,23 @@ def jobs(plan) -> dict[str, Job]:
     return out | (verification.jobs(plan, own) if plan.settings.recogniser_seeds else {})
 
 
+def edited_attributes(plan) -> tuple[str, ...]:
+    """The attributes whose SaGAN is at hand, in the paper's order. plan: a Plan or a Study."""
+    return tuple(a for a in attributes_of(plan.cfg) if plan.has(f"SaGAN {a}"))
+
+
 def own(plan) -> list[str]:
-    """The paper's own models, without which there is no page."""
-    return [f"SaGAN {a}" for a in attributes_of(plan.cfg)]
+    """The paper's own models without which there is no page: those of the attributes at hand, or all if there are none."""
+    return [f"SaGAN {a}" for a in edited_attributes(plan) or attributes_of(plan.cfg)]
 
 
 def editors(study) -> dict[str, Callable]:
     """method -> (attribute, x, target) -> Edit of the methods at hand, in the order of METHODS. What StarGAN must know
     of a face's other labels is judge a's verdict."""
-    attributes, out = attributes_of(study.cfg), {}
+    attributes, out = edited_attributes(study), {}
 
     def own_labels(x: Tensor) -> Tensor:
-        columns = [study.judges.column(a) for a in attributes]
+        columns = [study.judges.column(a) for a in attributes_of(study.cfg)]
         return torch.from_numpy(study.judges.a.probabilities(x)[:, columns] > 0.5).float().to(x.device)
 
     for method, make in (("CycleGAN", cyclegan.editor), ("ResGAN", resgan.editor), ("SaGAN", sagan.editor)):
@@ -126,7 +131,7 @@ def editors(study) -> dict[str, Callable]:
 
 def histories(study) -> pd.DataFrame:
     """The training curves of SaGAN's models."""
-    return pd.concat([study.history(f"SaGAN {a}") for a in attributes_of(study.cfg)], ignore_index=True)
+    return pd.concat([study.history(f"SaGAN {a}") for a in edited_attributes(study)], ignore_index=True)
 
 
 def records(study) -> dict[str, list[dict]]:
@@ -192,7 +197,7 @@ def figure_2(study, edits: dict[str, Edits]) -> None:
 
 def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
     """{method: {(attribute, target): Edited}}: all methods on the same seeded choice of test faces, both directions."""
-    cases = test_cases(study.faces, study.split, attributes_of(study.cfg), study.settings.test_images)
+    cases = test_cases(study.faces, study.split, edited_attributes(study), study.settings.test_images)
     return edit_cases(by, cases, study.device)
 
 
@@ -222,7 +227,7 @@ def own_label(study, edit: Callable) -> list[dict]:
     """Edits of the same test faces towards the label they have already: how far the image moves, where the masks lie,
     and how their sizes compare between attributes, paired by face."""
     parts, out = {}, []
-    for a in attributes_of(study.cfg):
+    for a in edited_attributes(study):
         parts[a] = measures.own_label(edit, study.faces, study.split, a, study.settings.test_images, study.device)
         for metric in ("own_label_l1", "mask_share", "mask_roi_mass"):
             value = measures.mean(parts[a][metric], parts[a]["person"].to_numpy())
@@ -360,7 +365,7 @@ def figure_8(study, edit: Callable, k: int = 8) -> list[dict]:
     index = np.random.default_rng([SEED, 6]).permutation(study.split.train)[: study.settings.test_images]
     x, out = as_images(study.faces, index), []
     lines = [("training face", list(pixels(x[:k])))]
-    for a in attributes_of(study.cfg):
+    for a in edited_attributes(study):
         removed, added = (run_edit(edit, a, x, target, study.device)[0] for target in (0, 1))
         for target, version in ((0, removed), (1, added)):
             lines.append((tables.direction(a, target), list(pixels(version[:k]))))
@@ -383,7 +388,7 @@ def lfw_edits(study, lfw: Lfw | None, by: dict[str, Callable]) -> tuple[list[dic
     places = {"CelebA": (study.faces, study.split.test), "LFW": (lfw[0], np.arange(len(lfw[0])))}
     edits, frames, out = {}, {}, []
     for place, where in places.items():
-        cases = unlabelled_cases(*where, study.judges, attributes_of(study.cfg), study.settings.test_images)
+        cases = unlabelled_cases(*where, study.judges, edited_attributes(study), study.settings.test_images)
         edits[place] = edit_cases(by, cases, study.device)
         frames[place] = per_face(study, edits[place], references=False)
         rows = measures.summary(frames[place], "Fig. 9", f"{place}, faces in which both judges saw the opposite", ["edit_success", "identity_cosine"])
