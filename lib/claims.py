@@ -132,10 +132,9 @@ def verdicts(claims: tuple[Claim, ...], metrics: pd.DataFrame) -> pd.DataFrame:
     """Decide every claim from the metrics alone: a frame with COLUMNS. n is the smallest sample behind the measured
     values.
 
-    not tested: nothing was measured. undecided: a precondition fails or was not measured, or the intervals reach over
-    the bounds; `reason` says which. reproduced: every inequality was measured and holds. not reproduced: every one
-    was measured and fails with its whole interval.
-    partly: some hold, and others fail or were not measured.
+    not tested: nothing was measured. undecided: a precondition fails or was not measured, the intervals reach over the
+    bounds, or what holds is not all of it; `reason` says which. reproduced: every inequality was measured and holds.
+    not reproduced: every one was measured and fails with its whole interval. partly: some hold, others fail.
     """
     known, out = measures(metrics), []
     for claim in claims:
@@ -160,7 +159,7 @@ def _verdict(outcomes: list[str], missing: int, lacking: str) -> tuple[str, str]
         return "undecided", lacking
     if holds == len(outcomes) and not missing:
         return "reproduced", ""
-    if holds and (fails or missing):
+    if holds and fails:
         return "partly", ""
     if fails and not holds and not unsettled and not missing:
         return "not reproduced", ""

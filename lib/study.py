@@ -191,7 +191,8 @@ def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     study = Study(plan, with_images)
     if study.missing:
         hours = sum(job.seconds_left for job in study.missing.values()) / 3600
-        names = ", ".join(study.missing)
-        print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {names}.")
-        print("They are trained where they are needed below." if plan.training else "What needs them is left out.", "make train trains them all.")
+        few = ", ".join(list(study.missing)[:4]) + (", ..." if len(study.missing) > 4 else "")
+        print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {few}.")
+        what = "They are trained where they are needed below." if plan.training else "What needs them is left out."
+        print(f"{what} make status lists them, make train trains them.")
     return study
