@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib.evaluation.edits import DIRECTIONS, Edited
-from lib.pages.tables import direction
+from lib.pages.tables import direction, spoken
 
 matplotlib.rcParams["figure.dpi"] = 110
 TILE, GAP = 96, 3  # pixels of a face and between two, whatever the size of the set
@@ -189,7 +189,7 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
         y = np.array([names.index(r) for r in part["row"]]) + step * (i - (len(methods) - 1) / 2)
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         axis.errorbar(part["value"], y, xerr=spread, fmt="o", ms=4, lw=1.2, color=colour, label=method)
-    axis.set(yticks=range(len(names)), yticklabels=[n.replace("_", " ") for n in names], title=title, xlabel=unit)
+    axis.set(yticks=range(len(names)), yticklabels=[spoken(n).replace("_", " ") for n in names], title=title, xlabel=unit)
     axis.invert_yaxis()
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=axis)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from lib.claims import SHARES
+from lib.claims import SHARES, Deviation
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
 PERCENT = SHARES | {"judge_majority_rate", "landmark_outside"}
@@ -37,14 +37,18 @@ def spoken(text: object) -> str:
 
 
 def show(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short."""
+    """A frame as an HTML table without row numbers, no text cut short; a sentence for a frame without rows."""
+    if frame.empty:
+        return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
     with pd.option_context("display.max_colwidth", None):
         return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
 
 
 def deviations(paper) -> pd.DataFrame:
-    """A paper file's DEVIATIONS."""
-    return pd.DataFrame([(d.id, d.paper, d.ours, d.why, d.effect) for d in paper.DEVIATIONS], columns=["id", "the paper", "here", "why", "effect"])
+    """A paper file's DEVIATIONS; without the column of effects where none was measured."""
+    columns = ["id", "the paper", "here", "why", "effect"]
+    out = pd.DataFrame([(d.id, d.paper, d.ours, d.why, d.effect) for d in paper.DEVIATIONS], columns=columns)
+    return out if (out["effect"] != Deviation.effect).any() else out.drop(columns="effect")
 
 
 def facts(entries: dict) -> pd.DataFrame:
