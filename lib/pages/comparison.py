@@ -24,7 +24,7 @@ from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
 
-REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
+REFERENCES = ("unedited", "constant G", "mean face", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made by an earlier version"  # what a run is
