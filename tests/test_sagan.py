@@ -223,7 +223,8 @@ def paint(attribute, x, target):
 
 def test_lfw_is_edited_where_the_judges_see_the_opposite(faces, split):
     shown, settings = [], SimpleNamespace(test_images=6)
-    study = SimpleNamespace(cfg=small(attribute="Eyeglasses"), settings=settings, faces=faces, split=split, judges=Eye(), device="cpu")
+    parts = {"settings": settings, "faces": faces, "split": split, "judges": Eye(), "device": "cpu"}
+    study = SimpleNamespace(cfg=small(attribute="Eyeglasses"), has=lambda *names: True, **parts)
     study.figure = lambda figure, name, alt: shown.append(name)
     lfw = faces, ()
     cases = unlabelled_cases(faces, np.arange(60), Eye(), ["Eyeglasses"], 6)
