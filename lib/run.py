@@ -28,11 +28,14 @@ BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a 
 
 
 def plan_of(paper: str, values: dict):
-    """The Plan of a paper notebook's parameters. Raises ParameterError or DataError."""
+    """The Plan of a paper notebook's parameters, its further data checked. Raises ParameterError or DataError."""
+    from lib.data.lfw import lfw_beside
     from lib.study import make_plan
 
     fields = {k: v for k, v in values.items() if k not in (*PLAN, *BESIDE)}
-    return make_plan(paper, **{k: values[k] for k in PLAN if k in values}, overrides=fields | values["overrides"])
+    plan = make_plan(paper, **{k: values[k] for k in PLAN if k in values}, overrides=fields | values["overrides"])
+    lfw_beside(plan.faces, values.get("lfw", ""))
+    return plan
 
 
 def execute(name: str, out: Path, values: dict) -> str:

@@ -10,8 +10,8 @@ from types import ModuleType
 import pandas as pd
 import torch
 
-from lib.data import Batch, Batches, FaceSet, Split, load, make_split
-from lib.data.checks import beforehand
+from lib.data import Batch, Batches, DataError, FaceSet, Split, load, make_split
+from lib.data.checks import beforehand, make_pools
 from lib.evaluation import judges
 from lib.pages import figures, tables
 from lib.training import models, runs
@@ -51,9 +51,15 @@ class Plan:
     @cached_property
     def jobs(self) -> dict[str, Job]:
         """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of
-        seed 0)."""
-        found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
-        return self.evaluation.jobs(self) | found
+        seed 0). Raises DataError where one of them cannot be trained on these faces."""
+        found = self.evaluation.jobs(self) | judges.jobs(self.faces, self.split, self.profile, results=self.results)
+        for name, job in found.items():
+            if self.training and not job.trained:
+                try:
+                    make_pools(job.faces, job.split, job.seed, job.method.stages(job.cfg))
+                except DataError as error:
+                    raise DataError(f"{name}: {error}") from None
+        return found
 
     @property
     def missing(self) -> dict[str, Job]:
@@ -103,8 +109,7 @@ def make_plan(
     if strange := [k for k in others if k not in vars(settings)]:
         raise ParameterError(f"{paper}: {unknown(strange[0], [*vars(cfg), *vars(settings)])}")
     cfg, settings = from_params(cfg, ours), from_params(settings, others)
-    landmarks = getattr(evaluation, "LANDMARKS", False)
-    beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg), landmarks=landmarks)
+    beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg))
     faces = read_faces(data, cfg.size, n=settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS

@@ -28,7 +28,7 @@ def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> 
 
     out = []
     for paper in papers:
-        for seed in study.get("seeds", [0]):
+        for seed in study["seeds"]:
             of_study = given_by(paper, study, seed).items()
             texts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in of_study]
             out.append(plan_of(paper, checked_parameters(paper, [*texts, *given])))

@@ -98,6 +98,11 @@ def with_pictures(faces: FaceSet) -> FaceSet:
     return load(faces.name, faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
 
 
+def name_of(data: str) -> str:
+    """The name of the set that `load` reads from `data`, and so of its runs."""
+    return data if data in SYNTHETIC else folder_name(Path(data).expanduser())
+
+
 def folder_name(root: Path) -> str:
     """The name of a set read from a folder: the folder's own, which is never taken for that of a built-in set."""
     name = root.resolve().name

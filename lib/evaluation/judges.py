@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torchvision.io import decode_jpeg, encode_jpeg
 
 from lib.data import Examples, FaceSet, Split, make_split
+from lib.data.errors import fail
 from lib.data.faceset import SYNTHETIC, outline
 from lib.evaluation.resnet import ResNet18
 from lib.training import models
@@ -217,7 +218,7 @@ def stages(cfg: Config) -> list[Stage]:
         if cfg.people:
             classes, index = people(faces, split)
             known["label"] = torch.from_numpy(np.searchsorted(classes, faces.identities))
-            return Examples(index)
+            return Examples(index, np.zeros((len(index), 1), np.float32))
         known["rate"] = tuple(float(faces.column(a)[split.train].mean()) for a in listed(cfg.attributes))
         return Examples(split.train)
 
@@ -230,9 +231,13 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training identities that have two images or more, ascending, and the rows of their training images."""
+    """The training identities that have two images or more, ascending, and the rows of their training images. DataError for
+    fewer than two."""
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
+    if len(classes) < 2:
+        problem = f"{len(classes)} of {len(ids)} training people have two images or more; from those the identity network learns"
+        fail(faces.name, None, problem, "Give at least two such people, or correct identity_CelebA")
     return classes, split.train[np.isin(faces.identities[split.train], classes)]
 
 
@@ -375,8 +380,8 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     for name, kind in (("judge a", "places"), ("judge b", "resnet18")):
         cfg = Config(kind, names, size=faces.size, **settings | {"batch": min(settings["batch"], len(split.train))})
         out[name] = Job(sys.modules[__name__], cfg, pool, pool_split, seed + (kind == "resnet18"), **place)
-    classes, _ = people(faces, split)
-    cfg = Config("identity", people=len(classes), size=faces.size, **settings)
+    classes, rows = people(faces, split)
+    cfg = Config("identity", people=len(classes), size=faces.size, **settings | {"batch": min(settings["batch"], len(rows))})
     return out | {"identity network": Job(sys.modules[__name__], cfg, faces, split, seed, **place)}
 
 

@@ -82,9 +82,11 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
 
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
     """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images:
-    percentile bootstrap over people, paired. No interval (nan) for a single image. A mean of 0 below the line counts
-    as 1e-12."""
+    percentile bootstrap over people, paired. No interval (nan) for a single image, nan for none. A mean of 0 below the
+    line counts as 1e-12."""
     data = [np.asarray(v, float) for v in (own, *others)]
+    if not len(own):
+        return mean(data[0])
     value = float(data[0].mean() / max(min(d.mean() for d in data[1:]), 1e-12))
     if len(own) < 2:
         return Value(value, float("nan"), float("nan"), len(own))
@@ -294,7 +296,10 @@ def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[
 
 
 def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The measure of several methods on the edits that all of them made, in the same order; and the people."""
+    """The measure of several methods on the edits that all of them made, in the same order; and the people. Empty for a measure
+    that no edit has: of regions that are whole pictures there is no outside."""
+    if measure not in frame:
+        return [np.empty(0)] * len(methods), np.empty(0)
     keys = ["attribute", "target", "face"]
     wide = frame[frame["method"].isin(methods)].pivot_table(index=[*keys, "person"], columns="method", values=measure, aggfunc="first")
     wide = wide.reindex(columns=methods).dropna().reset_index()

@@ -19,10 +19,12 @@ from matplotlib.figure import Figure
 from scipy.stats import t
 
 from lib.claims import VERDICTS
+from lib.data.faceset import name_of
 from lib.evaluation.measures import Value
 from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
+from lib.training.runs import without_folders
 
 REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
@@ -45,6 +47,7 @@ def expected(paper: str, study: dict) -> dict:
         given = study.get("parameters", {}).get(paper, {})
         fields = {what: {k: v for k, v in given.items() if k in vars(preset)} for what, preset in presets.items()}
         full = {what: dataclasses.asdict(from_params(preset, fields[what])) for what, preset in presets.items()}
+        full["settings"] = without_folders(full["settings"])
         known[paper] = json.loads(json.dumps(full))  # tuples as a record has them
     return known[paper]
 
@@ -75,7 +78,7 @@ def kind_of(record: dict, study: dict) -> str:
     if "models" not in record:
         return EARLIER
     own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
-    if own and record["data"] != Path(data_of(record["paper"], study)).name:
+    if own and record["data"] != name_of(data_of(record["paper"], study)):
         return FACES
     if not own or record["seed"] not in study["seeds"]:
         return OTHER
@@ -87,10 +90,10 @@ def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd
     faces; and their measurements. Raises NothingToCompare."""
     every, _ = runs(results, study)
     every = every[every["status"] == "complete"]
-    found = every[(every["kind"] == FACES) & (every["data"] == Path(data).name)] if data else every[every["kind"] == STUDY]
+    found = every[(every["kind"] == FACES) & (every["data"] == name_of(data))] if data else every[every["kind"] == STUDY]
     if found.empty:
         have = "; ".join(sorted({f"{r.paper} on {r.data}, {r.profile} ({r.kind})" for r in every.itertuples()})) or "none at all"
-        asked = f"on {Path(data).name}" if data else "of the study"
+        asked = f"on {name_of(data)}" if data else "of the study"
         raise NothingToCompare(f"{results}: no complete run {asked}. There are: {have}.")
     found = found.groupby(["paper", "seed"], as_index=False).last()
     return found, measurements(found)

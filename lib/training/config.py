@@ -62,7 +62,8 @@ def require(condition: bool, name: str, value, must: str) -> None:
         raise ParameterError(f"{name} = {value!r}: it must be {must}.")
 
 
-RANGES = {"at least 1": lambda v: v >= 1, "at least 0": lambda v: v >= 0, "positive": lambda v: v > 0, "in [0, 1)": lambda v: 0 <= v < 1}
+RANGES = {f"at least {least}": lambda v, least=least: v >= least for least in (0, 1, 2)}
+RANGES |= {"positive": lambda v: v > 0, "in [0, 1)": lambda v: 0 <= v < 1}
 
 
 def require_each(cfg, must: str, *names: str) -> None:
@@ -183,14 +184,21 @@ def data_of(paper: str, study: dict) -> str:
     return "synthetic-balanced" if balanced else study["data"]
 
 
+STUDY = {"data": str, "profile": str, "device": str, "seeds": list, "papers": list, "balanced": list, "parameters": dict, "results": str}
+
+
 def read_study(file: Path = ROOT / "study.yaml") -> dict:
-    """The entries of study.yaml. Raises ParameterError if it is missing or no mapping."""
+    """A study file's entries, over those of study.yaml where it has none, as Snakemake takes them. Raises ParameterError."""
     import yaml
 
-    try:
-        study = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
-    if not isinstance(study, dict):
-        raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
-    return study
+    out = {}
+    for each in dict.fromkeys((ROOT / "study.yaml", file)):
+        try:
+            entries = yaml.safe_load(each.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ParameterError(f"{each}: {error}. Give the path of a study file like study.yaml.") from None
+        if not isinstance(entries, dict):
+            raise ParameterError(f"{each}: not a mapping of names to values; see study.yaml.")
+        check(entries, STUDY, str(each))
+        out |= entries
+    return out

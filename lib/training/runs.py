@@ -28,6 +28,11 @@ def run_id(plan) -> str:
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
 
 
+def without_folders(settings: dict) -> dict:
+    """Settings as a record keeps them: of a folder its name alone."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}
+
+
 class Run:
     """One evaluation's folder, opened: what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the
     rows so far. Raises ModelError if another process works there."""
@@ -39,7 +44,7 @@ class Run:
         for name in LEFT:
             old = self.folder / name
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-        faces, split, settings = plan.faces, plan.split, dataclasses.asdict(plan.settings)
+        faces, split = plan.faces, plan.split
         self.update(
             status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION,
             run_id=self.folder.name, question=getattr(plan.evaluation, "QUESTION", ""), finding="",
@@ -48,9 +53,7 @@ class Run:
             scratch=plan.profile == "smoke",
             split={"rule": split.rule, "checksum": split.checksum}
             | {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
-            config=dataclasses.asdict(plan.cfg),
-            # of a folder its name alone
-            settings={k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()},
+            config=dataclasses.asdict(plan.cfg), settings=without_folders(dataclasses.asdict(plan.settings)),
             share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5),
             models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
             **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lib.baselines import stargan, starganv2
 from lib.claims import Claim, Precondition, Test, trusted, works
-from lib.data import DataError, FaceSet
+from lib.data import FaceSet
 from lib.data.lookup import label_finder, row_finder
+from lib.data.splits import enough_test_faces
 from lib.evaluation import measures
 from lib.evaluation.edits import DIRECTIONS, SEED, Edited, apply, counterfactuals, edit_cases, floors, region_of, run_edit, test_cases
 from lib.evaluation.judges import as_images
@@ -32,7 +33,7 @@ from lib.papers.bridgegan import domains
 from lib.papers.bridgegan import model as bridgegan
 from lib.papers.bridgegan.domains import LABEL, REFERENCE
 from lib.papers.bridgegan.model import ATTRIBUTES, attributes_of
-from lib.training.config import require
+from lib.training.config import require, require_each
 from lib.training.models import Job
 
 BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
@@ -74,6 +75,7 @@ class Settings:
     def __post_init__(self):
         for name, value in vars(self).items():
             require(isinstance(value, str) or value > 0, name, value, "positive")
+        require_each(self, "at least 2", "test_images", "domain_sources")
         size = self.domain_size
         require(size >= 32 and size & (size - 1) == 0, "domain_size", size, "a power of two, at least 32")
 
@@ -100,8 +102,10 @@ SETTINGS = {
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: the faces' and the animals', StarGAN for the same attributes (as many processor seconds
-    in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains."""
+    in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains. Raises DataError where test faces for
+    Fig. 12 are too few."""
     cfg, s = plan.cfg, plan.settings
+    without(plan, together(cfg)), with_all(plan, together(cfg), 1)
     fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
     star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
@@ -389,19 +393,17 @@ def bridge_rows(study) -> list[dict]:
 
 def without(study, attributes: Iterable[str]) -> np.ndarray:
     """At most `test_images` seeded test faces that have none of the attributes, ascending. Raises DataError under two."""
-    columns = [study.faces.column(a)[study.split.test] for a in attributes]
-    have = study.split.test[(np.stack(columns) == 0).all(0)]
-    if len(have) < 2:
-        raise DataError(f"{study.faces.name}: {len(have)} test faces have none of {', '.join(attributes)}, 2 are needed. Give more images.")
-    return np.sort(np.random.default_rng([SEED, 5]).permutation(have)[: study.settings.test_images])
+    return np.sort(np.random.default_rng([SEED, 5]).permutation(_having(study, attributes, 0, 2))[: study.settings.test_images])
 
 
 def with_all(study, attributes: Iterable[str], k: int) -> np.ndarray:
     """At most k seeded test faces that have all of the attributes, ascending. Raises DataError if there is none."""
-    have = study.split.test[(np.stack([study.faces.column(a)[study.split.test] for a in attributes]) == 1).all(0)]
-    if not len(have):
-        raise DataError(f"{study.faces.name}: no test face has all of {', '.join(attributes)}. Give more images.")
-    return np.sort(np.random.default_rng([SEED, 7]).permutation(have)[:k])
+    return np.sort(np.random.default_rng([SEED, 7]).permutation(_having(study, attributes, 1, 1))[:k])
+
+
+def _having(study, attributes: Iterable[str], value: int, least: int) -> np.ndarray:
+    wanted = np.all([study.faces.column(a) == value for a in attributes], axis=0)
+    return enough_test_faces(study.faces, study.split, wanted, least, f"{' and '.join(attributes)} = {value}")
 
 
 def placebo_rows(study, edits: dict[str, Edits]) -> list[dict]:
@@ -529,11 +531,17 @@ def bridge(study) -> Callable:
     return lambda attribute, x, a: between(attribute, x, 1.0, a=a)
 
 
+def together(cfg: bridgegan.Config) -> tuple[str, ...]:
+    """The two attributes of Fig. 12: mouth open and bangs, or the first and the next that a face can have beside it, if there is one."""
+    first, *more = attributes_of(cfg)
+    return TOGETHER if {*TOGETHER} <= {first, *more} else (first, *[a for a in more if a not in bridgegan.rivals(first)][:1])
+
+
 def figure_11_12(study, edit: Callable) -> list[dict]:
-    """Figs 11 and 12: one attribute (gender, or the first), and two at once (mouth open and bangs, or the first two), from
-    references to sources that have none of them. Returns how often both judges see both (Fig. 12)."""
+    """Figs 11 and 12: one attribute (gender, or the first), and two `together`, from references to sources that have none of
+    them. Returns how often both judges see both (Fig. 12)."""
     names = attributes_of(study.cfg)
-    first, both = ("Male" if "Male" in names else names[0], TOGETHER if set(TOGETHER) <= set(names) else (names[0], names[min(1, len(names) - 1)]))
+    first, both = "Male" if "Male" in names else names[0], together(study.cfg)
     for name, chosen in (("fig_11", (first,)), ("fig_12", both)):
         references = with_all(study, chosen, 4)
         figure = reference_grid(edit, study.faces, without(study, chosen)[:5], references, [chosen] * len(references), study.device)

@@ -34,7 +34,7 @@ from lib.pages.schematics import layer_table
 from lib.papers.diat import landmarks
 from lib.papers.diat import model as diat
 from lib.papers.diat.model import PROXY, TASKS, tasks_of
-from lib.training.config import require, selected
+from lib.training.config import require, require_each, selected
 from lib.training.models import Job
 
 Edits = dict[str, dict[str, Edited]]
@@ -84,6 +84,7 @@ class Settings:
         selected(self.compared, TASKS, "compared")
         for name, value in vars(self).items():
             require(isinstance(value, str) or value >= 1, name, value, "at least 1")
+        require_each(self, "at least 2", "test_images")
 
 
 SETTINGS = {

@@ -55,7 +55,8 @@ class Settings:
     verification_people: int = 2_000  # test people compared, at most
 
     def __post_init__(self):
-        for name in ("faces", "test_images", "recogniser_width", "recogniser_batch", "recogniser_epochs", "verification_people"):
+        require(self.test_images >= 2, "test_images", self.test_images, "at least 2")
+        for name in ("faces", "recogniser_width", "recogniser_batch", "recogniser_epochs", "verification_people"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         require(self.recogniser_seeds >= 0, "recogniser_seeds", self.recogniser_seeds, "at least 0")
 

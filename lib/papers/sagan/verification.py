@@ -160,7 +160,8 @@ def with_edits(faces: FaceSet, split: Split, job: Job) -> tuple[FaceSet, Split]:
 
 def jobs(plan, own: dict[str, Job]) -> dict[str, Job]:
     """The networks of all arms, several seeds each: 'recogniser, <arm>, seed <k>'. own: the jobs of SaGAN, whose edits
-    the arms named after attributes are trained on."""
+    the arms named after attributes are trained on. Raises DataError where the test faces make no pairs."""
+    test_pairs(plan)
     s, n = plan.settings, len(plan.split.train)
     cfg = Config(
         people=len(np.unique(plan.faces.identities[plan.split.train])), size=plan.faces.size, width=s.recogniser_width,
@@ -209,7 +210,8 @@ class Comparisons:
     def __post_init__(self):
         if not self.same.any() or self.same.all():
             counts = f"{self.same.sum()} genuine and {(~self.same).sum()} impostor pairs"
-            raise DataError(f"verification: {counts}, both kinds are needed. Give more test images.")
+            remedy = "Give more images of a person and more people, or leave recognition out: -p recogniser_seeds 0"
+            raise DataError(f"verification: {counts}, both kinds are needed. {remedy}.")
 
     def cosines(self, vectors: np.ndarray) -> np.ndarray:
         """(P,) cosines of unit vectors (n, d), in parts, so that memory stays small."""
@@ -258,15 +260,19 @@ def compare(nets: dict[str, list[Judge]], faces: FaceSet, index: np.ndarray, pai
     return Result(pairs, {arm: [pairs.cosines(net.embed(x)) for net in seeds] for arm, seeds in nets.items()}, place, what)
 
 
+def test_pairs(plan) -> tuple[np.ndarray, Comparisons]:
+    """The rows of the test faces of at most `verification_people` people, and every query with every target."""
+    people = np.unique(plan.faces.identities[plan.split.test])
+    chosen = np.random.default_rng([SEED, 7]).permutation(people)[: plan.settings.verification_people]
+    index = plan.split.test[np.isin(plan.faces.identities[plan.split.test], chosen)]
+    return index, against_targets(plan.faces.identities[index], SEED)
+
+
 def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result | None:
-    """Fig. 10: test faces of at most `verification_people` people, every query with every target. None without
-    networks."""
+    """Fig. 10: `test_pairs`. None without networks."""
     if not nets:
         return None
-    people = np.unique(study.faces.identities[study.split.test])
-    chosen = np.random.default_rng([SEED, 7]).permutation(people)[: study.settings.verification_people]
-    index = study.split.test[np.isin(study.faces.identities[study.split.test], chosen)]
-    pairs = against_targets(study.faces.identities[index], SEED)
+    index, pairs = test_pairs(study)
     return compare(nets, study.faces, index, pairs, "CelebA", f"test faces of {study.faces.name}")
 
 

@@ -52,7 +52,8 @@ class Settings:
         groups_named(self.joint)
         digits = all(text.isdigit() for text in listed(self.pale_labels))
         require(digits, "pale_labels", self.pale_labels, "whole numbers joined by commas")
-        for name in ("faces", "test_images", "labels_some", "labels_few", "sweep_steps"):
+        require(self.test_images >= 2, "test_images", self.test_images, "at least 2")
+        for name in ("faces", "labels_some", "labels_few", "sweep_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
@@ -74,8 +75,11 @@ def budgets(study) -> dict[str, int]:
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: SG-GAN and its arms; StarGAN, its own schedule shortened by the same factor, a
-    ResidualGAN per group with as many updates of its generators as SG-GAN's, both as wide; and Figs 4 and 5."""
+    ResidualGAN per group with as many updates of its generators as SG-GAN's, both as wide; and Figs 4 and 5. Raises
+    DataError where a value of a group has too few test faces."""
     cfg, s = plan.cfg, plan.settings
+    for group in (*groups_of(cfg), *groups_named(s.joint), GROUPS["pale"]):
+        flips.both_values(plan, group)
     groups, down = groups_of(cfg), {"size": cfg.size, "d_layers": sggan.n_down(cfg.size)}
     out = {name: plan.job(sggan, arm) for name, arm in sggan.arms(cfg, s.labels_some, s.labels_few).items()}
     steps = max(2, round(sggan.share_of_paper(cfg) * stargan.PAPER_STEPS))
