@@ -10,7 +10,7 @@ from types import ModuleType
 import pandas as pd
 import torch
 
-from lib.data import Batch, Batches, DataError, FaceSet, Split, load, make_split
+from lib.data import Batch, Batches, FaceSet, Split, load, make_split
 from lib.data.checks import beforehand, make_pools
 from lib.evaluation import judges
 from lib.pages import figures, tables
@@ -53,12 +53,9 @@ class Plan:
         """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of
         seed 0). Raises DataError where one of them cannot be trained on these faces."""
         found = self.evaluation.jobs(self) | judges.jobs(self.faces, self.split, self.profile, results=self.results)
-        for name, job in found.items():
+        for job in found.values():
             if self.training and not job.trained:
-                try:
-                    make_pools(job.faces, job.split, job.seed, job.method.stages(job.cfg))
-                except DataError as error:
-                    raise DataError(f"{name}: {error}") from None
+                make_pools(job.faces, job.split, job.seed, job.method.stages(job.cfg))
         return found
 
     @property

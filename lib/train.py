@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     given = [tuple(p) for p in args.p]
     try:
-        study = read_study(args.study)
+        study = read_study() | read_study(args.study)  # as Snakemake takes it
         if args.paper:
             checked_parameters(args.paper, given)  # before anything heavy is imported
         elif given:

@@ -207,8 +207,7 @@ CALLS = {
     "validation part of the split is empty. Give more images.": lambda: make_split(eight(partition=np.zeros(8, int))),
     "1 identities are in both train and validation, e.g. 2": lambda: make_split(eight(partition=np.array([0, 0, 0, 1, 1, 1, 2, 2]))),
     "split = 'randon': it must be one of official, random, most_images": lambda: make_split(eight(), "randon"),
-    "the split is empty. Use more": lambda: batches(index=[]),
-    "3 images, less than a batch of 4. Use a smaller batch": lambda: batches(index=[0, 1, 2]),
+    "3 images to train on, less than a batch of 4. Use a smaller batch": lambda: batches(index=[0, 1, 2]),
     "no image of the split has Eyeglasses = 1. Use the natural sampler": lambda: batches(index=[1, 2, 3, 5, 6, 7], sampler="balanced"),
     "no image of the split has Eyeglasses = 0": lambda: batches(index=[0, 4, 8, 8], sampler="balanced"),
     "a balanced batch of 3 images. Give": lambda: batches(batch=3, sampler="balanced"),
@@ -226,8 +225,8 @@ def test_bad_calls(problem):
 @pytest.mark.parametrize(
     "arguments, change, problem",
     [
-        ({"batch": 29}, None, "the split has 27 images, less than a batch of 29"),
-        ({"examples": lambda faces, split, seed: Examples(split.train[:5])}, None, "the split has 5 images, less than a batch of 6"),
+        ({"batch": 29}, None, "27 images to train on, less than a batch of 29"),
+        ({"examples": lambda faces, split, seed: Examples(split.train[:5])}, None, "5 images to train on, less than a batch of 6"),
         ({"batch": 3, "sampler": "balanced"}, None, "a balanced batch of 3 images"),
         ({"seed": 2**64}, None, "seed is 18446744073709551616. Give an integer"),
         ({"attributes": ["smiling"]}, None, "Did you mean Smiling?"),

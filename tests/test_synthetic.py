@@ -214,8 +214,6 @@ def test_bad_edits_are_refused_by_name():
         S.counterfactual(faces, "Male", 2)
     with pytest.raises(ValueError, match="unknown attribute"):
         S.region(faces, "Glasses", 64)
-    with pytest.raises(ValueError, match="probability"):
-        S.sample(0, range(2), label_noise=1.5)
     with pytest.raises(ValueError, match="from 0"):
         S.sample(0, torch.tensor([-1]))
 
@@ -324,15 +322,6 @@ def test_people_recur_as_in_celeba():
     assert len(column(person, "Male").unique()) == 1 and len(column(person, "Smiling").unique()) == 2
     order = S.identities(S.sample(32, range(4096)))
     assert not torch.equal(order, S.identities(faces)), "another seed, another order"
-
-
-def test_label_noise_flips_the_stated_share():
-    faces = S.sample(37, range(4000), label_noise=0.05)
-    flipped = S.labels(faces) != S.attributes(faces)
-    assert abs(flipped.double().mean() - 0.05) < 0.004 and (flipped.double().mean(0) > 0.03).all()
-    clean = S.sample(37, range(4000))
-    assert torch.equal(S.labels(clean), S.attributes(clean)) and torch.equal(S.attributes(clean), S.attributes(faces))
-    assert torch.equal(S.labels(faces[10:20]), S.labels(faces)[10:20])
 
 
 # --- animals ---

@@ -117,10 +117,7 @@ def enough_test_faces(faces: FaceSet, split: Split, wanted: np.ndarray, least: i
 
 def _or_anew(faces: FaceSet, wanted: np.ndarray | None = None, least: int = 0) -> str:
     """A further remedy for a set that brings its own partition, where the random split has `least` test faces among `wanted`."""
-    if faces.partition is None:
+    if faces.partition is None or len(np.unique(faces.identities)) < 6:
         return ""
-    try:
-        test = split_random(replace(faces, partition=None), 0).test
-    except DataError:
-        return ""
+    test = split_random(faces, 0).test
     return ", or divide the people anew: -p split random" if wanted is None or wanted[test].sum() >= least else ""

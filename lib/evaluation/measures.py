@@ -296,12 +296,11 @@ def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[
 
 
 def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The measure of several methods on the edits that all of them made, in the same order; and the people. Empty for a measure
-    that no edit has: of regions that are whole pictures there is no outside."""
-    if measure not in frame:
-        return [np.empty(0)] * len(methods), np.empty(0)
-    keys = ["attribute", "target", "face"]
-    wide = frame[frame["method"].isin(methods)].pivot_table(index=[*keys, "person"], columns="method", values=measure, aggfunc="first")
+    """The measure of several methods on the edits that all of them made, in the same order; and the people. None where the frame
+    lacks the measure."""
+    keys = ["attribute", "target", "face", "person"]
+    of_all = frame[frame["method"].isin(methods)].reindex(columns=[*keys, "method", measure])
+    wide = of_all.pivot_table(index=keys, columns="method", values=measure, aggfunc="first")
     wide = wide.reindex(columns=methods).dropna().reset_index()
     return [wide[m].to_numpy(float) for m in methods], wide["person"].to_numpy()
 

@@ -98,7 +98,6 @@ class Faces:
     identity: Tensor  # (B,) int64
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
     jaw_beard: Tensor  # (B,) int64 in {0, 1}: a beard along the jaw, beside mustache, goatee and sideburns
-    noise_rate: Tensor  # (B,) float32 in [0, 1]: probability that `labels` flips a label of this face
     # the person
     skull_width: Tensor = own("identity", -1, 1, "width of the head")
     skull_height: Tensor = own("identity", -1, 1, "height of the skull above the eyes")
@@ -258,16 +257,13 @@ def _independent(u: Tensor) -> Tensor:
     return state
 
 
-def sample(seed: int, index: Tensor | range, balanced: bool = False, label_noise: float = 0.0) -> Faces:
+def sample(seed: int, index: Tensor | range, balanced: bool = False) -> Faces:
     """Faces (seed, index): each depends on its own seed and index only, not on the batch it is drawn in.
 
     index: (B,) int64 or a range, values >= 0. balanced: attributes independent at 1/2 (see `_independent`) instead of CelebA's rates and
-    correlations. label_noise: probability in [0, 1] that `labels` flips an attribute; `attributes` stay true. Faces of the natural and the balanced
-    set with the same (seed, index) are the same people in the same pictures and differ in attributes only.
-    ValueError: a negative index or a label_noise outside [0, 1].
+    correlations. Faces of the natural and the balanced set with the same (seed, index) are the same people in the same pictures and differ in
+    attributes only. ValueError: a negative index.
     """
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"label_noise is a probability, got {label_noise}")
     index = as_index(index)
     seeds = torch.full_like(index, seed)
     identity = _identity(seeds, index)
@@ -289,8 +285,7 @@ def sample(seed: int, index: Tensor | range, balanced: bool = False, label_noise
     parts = state[:, [COLUMN[name] for name in BEARD_PARTS]].any(1)
     jaw = (uniform(seeds, identity, ["jaw_beard"])[:, 0] < 0.5) | ~parts
     jaw = (jaw & (state[:, COLUMN["No_Beard"]] == 0)).long()
-    rate = torch.full(index.shape, float(label_noise))
-    return Faces(seed=seeds, index=index, identity=identity, state=state, jaw_beard=jaw, noise_rate=rate, **columns)
+    return Faces(seed=seeds, index=index, identity=identity, state=state, jaw_beard=jaw, **columns)
 
 
 def column(name: str) -> int:
@@ -302,12 +297,6 @@ def column(name: str) -> int:
 def attributes(faces: Faces) -> Tensor:
     """(B, 18) uint8 in {0, 1}: what the pictures show, in the order of ATTRIBUTES."""
     return faces.state.to(torch.uint8)
-
-
-def labels(faces: Faces) -> Tensor:
-    """(B, 18) uint8: the attributes as an annotator would give them, each flipped with probability `label_noise`, by a hash of (seed, index)."""
-    flip = uniform(faces.seed, faces.index, [f"label {name}" for name in ATTRIBUTES]) < faces.noise_rate[:, None]
-    return attributes(faces) ^ flip.to(torch.uint8)
 
 
 def identities(faces: Faces) -> Tensor:

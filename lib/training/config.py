@@ -188,17 +188,14 @@ STUDY = {"data": str, "profile": str, "device": str, "seeds": list, "papers": li
 
 
 def read_study(file: Path = ROOT / "study.yaml") -> dict:
-    """A study file's entries, over those of study.yaml where it has none, as Snakemake takes them. Raises ParameterError."""
+    """The entries of study.yaml, or of a file like it. Raises ParameterError for what is none."""
     import yaml
 
-    out = {}
-    for each in dict.fromkeys((ROOT / "study.yaml", file)):
-        try:
-            entries = yaml.safe_load(each.read_text())
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ParameterError(f"{each}: {error}. Give the path of a study file like study.yaml.") from None
-        if not isinstance(entries, dict):
-            raise ParameterError(f"{each}: not a mapping of names to values; see study.yaml.")
-        check(entries, STUDY, str(each))
-        out |= entries
-    return out
+    try:
+        study = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
+    if not isinstance(study, dict):
+        raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
+    check(study, STUDY, str(file))
+    return study

@@ -105,7 +105,8 @@ def jobs(plan) -> dict[str, Job]:
     in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains. Raises DataError where test faces for
     Fig. 12 are too few."""
     cfg, s = plan.cfg, plan.settings
-    without(plan, together(cfg)), with_all(plan, together(cfg), 1)
+    for value in (0, 1):
+        having(plan, together(cfg), value)
     fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
     star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
@@ -370,7 +371,7 @@ def bridge_rows(study) -> list[dict]:
     by = {mode: draws(study, mode, 1)[0] for mode in ("label", "reference")}
     codes, people, out = {"M": [], "E": []}, [], []
     for a in attributes_of(study.cfg):
-        x = as_images(study.faces, index := without(study, (a,)))
+        x = as_images(study.faces, index := having(study, (a,), 0))
         edits = {mode: [edit(a, part.to(study.device), 1.0) for part in x.split(64)] for mode, edit in by.items()}
         for name, mode in (("M", "label"), ("E", "reference")):
             codes[name].append(torch.cat([(e.code - e.own).cpu() for e in edits[mode]]))
@@ -391,19 +392,12 @@ def bridge_rows(study) -> list[dict]:
     return out
 
 
-def without(study, attributes: Iterable[str]) -> np.ndarray:
-    """At most `test_images` seeded test faces that have none of the attributes, ascending. Raises DataError under two."""
-    return np.sort(np.random.default_rng([SEED, 5]).permutation(_having(study, attributes, 0, 2))[: study.settings.test_images])
-
-
-def with_all(study, attributes: Iterable[str], k: int) -> np.ndarray:
-    """At most k seeded test faces that have all of the attributes, ascending. Raises DataError if there is none."""
-    return np.sort(np.random.default_rng([SEED, 7]).permutation(_having(study, attributes, 1, 1))[:k])
-
-
-def _having(study, attributes: Iterable[str], value: int, least: int) -> np.ndarray:
+def having(study, attributes: Iterable[str], value: int, k: int = 0) -> np.ndarray:
+    """At most k (0: `test_images`) seeded test faces whose attributes all have the value, ascending. DataError for fewer than two
+    that have none of the attributes, or one that has all."""
     wanted = np.all([study.faces.column(a) == value for a in attributes], axis=0)
-    return enough_test_faces(study.faces, study.split, wanted, least, f"{' and '.join(attributes)} = {value}")
+    rows = enough_test_faces(study.faces, study.split, wanted, 2 - value, f"{' and '.join(attributes)} = {value}")
+    return np.sort(np.random.default_rng([SEED, (5, 7)[value]]).permutation(rows)[: k or study.settings.test_images])
 
 
 def placebo_rows(study, edits: dict[str, Edits]) -> list[dict]:
@@ -439,7 +433,7 @@ def reference_rows(study, one: Callable, two: Callable) -> list[dict]:
     region is nearer to that of its own reference than the other edit's is; 0.5 is chance."""
     find, out, every, people = row_finder(study.faces, study.split.test), [], [], []
     for a in attributes_of(study.cfg):
-        index = without(study, (a,))
+        index = having(study, (a,), 0)
         x, made, seen = as_images(study.faces, index), [], []
         for edit in (one, two):
             parts = [edit(a, p.to(study.device), 1.0) for p in x.split(64)]
@@ -459,7 +453,7 @@ def diversity_rows(study, by: dict[str, list[Callable]]) -> list[dict]:
     """`diversity_l1`, and LPIPS: how far the edits of one face with different draws lie apart, mean over pairs of draws."""
     out, every = [], {}
     for a in attributes_of(study.cfg):
-        index = without(study, (a,))[:25]
+        index = having(study, (a,), 0)[:25]
         x, people = as_images(study.faces, index), study.faces.identities[index]
         for method, edits in by.items():
             ys, both = ([run_edit(edit, a, x, 1.0, study.device)[0] for edit in edits], list(combinations(range(len(edits)), 2)))
@@ -543,10 +537,10 @@ def figure_11_12(study, edit: Callable) -> list[dict]:
     names = attributes_of(study.cfg)
     first, both = "Male" if "Male" in names else names[0], together(study.cfg)
     for name, chosen in (("fig_11", (first,)), ("fig_12", both)):
-        references = with_all(study, chosen, 4)
-        figure = reference_grid(edit, study.faces, without(study, chosen)[:5], references, [chosen] * len(references), study.device)
+        references = having(study, chosen, 1, 4)
+        figure = reference_grid(edit, study.faces, having(study, chosen, 0)[:5], references, [chosen] * len(references), study.device)
         study.figure(figure, name, f"Sources in the first row, references in the first column, the edits between them: {' and '.join(chosen)}")
-    index, out = without(study, both), []
+    index, out = having(study, both, 0), []
     x, people = as_images(study.faces, index), study.faces.identities[index]
     for method, path in {"unedited": None, LABEL: draws(study, "label", 1)[0], REFERENCE: edit}.items():
         y = x if path is None else run_edit(path, both, x, 1.0, study.device)[0]
@@ -563,8 +557,8 @@ def figure_13(study, edits: dict[str, Edits]) -> list[dict]:
         print("This study does not train StarGAN v2 on bangs.")
         return []
     edit = starganv2.editor(study.models(V2_BANGS), study.faces, study.split, study.jobs[V2_BANGS].cfg, "reference")
-    references = with_all(study, ("Bangs",), 4)
-    figure = reference_grid(edit, study.faces, without(study, ("Bangs",))[:5], references, ["Bangs"] * len(references), study.device)
+    references = having(study, ("Bangs",), 1, 4)
+    figure = reference_grid(edit, study.faces, having(study, ("Bangs",), 0)[:5], references, ["Bangs"] * len(references), study.device)
     study.figure(figure, "fig_13", "Sources in the first row, references with bangs in the first column, StarGAN v2's edits between them")
     e = edits[REFERENCE]["Bangs", 1]
     frame = pd.concat([measures.per_face(m, v, study.judges) for m, v in ((REFERENCE, e), (V2_BANGS, apply(edit, e.case, study.device)))])

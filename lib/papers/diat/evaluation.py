@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lib.baselines import cnia, semantic_inpainting, vgg_face
 from lib.claims import Claim, Precondition, Test, works
-from lib.data import DataError, Split
+from lib.data import Split
 from lib.data.lfw import Lfw
 from lib.data.splits import divided
 from lib.evaluation import measures
@@ -129,8 +129,6 @@ def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: phi's stand-in, what all models start from, a model per task, the variants, arms and lengths
     that are compared, CNIA-style pictures, a DCGAN. Raises DataError for faces without landmarks."""
     cfg, settings, own = plan.cfg, plan.settings, tasks_of(plan.cfg)
-    if plan.faces.landmarks is None:
-        raise DataError(f"{plan.faces.name}: it has no landmarks to choose faces and to make masks by. Add list_landmarks_align_celeba.txt.")
     out, phi, before = {}, vgg_face.VGG_FACE, ()
     if cfg.phi == PROXY:
         out[PROXY] = plan.job(vgg_face, replace(vgg_face.PROFILES[plan.profile](), size=cfg.size))

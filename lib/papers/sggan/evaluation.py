@@ -26,7 +26,7 @@ from lib.papers.sggan import flips
 from lib.papers.sggan import model as sggan
 from lib.papers.sggan.flips import Flips
 from lib.papers.sggan.model import GROUPS, Group, groups_named, groups_of
-from lib.training.config import listed, require
+from lib.training.config import listed, require, require_each
 from lib.training.models import Job
 
 ALL, SOME, FEW = "SG-GAN(ALL)", "SG-GAN(5 %)", "SG-GAN(0.5 %)"
@@ -52,9 +52,8 @@ class Settings:
         groups_named(self.joint)
         digits = all(text.isdigit() for text in listed(self.pale_labels))
         require(digits, "pale_labels", self.pale_labels, "whole numbers joined by commas")
-        require(self.test_images >= 2, "test_images", self.test_images, "at least 2")
-        for name in ("faces", "labels_some", "labels_few", "sweep_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 2", "test_images")
+        require_each(self, "at least 1", "faces", "labels_some", "labels_few", "sweep_steps")
 
 
 SETTINGS = {

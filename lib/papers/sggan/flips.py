@@ -160,11 +160,9 @@ def exact(study, i: int) -> Callable:
 
 def both_values(plan, group: Group) -> list[np.ndarray]:
     """The test faces with value 0 of a group and those with value 1, in seeded order. Raises DataError under two of either."""
-    labels, out = group.labels(plan.faces), []
-    for v in (0, 1):
-        rows = enough_test_faces(plan.faces, plan.split, labels == v, 2, f"value {v} of {group.name}")
-        out.append(np.random.default_rng([SEED, v]).permutation(rows))
-    return out
+    faces, split, labels = plan.faces, plan.split, group.labels(plan.faces)
+    have = [enough_test_faces(faces, split, labels == v, 2, f"value {v} of {group.name}") for v in (0, 1)]
+    return [np.random.default_rng([SEED, v]).permutation(rows) for v, rows in enumerate(have)]
 
 
 def cases_of(study, groups: Iterable[Group]) -> Flips:
