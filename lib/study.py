@@ -189,6 +189,7 @@ class Study(runs.Run):
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
     earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
+    check({"with_images": with_images}, {"with_images": bool}, paper)  # the text "false" would show all faces
     plan = make_plan(paper, **parameters)
     study = Study(plan, with_images)
     if study.missing:

@@ -173,7 +173,7 @@ def test_edited_versions_stand_behind_the_faces_and_are_made_when_asked_for(face
 
 
 def test_all_arms_take_the_same_number_of_updates_and_wait_for_their_editor(faces, split, glasses, tmp_path):
-    settings = SimpleNamespace(recogniser_width=2, recogniser_batch=32, recogniser_epochs=10.0, recogniser_seeds=2)
+    settings = SimpleNamespace(recogniser_width=2, recogniser_batch=32, recogniser_epochs=10.0, recogniser_seeds=2, verification_people=40)
 
     def job(method, cfg, **fields):
         return Job(method, cfg, **fields, results=tmp_path)

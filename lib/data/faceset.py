@@ -75,7 +75,7 @@ def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path
 
         entry = f"{faces.name}-{size}-{faces.fingerprint[:16]}"
         return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, n, size, draw, workers=1))
-    folder = celeba.read_folder(Path(data).expanduser())
+    folder = celeba.read_folder(Path(str(data)).expanduser())
     faces = _labelled(folder, Crop(size))
     names = *folder.files, *(path.name for path in folder.label_files)
     fingerprint = cache.fingerprint(f"celeba {cache.VERSION} {faces.crop}", names, folder.paths + folder.label_files, cache_dir)
@@ -88,7 +88,7 @@ def outline(data: str, size: int, *, n: int = 20000, seed: int = 0) -> FaceSet:
     and splits and batches can be tried on it. Raises DataError for all that is wrong with a folder's lists, n or seed."""
     if str(data) in SYNTHETIC:
         return _sampled(str(data), Crop(size), n, seed)
-    return _labelled(celeba.read_folder(Path(data).expanduser()), Crop(size))
+    return _labelled(celeba.read_folder(Path(str(data)).expanduser()), Crop(size))
 
 
 def with_pictures(faces: FaceSet) -> FaceSet:

@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.stats import t
 
 from lib.claims import VERDICTS
@@ -24,6 +25,7 @@ from lib.evaluation.measures import Value
 from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
+from lib.training.models import read_record
 from lib.training.runs import without_folders
 
 REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
@@ -54,7 +56,7 @@ def expected(paper: str, study: dict) -> dict:
 
 def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
     """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and
-    a sentence about each record that cannot be read. A broken record stops nobody."""
+    a sentence about each that is damaged, which stops nobody."""
     rows, broken = [], []
     for file in sorted(results.glob("*/*/run.json")):
         try:
@@ -65,9 +67,13 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
             missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if facts[name] is None]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
+            for name, column in {"metrics.csv": "value", "claims.csv": "verdict"}.items() if record["status"] == "complete" else ():
+                pd.read_csv(file.parent / name)[column]
+            if (card := file.parent / "figures" / "card.png").exists():
+                Image.open(card).verify()
             rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            broken.append(f"{file}: not a readable run record ({error}). Delete the run's folder or run it again.")
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
+            broken.append(f"{file}: not a run that can be read ({error}). Delete the run's folder or run it again.")
     frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
     return frame.sort_values("finished", na_position="first", kind="stable"), broken
 
@@ -172,9 +178,8 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
     for r in found.itertuples():
         records: dict[str, list] = {}
         for place in r.models.values():
-            file = results / place / "model.json"
-            if file.exists():
-                records.setdefault(place.split("/")[0], []).append(json.loads(file.read_text()))
+            if record := read_record(results / place / "model.json"):
+                records.setdefault(place.split("/")[0], []).append(record)
         for method, own in records.items():
             share = f"{100 * r.share:.2g} %" if method == r.paper else ""
             cost = tables.training_cost({method: own}).iloc[0].to_dict()
@@ -197,10 +202,9 @@ def over_all(verdicts: list[str]) -> str:
 def ledger(found: pd.DataFrame) -> pd.DataFrame:
     """Every claim of those runs, a line per paper and faces: what claims.csv has, with paper, faces, seeds and runs.
     Runs that differ in nothing but the seed are one line, which says what each of them measured."""
-    there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
     columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "reason", "n", "verdict", "run"]
     frames = []
-    for r in there:
+    for r in found.itertuples():
         about = {"paper": r.paper, "run": r.run, "seed": r.seed, "faces": f"{r.data}, {r.size} px"}
         frames.append(pd.read_csv(r.folder / "claims.csv", keep_default_na=False).assign(**about))
     every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*columns, "seed"])
