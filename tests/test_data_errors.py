@@ -268,7 +268,7 @@ def test_what_is_known_beforehand_is_said_without_decoding(arguments, change, pr
         (row("pairs.txt", 1, "2\t1"), "pairs.txt", 1, "2 folds of 2 x 1 pairs need 4 lines, the file has 2"),
         (row("pairs.txt", 2, "Ann\t1"), "pairs.txt", 2, "2 fields. The line must hold a same-person pair"),
         (row("pairs.txt", 3, "Ann\t1\t2"), "pairs.txt", 3, "3 fields. The line must hold a different-person pair"),
-        (row("pairs.txt", 2, "Ann\t1\tx"), "pairs.txt", 2, "the image number is 'x'"),
+        (row("pairs.txt", 2, "Ann\t1\tx"), "pairs.txt", 2, "Ann_000x.jpg is not under lfw-deepfunneled"),
         (row("pairs.txt", 3, "Ann\t1\tBo\t2"), "pairs.txt", 3, "Bo_0002.jpg is not under lfw-deepfunneled"),
         (content("lfw-deepfunneled/Bo/Bo_0001.jpg", b"x"), "lfw-deepfunneled/Bo/Bo_0001.jpg", None, "cannot be decoded"),
     ],

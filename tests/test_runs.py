@@ -51,18 +51,11 @@ def test_a_plan_names_every_model_and_checks_everything_first(tmp_path):
         make_plan("sagan", data=str(tmp_path / "none"))
 
 
-def opposed(faces):
-    """Bangs where no mouth is open, and nowhere else."""
-    out = faces.attributes.copy()
-    out[:, faces.attribute_names.index("Bangs")] = 1 - faces.column("Mouth_Slightly_Open")
-    return out
-
-
 @pytest.mark.parametrize(
     "paper, change, problem",
     [
         ("atigan", lambda faces: {"landmarks": None}, "no landmarks to cut faces out by"),  # a rival's
-        ("bridgegan", lambda faces: {"attributes": opposed(faces)}, "0 faces with Mouth_Slightly_Open and Bangs = 0"),  # Fig. 12
+        ("bridgegan", lambda faces: {"attributes": np.ones_like(faces.attributes)}, "0 faces with Mouth_Slightly_Open and Bangs = 0"),  # Fig. 12
         ("sagan", lambda faces: {"identities": np.arange(len(faces))}, "0 genuine and .* pairs.* -p recogniser_seeds 0"),  # Fig. 10
         ("diat", lambda faces: {"identities": np.arange(len(faces))}, "0 of .* training people have two images or more"),  # a judge's
     ],

@@ -311,17 +311,17 @@ def test_balanced_attributes_are_independent():
 
 def test_people_recur_as_in_celeba():
     faces = S.sample(31, range(4096))
-    people, counts = S.identities(faces).unique(return_counts=True)
+    people, counts = faces.identity.unique(return_counts=True)
     assert len(people) == 4 * 52 and counts.max() == 35 and counts.min() == 1
     assert 19 < counts.double().mean() < 20.5
-    few = S.identities(S.sample(31, range(200))).unique(return_counts=True)[1]
+    few = S.sample(31, range(200)).identity.unique(return_counts=True)[1]
     assert (few >= 2).double().mean() > 0.8, "a small set too has people with several pictures"
-    person = faces[S.identities(faces) == people[counts.argmax()]]
+    person = faces[faces.identity == people[counts.argmax()]]
     for name, (scope, *_) in S.ranges().items():
         assert (len(getattr(person, name).unique()) == 1) == (scope == "identity"), name
     assert len(column(person, "Male").unique()) == 1 and len(column(person, "Smiling").unique()) == 2
-    order = S.identities(S.sample(32, range(4096)))
-    assert not torch.equal(order, S.identities(faces)), "another seed, another order"
+    order = S.sample(32, range(4096)).identity
+    assert not torch.equal(order, faces.identity), "another seed, another order"
 
 
 # --- animals ---

@@ -99,14 +99,9 @@ def with_pictures(faces: FaceSet) -> FaceSet:
 
 
 def name_of(data: str) -> str:
-    """The name of the set that `load` reads from `data`, and so of its runs."""
-    return data if data in SYNTHETIC else folder_name(Path(data).expanduser())
-
-
-def folder_name(root: Path) -> str:
-    """The name of a set read from a folder: the folder's own, which is never taken for that of a built-in set."""
-    name = root.resolve().name
-    return f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
+    """The name of the set that `load` reads, and so of its runs: of a folder its own, which is never taken for that of a built-in set."""
+    name = Path(data).expanduser().resolve().name
+    return data if data in SYNTHETIC else f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
 
 
 def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
@@ -117,7 +112,7 @@ def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
     if landmarks is not None:
         landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(
-        folder_name(folder.root), None, folder.attributes, folder.attribute_names, folder.identities, landmarks, folder.landmark_source,
+        name_of(str(folder.root.resolve())), None, folder.attributes, folder.attribute_names, folder.identities, landmarks, folder.landmark_source,
         folder.files, crop, fingerprint="", publishable=False, partition=folder.partition,
     )  # fmt: skip
 
@@ -134,7 +129,7 @@ def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
         synthetic.render(faces[:1], crop.size)
     except ValueError as error:
         raise DataError(f"synthetic faces: {error}. Give a value in that range.") from error
-    attributes, identities, points = synthetic.attributes(faces), synthetic.identities(faces), synthetic.landmarks5(faces, crop.size)
+    attributes, identities, points = synthetic.attributes(faces), faces.identity, synthetic.landmarks5(faces, crop.size)
     files = tuple(f"{i + 1:06d}.png" for i in range(n))
     fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
     return FaceSet(

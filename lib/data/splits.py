@@ -68,11 +68,10 @@ def split_most_images(faces: FaceSet) -> Split:
     k = round(len(ids) * SHARE)
     if not 1 <= k < len(ids) - 1:
         fail(faces.name, None, f"{k} of {len(ids)} identities train, too few are left", "Use at least 8 identities")
-    tied, tied_train = int((counts == counts[k - 1]).sum()), int((counts[:k] == counts[k - 1]).sum())
     rest = np.random.default_rng([0, 1]).permutation(ids[k:])
     quarter = max(1, round(len(rest) * 0.25))
-    rule = f"the {k} of {len(ids)} identities with most images train ({tied_train} of the {tied} with {counts[k - 1]} images); "
-    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule + f"{quarter} of the others validate")
+    rule = f"the {k} of {len(ids)} identities with most images train; {quarter} of the others validate"
+    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule)
 
 
 def by_identity(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:

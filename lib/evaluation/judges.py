@@ -236,7 +236,7 @@ def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
     if len(classes) < 2:
-        problem = f"{len(classes)} of {len(ids)} training people have two images or more; from those the identity network learns"
+        problem = f"{len(classes)} of {len(ids)} training people have two images or more; the identity network learns from those"
         fail(faces.name, None, problem, "Give at least two such people, or correct identity_CelebA")
     return classes, split.train[np.isin(faces.identities[split.train], classes)]
 

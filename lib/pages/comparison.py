@@ -5,7 +5,6 @@ What belongs to the study is what study.yaml says; any other run enters no mean.
 trained twice and is two lines.
 """
 
-import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -26,7 +25,7 @@ from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
 from lib.training.models import read_record
-from lib.training.runs import without_folders
+from lib.training.runs import of_record
 
 REFERENCES = ("unedited", "constant G", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
@@ -46,11 +45,9 @@ def expected(paper: str, study: dict) -> dict:
     if paper not in known:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
         presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
-        given = study.get("parameters", {}).get(paper, {})
-        fields = {what: {k: v for k, v in given.items() if k in vars(preset)} for what, preset in presets.items()}
-        full = {what: dataclasses.asdict(from_params(preset, fields[what])) for what, preset in presets.items()}
-        full["settings"] = without_folders(full["settings"])
-        known[paper] = json.loads(json.dumps(full))  # tuples as a record has them
+        given = study.get("parameters", {}).get(paper, {}).items()
+        full = {what: from_params(preset, {k: v for k, v in given if k in vars(preset)}) for what, preset in presets.items()}
+        known[paper] = {what: of_record(fields) for what, fields in full.items()}
     return known[paper]
 
 

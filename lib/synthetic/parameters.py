@@ -85,9 +85,28 @@ def own(scope: str, low: float, high: float, meaning: str):
     return field(metadata={"scope": scope, "low": low, "high": high, "meaning": meaning})
 
 
+class Drawn:
+    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, or by an index or boolean tensor,
+    and by an integer as a batch of one."""
+
+    def __len__(self) -> int:
+        return self.index.shape[0]
+
+    def __getitem__(self, idx):
+        rows = torch.tensor([range(len(self))[idx]]) if isinstance(idx, int) else idx
+        return self._each(lambda v: v[rows])
+
+    def to(self, device):
+        """The same with every field on `device`."""
+        return self._each(lambda v: v.to(device))
+
+    def _each(self, change):
+        return type(self)(**{f.name: change(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+
 @dataclass
-class Faces:
-    """Parameters of B faces; every field a tensor (B,) or (B, k), float32 or int64. `faces[idx]` selects, `len(faces)` counts.
+class Faces(Drawn):
+    """Parameters of B faces.
 
     A face carries parameters for everything that an attribute could switch on (its own glasses, hat, beard, grey ...), so that each attribute can
     be changed alone. Ranges are in `PARAMETERS`; parameters from -1 to 1 are relative to an average face.
@@ -95,7 +114,7 @@ class Faces:
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
-    identity: Tensor  # (B,) int64
+    identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
     jaw_beard: Tensor  # (B,) int64 in {0, 1}: a beard along the jaw, beside mustache, goatee and sideburns
     # the person
@@ -178,26 +197,6 @@ class Faces:
     hat_hue: Tensor = own("image", 0, 1, "hue of the hat")
     hat_tone: Tensor = own("image", -1, 1, "dark to light hat")
     tint: Tensor = own("image", 0, 1, "tint of the lenses")
-
-    def __len__(self) -> int:
-        return self.index.shape[0]
-
-    def __getitem__(self, idx) -> "Faces":
-        """Faces at `idx`: a slice, or an index or boolean tensor. An integer gives a batch of one."""
-        return each(self, lambda v: v[batch_index(idx, len(self))])
-
-    def to(self, device) -> "Faces":
-        """The same faces with every field on `device`."""
-        return each(self, lambda v: v.to(device))
-
-
-def each(batch, change):
-    """A dataclass of tensors with `change` applied to every field."""
-    return type(batch)(**{f.name: change(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
-
-
-def batch_index(idx, length: int):
-    return torch.tensor([range(length)[idx]]) if isinstance(idx, int) else idx
 
 
 def ranges(kind: type = Faces) -> dict[str, tuple[str, float, float, str]]:
@@ -297,11 +296,6 @@ def column(name: str) -> int:
 def attributes(faces: Faces) -> Tensor:
     """(B, 18) uint8 in {0, 1}: what the pictures show, in the order of ATTRIBUTES."""
     return faces.state.to(torch.uint8)
-
-
-def identities(faces: Faces) -> Tensor:
-    """(B,) int64: whose face it is; unique within a seed."""
-    return faces.identity
 
 
 def counterfactual(faces: Faces, attribute: str, value: int | Tensor) -> Faces:

@@ -28,9 +28,9 @@ def run_id(plan) -> str:
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
 
 
-def without_folders(settings: dict) -> dict:
-    """Settings as a record keeps them: of a folder its name alone."""
-    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()}
+def of_record(fields) -> dict:
+    """A Config or Settings as a record keeps it: of a folder its name alone."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in vars(fields).items()}
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
             scratch=plan.profile == "smoke",
             split={"rule": split.rule, "checksum": split.checksum}
             | {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
-            config=dataclasses.asdict(plan.cfg), settings=without_folders(dataclasses.asdict(plan.settings)),
+            config=of_record(plan.cfg), settings=of_record(plan.settings),
             share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5),
             models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
             **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",

@@ -193,14 +193,12 @@ def networks(study) -> dict[str, list[Judge]]:
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities;
-    alone: how many people have one image only and so no genuine pair (0 where that is not known)."""
+    """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities."""
 
     first: np.ndarray
     second: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    alone: int = 0
 
     @cached_property
     def same(self) -> np.ndarray:
@@ -222,7 +220,6 @@ class Comparisons:
     def words(self) -> str:
         """How many pairs of which kind, of how many people."""
         people = f"{len(np.union1d(self.a, self.b)):,} people"
-        people += f", {self.alone} with a single image and so without a query" if self.alone else ""
         return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people}"
 
 
@@ -234,7 +231,7 @@ def against_targets(identities: np.ndarray, seed: int) -> Comparisons:
     queries = np.setdiff1d(np.arange(len(identities)), targets)
     first, second = np.repeat(queries, len(targets)), np.tile(targets, len(queries))
     a, b = identities[first], identities[second]
-    return Comparisons(first, second, a, b, alone=len(np.setdiff1d(b, a)))
+    return Comparisons(first, second, a, b)
 
 
 def of_pairs(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
