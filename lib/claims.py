@@ -1,5 +1,4 @@
-"""Claims of the papers and their verdicts, deviations from the papers: plain records. A verdict is computed, never
-typed."""
+"""Claims and their verdicts, deviations from the papers: plain records. A verdict is computed, never typed."""
 
 import operator
 from dataclasses import dataclass

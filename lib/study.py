@@ -1,5 +1,4 @@
-"""What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its
-results."""
+"""What a notebook opens: faces, configuration, trained models, judges, and the folder that keeps its results."""
 
 import importlib
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lib.data.checks import beforehand, make_pools
 from lib.evaluation import judges
 from lib.pages import figures, tables
 from lib.training import models, runs
-from lib.training.config import ParameterError, check, from_params, pick, unknown
+from lib.training.config import ParameterError, check, from_params, pick, require, unknown
 from lib.training.models import Job
 from lib.training.precision import resolve
 
@@ -96,13 +95,15 @@ def make_plan(
     paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
     evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
     model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+    overrides = overrides or {}
     values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
-    check(values | {"training": training, "overrides": overrides or {}}, KINDS, paper)
-    check_device(device)
+    check(values | {"training": training, "overrides": overrides}, KINDS, paper)
+    there = device == "cpu" or device.split(":")[0] == "cuda" and torch.cuda.is_available()
+    require(there, "device", device, f"cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()})")
     resolve(precision, device)
     cfg, settings = pick(model.PROFILES, profile, "profile")(), evaluation.SETTINGS[profile]
-    ours = {k: v for k, v in (overrides or {}).items() if k in vars(cfg)}
-    others = {k: v for k, v in (overrides or {}).items() if k not in ours}
+    ours = {k: v for k, v in overrides.items() if k in vars(cfg)}
+    others = {k: v for k, v in overrides.items() if k not in ours}
     if strange := [k for k in others if k not in vars(settings)]:
         raise ParameterError(f"{paper}: {unknown(strange[0], [*vars(cfg), *vars(settings)])}")
     cfg, settings = from_params(cfg, ours), from_params(settings, others)
@@ -115,12 +116,6 @@ def make_plan(
 
 
 read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and the judges share a face set
-
-
-def check_device(device: str) -> None:
-    """Raise ParameterError for a device that PyTorch does not have here."""
-    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise ParameterError(f"device = {device!r}: it must be cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()}).")
 
 
 class Study(runs.Run):

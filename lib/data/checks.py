@@ -11,9 +11,8 @@ from lib.data.splits import Split, make_split, require_test_faces
 def beforehand(data: str, size: int, *, n: int = 20000, rule: str = "official", seed: int = 0, stages: Sequence = ()) -> tuple[FaceSet, Split]:
     """The `outline` of a set and its split, after all checks that need no picture; within seconds.
 
-    stages: of a training (`lib.training.loop.Stage`); their pools must be made of labels and landmarks alone.
-    DataError for a folder or list that is missing or wrong, a seed beyond 64 bits, an attribute of a stage that the set lacks or that
-    has fewer than two test faces of either label, and as `make_pools`.
+    stages: of a training (`lib.training.loop.Stage`), with pools made of labels and landmarks alone. DataError for a wrong list,
+    a seed beyond 64 bits, an attribute that is missing or has under two test faces of a label, and as `make_pools`.
     """
     check_seed(seed)
     faces = outline(data, size, n=n)
@@ -25,8 +24,8 @@ def beforehand(data: str, size: int, *, n: int = 20000, rule: str = "official", 
 
 
 def make_pools(faces: FaceSet, split: Split, seed: int, stages: Sequence) -> None:
-    """Make all training pools of the stages, and throw them away. DataError for one that cannot be made, as of a set without landmarks
-    where they are needed, and for a batch that is larger than its pool or odd for the balanced sampler."""
+    """Make all training pools of the stages, and throw them away. DataError for one that cannot be made, as without landmarks
+    that are needed, and for a batch that is larger than its pool or odd for the balanced sampler."""
     for stage in stages:
         for examples in {stage.examples} | {update.examples or stage.examples for update in stage.updates}:
             pool = examples(faces, split, seed) if examples else split.train

@@ -99,7 +99,7 @@ def with_pictures(faces: FaceSet) -> FaceSet:
 
 
 def name_of(data: str) -> str:
-    """The name of the set that `load` reads, and so of its runs: of a folder its own, which is never taken for that of a built-in set."""
+    """The name of the set that `load` reads, and so of its runs. A folder's is never taken for that of a built-in set."""
     name = Path(data).expanduser().resolve().name
     return data if data in SYNTHETIC else f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
 

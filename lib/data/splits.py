@@ -54,14 +54,14 @@ def split_random(faces: FaceSet, seed: int) -> Split:
     ids = np.random.default_rng([seed, 1]).permutation(np.unique(faces.identities))
     test, validation = round(len(ids) * 0.2), round(len(ids) * 0.1)
     if not (test and validation):
-        fail(faces.name, None, f"{len(ids)} identities are too few to divide into training, validation and test", "Use at least 6 identities")
+        fail(faces.name, None, f"{len(ids)} identities are too few to train, to validate and to test", "Use at least 6 identities")
     rule = f"{test} of {len(ids)} identities test, {validation} validate, drawn with seed {seed}"
     return by_identity(faces, ids[test + validation :], ids[test : test + validation], ids[:test], rule)
 
 
 def split_most_images(faces: FaceSet) -> Split:
-    """SaGAN section 4.1: SHARE of the identities train, those with the most images, sorted by (image count descending, identity
-    id ascending). Of the others a seeded quarter validates and the rest test. DataError if a part would be empty."""
+    """SaGAN section 4.1: SHARE of the identities train, the first by image count descending, then identity ascending. Of the
+    others a seeded quarter validates and the rest test. DataError if a part would be empty."""
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]
@@ -106,7 +106,7 @@ def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
 
 
 def enough_test_faces(faces: FaceSet, split: Split, wanted: np.ndarray, least: int, what: str) -> np.ndarray:
-    """The rows of the test faces among `wanted` (N,) bool, ascending. DataError if they are fewer than `least`; what: 'Smiling = 1'."""
+    """The rows of the test faces among `wanted` (N,) bool, `what` in words, ascending. DataError for fewer than `least`."""
     rows = split.test[wanted[split.test]]
     if len(rows) < least:
         problem = f"the test split has {len(rows)} faces with {what}, at least {least} are needed"
@@ -115,7 +115,7 @@ def enough_test_faces(faces: FaceSet, split: Split, wanted: np.ndarray, least: i
 
 
 def _or_anew(faces: FaceSet, wanted: np.ndarray | None = None, least: int = 0) -> str:
-    """A further remedy for a set that brings its own partition, where the random split has `least` test faces among `wanted`."""
+    """A further remedy for a set with a partition of its own: the random split, if it has `least` test faces among `wanted`."""
     if faces.partition is None or len(np.unique(faces.identities)) < 6:
         return ""
     test = split_random(faces, 0).test

@@ -231,12 +231,11 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training identities that have two images or more, ascending, and the rows of their training images. DataError for
-    fewer than two."""
+    """The training identities with two images or more, ascending, and the rows of these images. DataError under two."""
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
     if len(classes) < 2:
-        problem = f"{len(classes)} of {len(ids)} training people have two images or more; the identity network learns from those"
+        problem = f"{len(classes)} of {len(ids)} training people have two images or more, from which identity is learned"
         fail(faces.name, None, problem, "Give at least two such people, or correct identity_CelebA")
     return classes, split.train[np.isin(faces.identities[split.train], classes)]
 
@@ -381,7 +380,8 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
         cfg = Config(kind, names, size=faces.size, **settings | {"batch": min(settings["batch"], len(split.train))})
         out[name] = Job(sys.modules[__name__], cfg, pool, pool_split, seed + (kind == "resnet18"), **place)
     classes, rows = people(faces, split)
-    cfg = Config("identity", people=len(classes), size=faces.size, **settings | {"batch": min(settings["batch"], len(rows))})
+    settings = settings | {"batch": min(settings["batch"], len(rows))}
+    cfg = Config("identity", people=len(classes), size=faces.size, **settings)
     return out | {"identity network": Job(sys.modules[__name__], cfg, faces, split, seed, **place)}
 
 

@@ -296,8 +296,8 @@ def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[
 
 
 def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The measure of several methods on the edits that all of them made, in the same order; and the people. None where the frame
-    lacks the measure."""
+    """The measure of several methods on the edits that all of them made, in the same order; and the people. Empty if the
+    frame lacks the measure."""
     keys = ["attribute", "target", "face", "person"]
     of_all = frame[frame["method"].isin(methods)].reindex(columns=[*keys, "method", measure])
     wide = of_all.pivot_table(index=keys, columns="method", values=measure, aggfunc="first")

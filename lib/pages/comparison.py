@@ -64,8 +64,8 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
             missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if facts[name] is None]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
-            for name, column in {"metrics.csv": "value", "claims.csv": "verdict"}.items() if record["status"] == "complete" else ():
-                pd.read_csv(file.parent / name)[column]
+            for name, column in (("metrics", "value"), ("claims", "verdict")) if facts["status"] == "complete" else ():
+                pd.read_csv(file.parent / f"{name}.csv")[column]
             if (card := file.parent / "figures" / "card.png").exists():
                 Image.open(card).verify()
             rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent})

@@ -86,8 +86,8 @@ def own(scope: str, low: float, high: float, meaning: str):
 
 
 class Drawn:
-    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, or by an index or boolean tensor,
-    and by an integer as a batch of one."""
+    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, an index or a boolean
+    tensor, and by an integer as a batch of one."""
 
     def __len__(self) -> int:
         return self.index.shape[0]

@@ -27,10 +27,6 @@ def _matches(value, hint) -> bool:
     return isinstance(value, int | float if kind is float else kind)
 
 
-def _name(hint) -> str:
-    return getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
-
-
 def unknown(name: str, valid) -> str:
     """'unknown parameter ...' with the closest valid name, if any is close, and all valid names."""
     close = difflib.get_close_matches(name, list(valid), n=1)
@@ -44,7 +40,8 @@ def check(params: dict, hints: dict[str, object], where: str) -> None:
         if name not in hints:
             raise ParameterError(f"{where}: {unknown(name, hints)}")
         if not _matches(value, hints[name]):
-            raise ParameterError(f"{where}: {name} = {value!r} is a {type(value).__name__}; it must be {_name(hints[name])}.")
+            kind = getattr(hints[name], "__name__", hints[name])
+            raise ParameterError(f"{where}: {name} = {value!r} is a {type(value).__name__}; it must be {kind}.")
 
 
 def from_params(preset, params: dict):

@@ -1,5 +1,4 @@
-"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/. It is cheap, and made again whenever
-its code changes."""
+"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/, made again when its code changes."""
 
 import dataclasses
 import hashlib

@@ -43,8 +43,8 @@ def read_domains(data: str, size: int, count: int) -> tuple[FaceSet, Split]:
 
 
 def animals_of(plan) -> tuple[FaceSet, Split]:
-    """The animals of a study and their split. Raises DataError if a domain has fewer than two training or val images, or if they
-    may not be published while the faces may: one page would show what must not be shown."""
+    """The animals of a study and their split. Raises DataError if a domain has under two training or val images, or if they may
+    not be published while the faces may: one page would show what must not be shown."""
     faces, split = read_domains(plan.settings.domains, plan.settings.domain_size, plan.settings.domain_images)
     if plan.faces.publishable and not faces.publishable:
         raise DataError(f"{faces.name}: these pictures may not be published, those of {plan.faces.name} may. Give built-in sets or folders for both.")

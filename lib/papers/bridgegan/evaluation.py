@@ -102,8 +102,7 @@ SETTINGS = {
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: the faces' and the animals', StarGAN for the same attributes (as many processor seconds
-    in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains. Raises DataError where test faces for
-    Fig. 12 are too few."""
+    in profile cpu), StarGAN v2 for bangs and for animals, two judges of domains. DataError for too few faces of Fig. 12."""
     cfg, s = plan.cfg, plan.settings
     for value in (0, 1):
         having(plan, together(cfg), value)
@@ -393,8 +392,8 @@ def bridge_rows(study) -> list[dict]:
 
 
 def having(study, attributes: Iterable[str], value: int, k: int = 0) -> np.ndarray:
-    """At most k (0: `test_images`) seeded test faces whose attributes all have the value, ascending. DataError for fewer than two
-    that have none of the attributes, or one that has all."""
+    """At most k (0: `test_images`) seeded test faces whose attributes all have the value, ascending. DataError if under two
+    have none of them, or none has all."""
     wanted = np.all([study.faces.column(a) == value for a in attributes], axis=0)
     rows = enough_test_faces(study.faces, study.split, wanted, 2 - value, f"{' and '.join(attributes)} = {value}")
     return np.sort(np.random.default_rng([SEED, (5, 7)[value]]).permutation(rows)[: k or study.settings.test_images])
@@ -526,7 +525,7 @@ def bridge(study) -> Callable:
 
 
 def together(cfg: bridgegan.Config) -> tuple[str, ...]:
-    """The two attributes of Fig. 12: mouth open and bangs, or the first and the next that a face can have beside it, if there is one."""
+    """The attributes of Fig. 12: mouth open and bangs, or the first and the next one that is no rival of it, if any."""
     first, *more = attributes_of(cfg)
     return TOGETHER if {*TOGETHER} <= {first, *more} else (first, *[a for a in more if a not in bridgegan.rivals(first)][:1])
 

@@ -159,15 +159,14 @@ def exact(study, i: int) -> Callable:
 
 
 def both_values(plan, group: Group) -> list[np.ndarray]:
-    """The test faces with value 0 of a group and those with value 1, in seeded order. Raises DataError under two of either."""
+    """The test faces with value 0 of a group and those with value 1, in seeded order. DataError under two."""
     faces, split, labels = plan.faces, plan.split, group.labels(plan.faces)
     have = [enough_test_faces(faces, split, labels == v, 2, f"value {v} of {group.name}") for v in (0, 1)]
     return [np.random.default_rng([SEED, v]).permutation(rows) for v, rows in enumerate(have)]
 
 
 def cases_of(study, groups: Iterable[Group]) -> Flips:
-    """The test faces of both directions of every group, equally many, the same seeded choice for every method. Raises
-    DataError as `both_values`."""
+    """The test faces of both directions of every group, equally many, for every method the same. Errors as `both_values`."""
     faces, out = study.faces, {}
     for group in groups:
         have = both_values(study, group)
