@@ -38,8 +38,7 @@ def plan_of(paper: str, values: dict):
 
 
 def execute(name: str, out: Path, values: dict) -> str:
-    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName:
-    message')."""
+    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it: 'Name: message'."""
     import nbformat
     import papermill
     from traitlets.config import Config

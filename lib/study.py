@@ -26,8 +26,7 @@ SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothi
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a paper's parameters come to: configuration, data and every model that its notebook needs. Nothing is
-    written."""
+    """What a paper's parameters come to: configuration, data and the models of its notebook. Nothing is written."""
 
     name: str
     paper: ModuleType
@@ -129,8 +128,7 @@ class Study(runs.Run):
         return getattr(self.plan, name)  # cfg, settings, faces, split, jobs, seed, device, profile, ...
 
     def models(self, name: str) -> dict:
-        """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not
-        done."""
+        """{model: Nets} of a job, loaded from its weights.safetensors; trained first where that was not done."""
         if name not in self._nets:
             self._nets[name] = models.load(self.plan.train(name), self.device)
         return self._nets[name]

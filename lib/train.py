@@ -22,8 +22,7 @@ def given_by(paper: str, study: dict, seed: int) -> dict:
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
-    """One Plan a paper and seed. study: the entries of study.yaml. given: the command line's (name, text), instead of
-    the study's."""
+    """One Plan a paper and seed. study: entries of study.yaml; given: the command line's (name, text), before them."""
     from lib.run import plan_of
 
     out = []

@@ -39,8 +39,7 @@ class NothingToCompare(StudyError):
 
 
 def expected(paper: str, study: dict) -> dict:
-    """The Config and Settings that the study's runs of a paper have, as run.json holds them; asked once and kept in
-    `study`."""
+    """The Config and Settings that the study's runs of a paper have, as run.json holds them; kept in `study`."""
     known = study.setdefault("expected", {})
     if paper not in known:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))

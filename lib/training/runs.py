@@ -64,8 +64,7 @@ class Run:
         write_json(self.folder / "run.json", self.entries)
 
     def add(self, rows: list[dict]) -> pd.DataFrame:
-        """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a
-        frame."""
+        """Take metric rows (keys as METRIC_COLUMNS, or fewer), write metrics.csv, and return the rows as a frame."""
         frame = pd.DataFrame(rows, columns=METRIC_COLUMNS)
         self.metrics += frame.to_dict("records")
         keep(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))
