@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from lib.data import Examples, FaceSet, Split, make_split
 from lib.data.errors import fail
@@ -178,6 +177,8 @@ def blurred(x: Tensor, sigma: float) -> Tensor:
 
 def jpeg(x: Tensor, quality: list[int]) -> Tensor:
     """(B, 3, S, S) in [-1, 1] -> the same faces as JPEG of the given qualities shows them."""
+    from torchvision.io import decode_jpeg, encode_jpeg  # not above: it takes seconds, and a wrong parameter needs none
+
     pictures = ((x + 1) * 127.5).round().byte().cpu()
     out = [decode_jpeg(encode_jpeg(p, q)) for p, q in zip(pictures, quality, strict=True)]
     return torch.stack(out).to(x.device).float() / 127.5 - 1 if out else x

@@ -111,15 +111,13 @@ def _resampled(n: int) -> np.ndarray:
 
 
 def proportion(hits: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Share of True among (n,) verdicts, Wilson interval for as many independent cases as there are people (images,
-    if None)."""
+    """Share of True among (n,) verdicts; Wilson interval for as many independent cases as people (images, if None)."""
     hits = np.asarray(hits, bool)
     return wilson(int(hits.sum()), len(hits), len(np.unique(people)) if people is not None else None)
 
 
 def wilson(hits: int, n: int, independent: int | None = None) -> Value:
-    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if fewer than
-    n."""
+    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if under n."""
     if not n:
         return Value(float("nan"), float("nan"), float("nan"), 0)
     k = min(n, independent or n)

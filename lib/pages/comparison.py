@@ -111,8 +111,7 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def elsewhere(results: Path, study: dict) -> pd.DataFrame:
-    """The leaderboards of the runs on other faces, one under the other, with data and size in front; empty if there are
-    none."""
+    """The leaderboards of the runs on other faces, one under the other, data and size in front; empty without any."""
     every, _ = runs(results, study)
     frames = []
     for name in every.loc[(every["kind"] == FACES) & (every["status"] == "complete"), "data"].unique():
@@ -133,8 +132,7 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, no ceiling, no
-    ablation."""
+    """The rows with a value about one attribute and direction ('Eyeglasses +'), of methods: no floor, ceiling, ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
     found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
     return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods

@@ -93,8 +93,7 @@ class Job:
 
     @property
     def path(self) -> str:
-        """Its folder as the Config of a model that starts from it names it: relative to the project where it lies
-        inside."""
+        """Its folder as the Config of a model that starts from it names it, relative to the project if it is inside."""
         return str(self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder)
 
     @property

@@ -12,7 +12,6 @@ from functools import partial
 import cv2
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -579,6 +578,8 @@ def training_time(study, of: dict[str, Case]):
 
 def learning_curve(points: pd.DataFrame) -> Figure:
     """Success against cycles, a colour per method, a line per seed."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
     sns.lineplot(points, x="cycles", y="success", hue="method", units="seed", estimator=None, marker="o", ax=axis)

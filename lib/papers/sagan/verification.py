@@ -16,7 +16,6 @@ from math import ceil
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -389,6 +388,8 @@ def figure(study, result: Result | None, name: str) -> None:
 
 def roc(result: Result) -> Figure:
     """ROC curves with a logarithmic axis of false positive rates."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     figure, drawn = Figure(figsize=(8.2, 4.2), layout="constrained"), curves(result)
     axis = figure.subplots()
     for name, colour in zip(result.scores, sns.color_palette("colorblind", len(result.scores)), strict=True):
