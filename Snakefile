@@ -16,8 +16,11 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from lib.sources import of_notebook
 from lib.train import given_by, needed, plans
+from lib.training.config import STUDY, check
 
 configfile: "study.yaml"
+
+check({name: value for name, value in config.items() if name != "train"}, STUDY, "the study file")
 
 # Snakemake's own strict mode stays on: without pipefail a failed command in a pipe would count as done.
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-1}}; ")

@@ -1,5 +1,4 @@
-"""Claims of the papers and their verdicts, deviations from the papers: plain records. A verdict is computed, never
-typed."""
+"""Claims and their verdicts, deviations from the papers: plain records. A verdict is computed, never typed."""
 
 import operator
 from dataclasses import dataclass
@@ -113,8 +112,7 @@ class Claim:
 
 
 def measures(metrics: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
-    """(table, 'metric | row | column') -> the row of a metrics frame. Rows without a value (unavailable) are left
-    out."""
+    """(table, 'metric | row | column') -> the row of a metrics frame. Rows without a value are left out."""
     rows = metrics[metrics["value"].notna()]
     return {(r.table, f"{r.metric} | {r.row} | {r.column}"): r for _, r in rows.iterrows()}
 

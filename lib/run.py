@@ -22,22 +22,23 @@ PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/m
 TITLES = {"data": "The faces"} | SUMMARIES
 NAMES = (*PAPERS, *TITLES)
 INTERRUPTED = "KeyboardInterrupt"
-# parameters that `make_plan` takes; the others are fields
-PLAN = ("data", "profile", "seed", "device", "precision", "results", "training")
 BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
 
 def plan_of(paper: str, values: dict):
-    """The Plan of a paper notebook's parameters. Raises ParameterError or DataError."""
-    from lib.study import make_plan
+    """The Plan of a paper notebook's parameters, its further data checked. Raises ParameterError or DataError."""
+    from lib.data.lfw import lfw_beside
+    from lib.study import KINDS, make_plan
 
-    fields = {k: v for k, v in values.items() if k not in (*PLAN, *BESIDE)}
-    return make_plan(paper, **{k: values[k] for k in PLAN if k in values}, overrides=fields | values["overrides"])
+    fields = {k: v for k, v in values.items() if k not in (*KINDS, *BESIDE)}
+    own = {k: v for k, v in values.items() if k in KINDS}
+    plan = make_plan(paper, **own | {"overrides": fields | values["overrides"]})
+    lfw_beside(plan.faces, values.get("lfw", ""))
+    return plan
 
 
 def execute(name: str, out: Path, values: dict) -> str:
-    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it ('ErrorName:
-    message')."""
+    """Execute a notebook with papermill into `out`, progress on stderr. Returns '' or what ended it: 'Name: message'."""
     import nbformat
     import papermill
     from traitlets.config import Config

@@ -1,5 +1,4 @@
-"""What a notebook opens: the faces, the configuration, the trained models, the judges, and the folder that keeps its
-results."""
+"""What a notebook opens: faces, configuration, trained models, judges, and the folder that keeps its results."""
 
 import importlib
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ import pandas as pd
 import torch
 
 from lib.data import Batch, Batches, FaceSet, Split, load, make_split
-from lib.data.checks import beforehand
+from lib.data.checks import beforehand, make_pools
 from lib.evaluation import judges
 from lib.pages import figures, tables
 from lib.training import models, runs
-from lib.training.config import ParameterError, check, from_params, pick, unknown
+from lib.training.config import ParameterError, check, from_params, pick, require, unknown
 from lib.training.models import Job
 from lib.training.precision import resolve
 
@@ -27,8 +26,7 @@ SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothi
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a paper's parameters come to: configuration, data and every model that its notebook needs. Nothing is
-    written."""
+    """What a paper's parameters come to: configuration, data and the models of its notebook. Nothing is written."""
 
     name: str
     paper: ModuleType
@@ -51,9 +49,12 @@ class Plan:
     @cached_property
     def jobs(self) -> dict[str, Job]:
         """Name -> Job of every model that the notebook needs: the paper's, those it is compared with, the judges (of
-        seed 0)."""
-        found = judges.jobs(self.faces, self.split, self.profile, results=self.results)
-        return self.evaluation.jobs(self) | found
+        seed 0). Raises DataError where one of them cannot be trained on these faces."""
+        found = self.evaluation.jobs(self) | judges.jobs(self.faces, self.split, self.profile, results=self.results)
+        for job in found.values():
+            if self.training and not job.trained:
+                make_pools(job.faces, job.split, job.seed, job.method.stages(job.cfg))
+        return found
 
     @property
     def missing(self) -> dict[str, Job]:
@@ -93,18 +94,19 @@ def make_plan(
     paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
     evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
     model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+    overrides = overrides or {}
     values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
-    check(values | {"training": training, "overrides": overrides or {}}, KINDS, paper)
-    check_device(device)
+    check(values | {"training": training, "overrides": overrides}, KINDS, paper)
+    there = device == "cpu" or device.split(":")[0] == "cuda" and torch.cuda.is_available()
+    require(there, "device", device, f"cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()})")
     resolve(precision, device)
     cfg, settings = pick(model.PROFILES, profile, "profile")(), evaluation.SETTINGS[profile]
-    ours = {k: v for k, v in (overrides or {}).items() if k in vars(cfg)}
-    others = {k: v for k, v in (overrides or {}).items() if k not in ours}
+    ours = {k: v for k, v in overrides.items() if k in vars(cfg)}
+    others = {k: v for k, v in overrides.items() if k not in ours}
     if strange := [k for k in others if k not in vars(settings)]:
         raise ParameterError(f"{paper}: {unknown(strange[0], [*vars(cfg), *vars(settings)])}")
     cfg, settings = from_params(cfg, ours), from_params(settings, others)
-    landmarks = getattr(evaluation, "LANDMARKS", False)
-    beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg), landmarks=landmarks)
+    beforehand(data, cfg.size, n=settings.faces, rule=settings.split, seed=seed, stages=model.stages(cfg))
     faces = read_faces(data, cfg.size, n=settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS
@@ -113,12 +115,6 @@ def make_plan(
 
 
 read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and the judges share a face set
-
-
-def check_device(device: str) -> None:
-    """Raise ParameterError for a device that PyTorch does not have here."""
-    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise ParameterError(f"device = {device!r}: it must be cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()}).")
 
 
 class Study(runs.Run):
@@ -132,8 +128,7 @@ class Study(runs.Run):
         return getattr(self.plan, name)  # cfg, settings, faces, split, jobs, seed, device, profile, ...
 
     def models(self, name: str) -> dict:
-        """{model: Nets} of a job, loaded from its weights.safetensors; trained first, with a bar, where that was not
-        done."""
+        """{model: Nets} of a job, loaded from its weights.safetensors; trained first where that was not done."""
         if name not in self._nets:
             self._nets[name] = models.load(self.plan.train(name), self.device)
         return self._nets[name]
@@ -187,6 +182,7 @@ class Study(runs.Run):
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
     earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
+    check({"with_images": with_images}, {"with_images": bool}, paper)  # the text "false" would show all faces
     plan = make_plan(paper, **parameters)
     study = Study(plan, with_images)
     if study.missing:

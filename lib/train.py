@@ -22,13 +22,12 @@ def given_by(paper: str, study: dict, seed: int) -> dict:
 
 
 def plans(papers: list[str], study: dict, given: list[tuple[str, str]] = ()) -> list:
-    """One Plan a paper and seed. study: the entries of study.yaml. given: the command line's (name, text), instead of
-    the study's."""
+    """One Plan a paper and seed. study: entries of study.yaml; given: the command line's (name, text), before them."""
     from lib.run import plan_of
 
     out = []
     for paper in papers:
-        for seed in study.get("seeds", [0]):
+        for seed in study["seeds"]:
             of_study = given_by(paper, study, seed).items()
             texts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in of_study]
             out.append(plan_of(paper, checked_parameters(paper, [*texts, *given])))
@@ -78,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     given = [tuple(p) for p in args.p]
     try:
-        study = read_study(args.study)
+        study = read_study() | read_study(args.study)  # as Snakemake takes it
         if args.paper:
             checked_parameters(args.paper, given)  # before anything heavy is imported
         elif given:

@@ -64,17 +64,28 @@ def test_what_belongs_to_the_study_is_what_study_yaml_says(results):
     assert set(found["kind"]) == {STUDY} and found[["paper", "seed"]].values.tolist() == [["sagan", 0], ["sagan", 1], ["sggan", 0]]
     assert set(comparison.edits(rows)["name"]) == {"SaGAN", "StarGAN (in sagan's run)", "ResGAN", "SG-GAN", "StarGAN (in sggan's run)"}
     assert comparison.select(results, WHAT, "/somewhere/celeba50k")[0]["run"].tolist() == ["real"]
+    put(results, "diat", 0, success("DIAT", 0.5, 0.5), name="mine", data="folder-synthetic mine")
+    found, _ = comparison.select(results, WHAT | {"data": "~/synthetic mine/"})  # a folder's runs, named as its reader names them
+    assert found["run"].tolist() == ["mine"]
     with pytest.raises(comparison.NothingToCompare, match="no complete run on lfw. There are: .*sagan on celeba50k, cpu"):
         comparison.select(results, WHAT, "lfw")
 
 
-@pytest.mark.parametrize("text", ["", '{"paper"', "[1]", '{"paper": "sagan"}', '{"models": {}, "paper": "sagan", "profile": "cpu"}'])
-def test_a_broken_record_is_named_and_stops_nobody(results, text):
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        *(("run.json", text) for text in ("", '{"paper"', "[1]", '{"paper": "sagan"}', '{"models": {}, "paper": "sagan", "profile": "cpu"}')),
+        ("claims.csv", ""), ("metrics.csv", "\0\xff"), ("metrics.csv", None), ("figures/card.png", "\x89PNG"),
+    ],
+)  # fmt: skip
+def test_a_broken_record_is_named_and_stops_nobody(results, file, content):
+    put(results, "sagan", 0, success("SaGAN", 0.0, 0.0), name="cut", finished="2031-01-01T00:00:00")
     folder = results / "sagan" / "cut"
-    folder.mkdir()
-    (folder / "run.json").write_text(text)
+    (folder / "figures").mkdir()
+    (folder / file).write_text(content) if content is not None else (folder / file).unlink()
     every, broken = comparison.runs(results, WHAT)
     assert len(every) == 8 and len(broken) == 1 and str(folder / "run.json") in broken[0] and "Delete" in broken[0]
+    assert comparison.ledger(comparison.select(results, WHAT)[0])["run"].str.contains("cut").sum() == 0
 
 
 def test_the_leaderboard_averages_directions_then_seeds(results):

@@ -386,13 +386,13 @@ def parts(split) -> list[np.ndarray]:
 
 
 def test_most_images_split_with_ties():
-    # images per identity: 7 -> 4, 3 -> 3, 9 and 2 and 5 -> 2, 8 -> 1
-    faces = face_set([7, 7, 7, 7, 3, 3, 3, 9, 9, 2, 2, 5, 5, 8])
-    split = split_most_images(faces, 3)
-    assert set(faces.identities[split.train]) == {7, 3, 2}  # of the three tied identities the smallest id
-    assert split.train.tolist() == [0, 1, 2, 3, 4, 5, 6, 9, 10]
-    assert sorted([*split.validation, *split.test]) == [7, 8, 11, 12, 13] and len(np.unique(faces.identities[split.validation])) == 1
-    assert "1 of the 3 with 2 images" in split.rule and all(rows.dtype == np.int64 for rows in parts(split))
+    # images per identity: 7 -> 4, 3 -> 3, 9 and 2 and 5 -> 2, 8, 1, 4 and 6 -> 1
+    faces = face_set([7, 7, 7, 7, 3, 3, 3, 9, 9, 2, 2, 5, 5, 8, 1, 4, 6])
+    split = split_most_images(faces)
+    assert set(faces.identities[split.train]) == {7, 3, 9, 2, 5, 1, 4}  # of the four tied identities the smallest ids
+    assert split.train.tolist() == [*range(13), 14, 15]
+    assert sorted([*split.validation, *split.test]) == [13, 16] and len(np.unique(faces.identities[split.validation])) == 1
+    assert all(rows.dtype == np.int64 for rows in parts(split))
     names = [[faces.files[i] + "\n" for i in rows] for rows in parts(split)]
     text = "".join(["train\n", *names[0], "validation\n", *names[1], "test\n", *names[2]])
     assert split.checksum == hashlib.sha256(text.encode()).hexdigest()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from test_data import celeba_folder, face_set
 
+from lib.baselines.semantic_inpainting import boxed
 from lib.data import Batches, Crop, DataError, Examples, beforehand, cache, load, load_domains, load_lfw, outline
 from lib.data.splits import make_split, split_most_images, split_random
 
@@ -51,12 +52,12 @@ def as_csv(file: str, header: str):
     return change
 
 
-def constant(file: str, value: int):
-    """Every row gets the same value in all columns."""
+def constant(file: str, value: int, rows=range(1, 37)):
+    """Every one of these rows gets the same value in all columns."""
 
     def change(root: Path) -> None:
-        rows = [line.split() for line in (root / file).read_text().splitlines()]
-        lines = [" ".join([name, *(str(value) if ".jpg" in name else v for v in values)]) for name, *values in rows]
+        lines, changed = [line.split() for line in (root / file).read_text().splitlines()], {f"{k:06d}.jpg" for k in rows}
+        lines = [" ".join([name, *(str(value) if name in changed else v for v in values)]) for name, *values in lines]
         (root / file).write_text("\n".join(lines) + "\n")
 
     return change
@@ -200,15 +201,13 @@ CALLS = {
     "no attribute 'Eyeglases'. Did you mean Eyeglasses?": lambda: face_set([1]).column("Eyeglases"),
     "no attribute 'eyeglasses'. Did you mean Eyeglasses?": lambda: batches(attributes=["eyeglasses"]),
     "no attribute 'Qx'. It has Eyeglasses, Smiling.": lambda: face_set([1]).column("Qx"),
-    "3 of 4 identities for training leaves a part empty. Give 1 to 2 identities": lambda: split_most_images(eight(), 3),
-    "0 of 4 identities for training leaves a part empty": lambda: split_most_images(eight(), 0),
-    "1 of 1 identities for training leaves a part empty": lambda: split_most_images(eight(identities=[1] * 8)),
-    "4 identities are too few to divide": lambda: split_random(eight(), 0),
-    "validation part of the split is empty. Use more identities or another split rule": lambda: make_split(eight(partition=np.zeros(8, int))),
+    "3 of 4 identities train, too few are left. Use at least 8": lambda: split_most_images(eight()),
+    "1 of 1 identities train, too few are left": lambda: split_most_images(eight(identities=[1] * 8)),
+    "5 identities are too few to train, to validate and to test. Use at least 6": lambda: split_random(face_set(range(5)), 0),
+    "validation part of the split is empty. Give more images.": lambda: make_split(eight(partition=np.zeros(8, int))),
     "1 identities are in both train and validation, e.g. 2": lambda: make_split(eight(partition=np.array([0, 0, 0, 1, 1, 1, 2, 2]))),
-    "rule is 'randon'. Give one of official, random, most_images": lambda: make_split(eight(), "randon"),
-    "the split is empty. Use more": lambda: batches(index=[]),
-    "3 images, less than a batch of 4. Use a smaller batch": lambda: batches(index=[0, 1, 2]),
+    "split = 'randon': it must be one of official, random, most_images": lambda: make_split(eight(), "randon"),
+    "3 images to train on, less than a batch of 4. Use more": lambda: batches(index=[0, 1, 2]),
     "no image of the split has Eyeglasses = 1. Use the natural sampler": lambda: batches(index=[1, 2, 3, 5, 6, 7], sampler="balanced"),
     "no image of the split has Eyeglasses = 0": lambda: batches(index=[0, 4, 8, 8], sampler="balanced"),
     "a balanced batch of 3 images. Give": lambda: batches(batch=3, sampler="balanced"),
@@ -226,24 +225,26 @@ def test_bad_calls(problem):
 @pytest.mark.parametrize(
     "arguments, change, problem",
     [
-        ({"batch": 23}, None, "the split has 21 images, less than a batch of 23"),
-        ({"examples": lambda faces, split, seed: Examples(split.train[:5])}, None, "the split has 5 images, less than a batch of 6"),
+        ({"batch": 29}, None, "27 images to train on, less than a batch of 29"),
+        ({"examples": lambda faces, split, seed: Examples(split.train[:5])}, None, "5 images to train on, less than a batch of 6"),
         ({"batch": 3, "sampler": "balanced"}, None, "a balanced batch of 3 images"),
         ({"seed": 2**64}, None, "seed is 18446744073709551616. Give an integer"),
         ({"attributes": ["smiling"]}, None, "Did you mean Smiling?"),
         ({"attributes": ["No_Beard"]}, row(ATTR, 2, "Eyeglasses Male Beard Smiling"), "no attribute 'No_Beard'. Did you mean Beard?"),
-        ({"landmarks": True}, remove(POINTS), "the set has no landmarks, which this method needs. Add list_landmarks"),
-        ({"rule": "official"}, constant(PARTITION, 0), "the validation part of the split is empty"),
-        ({}, constant(ATTR, -1), "the test split has 0 faces with Smiling = 1, at least 2 are needed"),
+        ({"examples": boxed}, remove(POINTS), "it has no landmarks to cut faces out by. Add list_landmarks"),
+        ({"rule": "official"}, constant(PARTITION, 0), "part of the split is empty. Give more images, or divide the people anew: -p split random"),
+        ({"rule": "official"}, row(PARTITION, 36, "000036.jpg 0"), "are in both train and test, e.g. 12. Correct the lists, or divide"),
+        ({"rule": "official"}, constant(ATTR, -1, range(25, 37)), "at least 2 are needed. Give more images, or divide the people anew"),
+        ({}, constant(ATTR, -1), "the test split has 0 faces with Smiling = 1, at least 2 are needed. Give more images."),
         ({}, remove(IMAGES), "no such folder"),
     ],
 )
 def test_what_is_known_beforehand_is_said_without_decoding(arguments, change, problem, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "decode", None)
-    root = celeba_folder(tmp_path / "set", n=30)
+    root = celeba_folder(tmp_path / "set", n=36)
     stage = {"attributes": ["Smiling"], "batch": 6, "sampler": "natural", "examples": None, "updates": (SimpleNamespace(examples=None),)}
-    faces, split = beforehand(str(root), 16, rule="random", landmarks=True, stages=[SimpleNamespace(**stage)])
-    assert faces.images is None and len(faces) == 30 and len(split.train) == 21
+    faces, split = beforehand(str(root), 16, rule="random", stages=[SimpleNamespace(**stage)])
+    assert faces.images is None and len(faces) == 36 and len(split.train) == 27
     if change:
         change(root)
     stage |= {name: value for name, value in arguments.items() if name in stage}
@@ -251,6 +252,8 @@ def test_what_is_known_beforehand_is_said_without_decoding(arguments, change, pr
     with pytest.raises(DataError) as caught:
         beforehand(str(root), 16, stages=[SimpleNamespace(**stage)], **others)
     assert problem in str(caught.value)
+    if "-p split random" in problem:
+        beforehand(str(root), 16, rule="random", stages=[SimpleNamespace(**stage)])  # the remedy does what it says
 
 
 # ----------------------------------------------------------------------------------------------------------------------- LFW, AFHQ
@@ -265,7 +268,7 @@ def test_what_is_known_beforehand_is_said_without_decoding(arguments, change, pr
         (row("pairs.txt", 1, "2\t1"), "pairs.txt", 1, "2 folds of 2 x 1 pairs need 4 lines, the file has 2"),
         (row("pairs.txt", 2, "Ann\t1"), "pairs.txt", 2, "2 fields. The line must hold a same-person pair"),
         (row("pairs.txt", 3, "Ann\t1\t2"), "pairs.txt", 3, "3 fields. The line must hold a different-person pair"),
-        (row("pairs.txt", 2, "Ann\t1\tx"), "pairs.txt", 2, "the image number is 'x'"),
+        (row("pairs.txt", 2, "Ann\t1\tx"), "pairs.txt", 2, "Ann_000x.jpg is not under lfw-deepfunneled"),
         (row("pairs.txt", 3, "Ann\t1\tBo\t2"), "pairs.txt", 3, "Bo_0002.jpg is not under lfw-deepfunneled"),
         (content("lfw-deepfunneled/Bo/Bo_0001.jpg", b"x"), "lfw-deepfunneled/Bo/Bo_0001.jpg", None, "cannot be decoded"),
     ],

@@ -149,7 +149,7 @@ def test_cases_are_balanced_test_faces_with_their_exact_counterfactuals(study):
         assert (sggan.GROUPS[name].labels(study.faces)[case.index] == 1 - value).all() and len(case.index) == len(cases[name, 1 - value].index)
         assert np.isin(case.index, study.split.test).all() and torch.equal(case.x, as_images(study.faces, case.index))
         assert (case.truth - case.x).abs().flatten(1).max(1).values.min() > 0.01 and not ((case.truth - case.x).abs() * ~case.region).any()
-    with pytest.raises(DataError, match="test faces have value 0 of hair"):
+    with pytest.raises(DataError, match="faces with value 0 of hair, at least 2 are needed"):
         flips.cases_of(SimpleNamespace(**vars(study) | {"split": SimpleNamespace(test=study.split.test[:1])}), (HAIR,))
 
 

@@ -93,6 +93,7 @@ def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
         (["sagan", "-p", "g_steps", "many"], "it must be int"),
         (["sagan", "-p", "device", "gpu"], "it must be cpu, or cuda"),
         (["sagan", "-p", "seed", "-1"], "from 0 to"),
+        (["sagan", "-p", "profile", "smoke", "-p", "lfw", str(tmp_path)], "have never seen a photograph"),
         (["sagan", "-p", "profile", "smoke", "-p", "results", str(tmp_path / "file" / "run")], "cannot be written"),
         (["data", "-p", "size", "big"], "it must be int"),
     ):

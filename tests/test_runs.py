@@ -1,7 +1,9 @@
 """What an evaluation leaves, and the study that a notebook opens."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -38,6 +40,7 @@ def test_a_plan_names_every_model_and_checks_everything_first(tmp_path):
         ({"precision": "half"}, "one of auto, float32, bf16"),
         ({"overrides": {"atribute": "Smiling"}}, "Did you mean 'attribute'"),
         ({"overrides": {"attribute": "Glasses"}}, "Eyeglasses, Mouth_Slightly_Open"),
+        ({"overrides": {"test_images": 1}}, "test_images = 1: it must be at least 2"),
     ):
         with pytest.raises(ParameterError, match=message):
             plan(tmp_path, **parameters)
@@ -46,6 +49,21 @@ def test_a_plan_names_every_model_and_checks_everything_first(tmp_path):
             plan(tmp_path, seed=seed)
     with pytest.raises(DataError, match="none"):
         make_plan("sagan", data=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "paper, change, problem",
+    [
+        ("atigan", lambda faces: {"landmarks": None}, "no landmarks to cut faces out by"),  # a rival's
+        ("bridgegan", lambda faces: {"attributes": np.ones_like(faces.attributes)}, "0 faces with Mouth_Slightly_Open and Bangs = 0"),  # Fig. 12
+        ("sagan", lambda faces: {"identities": np.arange(len(faces))}, "0 genuine and .* pairs.* -p recogniser_seeds 0"),  # Fig. 10
+        ("diat", lambda faces: {"identities": np.arange(len(faces))}, "0 of .* training people have two images or more"),  # a judge's
+    ],
+)
+def test_what_rivals_judges_and_figures_lack_is_known_from_the_jobs(paper, change, problem, tmp_path):
+    made = make_plan(paper, data="synthetic-balanced", profile="smoke", results=str(tmp_path))
+    with pytest.raises(DataError, match=problem):
+        replace(made, faces=replace(made.faces, **change(made.faces))).jobs  # noqa: B018
 
 
 def test_a_study_says_what_is_missing_trains_it_once_and_loads_it(tmp_path, capsys, monkeypatch):

@@ -214,8 +214,6 @@ def test_bad_edits_are_refused_by_name():
         S.counterfactual(faces, "Male", 2)
     with pytest.raises(ValueError, match="unknown attribute"):
         S.region(faces, "Glasses", 64)
-    with pytest.raises(ValueError, match="probability"):
-        S.sample(0, range(2), label_noise=1.5)
     with pytest.raises(ValueError, match="from 0"):
         S.sample(0, torch.tensor([-1]))
 
@@ -313,26 +311,17 @@ def test_balanced_attributes_are_independent():
 
 def test_people_recur_as_in_celeba():
     faces = S.sample(31, range(4096))
-    people, counts = S.identities(faces).unique(return_counts=True)
+    people, counts = faces.identity.unique(return_counts=True)
     assert len(people) == 4 * 52 and counts.max() == 35 and counts.min() == 1
     assert 19 < counts.double().mean() < 20.5
-    few = S.identities(S.sample(31, range(200))).unique(return_counts=True)[1]
+    few = S.sample(31, range(200)).identity.unique(return_counts=True)[1]
     assert (few >= 2).double().mean() > 0.8, "a small set too has people with several pictures"
-    person = faces[S.identities(faces) == people[counts.argmax()]]
+    person = faces[faces.identity == people[counts.argmax()]]
     for name, (scope, *_) in S.ranges().items():
         assert (len(getattr(person, name).unique()) == 1) == (scope == "identity"), name
     assert len(column(person, "Male").unique()) == 1 and len(column(person, "Smiling").unique()) == 2
-    order = S.identities(S.sample(32, range(4096)))
-    assert not torch.equal(order, S.identities(faces)), "another seed, another order"
-
-
-def test_label_noise_flips_the_stated_share():
-    faces = S.sample(37, range(4000), label_noise=0.05)
-    flipped = S.labels(faces) != S.attributes(faces)
-    assert abs(flipped.double().mean() - 0.05) < 0.004 and (flipped.double().mean(0) > 0.03).all()
-    clean = S.sample(37, range(4000))
-    assert torch.equal(S.labels(clean), S.attributes(clean)) and torch.equal(S.attributes(clean), S.attributes(faces))
-    assert torch.equal(S.labels(faces[10:20]), S.labels(faces)[10:20])
+    order = S.sample(32, range(4096)).identity
+    assert not torch.equal(order, faces.identity), "another seed, another order"
 
 
 # --- animals ---

@@ -82,14 +82,17 @@ def test_the_graph_trains_two_at_once_stops_and_goes_on(study):
 
 
 def test_a_failed_job_is_no_done_job(study, tmp_path):
-    """A data folder that does not exist: no stamp, a non-zero exit, and the same again when called again."""
-    entries = yaml.safe_load(study.read_text()) | {"data": str(tmp_path / "nowhere")}
-    study.write_text(yaml.safe_dump(entries))
-    stamp = tmp_path / "results" / ".done" / "sagan-s0"
-    for _ in range(2):
-        process = snakemake(study, "--", str(stamp))
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode != 0 and not stamp.exists() and "nowhere" in out, out
+    """A data folder that does not exist, and a model at which another process works: no stamp, a non-zero exit."""
+    place, (_, _, job) = next(iter(planned(study).items()))
+    nowhere = tmp_path / "nowhere.yaml"
+    nowhere.write_text(yaml.safe_dump(yaml.safe_load(study.read_text()) | {"data": str(tmp_path / "nowhere")}))
+    cases = (nowhere, "sagan-s0", (), "no such folder"), (study, f"models/{place}", ("--config", "train=true"), "another process is working there")
+    with models.held(job.folder):
+        for file, name, more, problem in cases:
+            stamp = tmp_path / "results" / ".done" / name
+            process = snakemake(file, *more, "--", str(stamp))
+            out, _ = process.communicate(timeout=120)
+            assert process.returncode != 0 and not stamp.exists() and problem in out, out
 
 
 def test_without_models_reproducing_says_what_to_train(study, capfd):

@@ -168,15 +168,15 @@ def test_reference_match_of_an_edit_that_copies_its_reference_and_of_one_that_ig
 
 
 def test_choices_repeat_and_an_empty_one_is_refused(study):
-    one = evaluation.without(study, ("Bangs", "Male"))
-    assert np.array_equal(one, evaluation.without(study, ("Bangs", "Male"))) and len(one) == study.settings.test_images
+    one = evaluation.having(study, ("Bangs", "Male"), 0)
+    assert np.array_equal(one, evaluation.having(study, ("Bangs", "Male"), 0)) and len(one) == study.settings.test_images
     assert not study.faces.column("Bangs")[one].any() and not study.faces.column("Male")[one].any()
-    both = evaluation.with_all(study, ("Bangs", "Male"), 3)
+    both = evaluation.having(study, ("Bangs", "Male"), 1, 3)
     assert study.faces.column("Bangs")[both].all() and study.faces.column("Male")[both].all()
-    with pytest.raises(DataError, match="no test face has all of Black_Hair, Blond_Hair"):
-        evaluation.with_all(study, ("Black_Hair", "Blond_Hair"), 3)
-    with pytest.raises(DataError, match="have none of"):
-        evaluation.without(study, study.faces.attribute_names)
+    with pytest.raises(DataError, match="0 faces with Black_Hair and Blond_Hair = 1"):
+        evaluation.having(study, ("Black_Hair", "Blond_Hair"), 1, 3)
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        evaluation.having(study, study.faces.attribute_names, 0)
 
 
 def test_the_layers_are_those_of_the_figures():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lib.claims import Deviation
 from lib.data import DataError, Examples, FaceSet, Split
+from lib.evaluation import judges
 from lib.training import models
 from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
@@ -133,11 +134,9 @@ def identity_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Ten
 
 def named_people(people: int, faces: FaceSet, split: Split, seed: int) -> Examples:
     """All training faces of (at most `people`) persons with two of them or more; label: the person's number."""
-    ids, counts = np.unique(faces.identities[split.train], return_counts=True)
-    classes = ids[counts >= 2][:people]
-    if len(classes) < 2:
-        raise DataError(f"{faces.name}: fewer than two training identities have two images. Give a larger data set, or VGG-Face's weights.")
-    index = split.train[np.isin(faces.identities[split.train], classes)]
+    classes, index = judges.people(faces, split)
+    classes = classes[:people]
+    index = index[np.isin(faces.identities[index], classes)]
     return Examples(index, np.searchsorted(classes, faces.identities[index])[:, None].astype(np.float32))
 
 

@@ -50,10 +50,8 @@ class Batches:
         index = np.array(pool.index, np.int64)
         if batch < 1 or (sampler == "balanced" and batch % 2):
             raise DataError(f"Batches: a {sampler} batch of {batch} images. Give a positive number, an even one for the balanced sampler.")
-        if not len(index):
-            fail(faces.name, None, "the split is empty", "Use more identities or another split")
         if len(index) < batch:
-            fail(faces.name, None, f"the split has {len(index)} images, less than a batch of {batch}", "Use a smaller batch or more images")
+            fail(faces.name, None, f"{len(index)} images to train on, less than a batch of {batch}", "Use more, or a smaller batch")
         self.batch, self.seed, self.sampler, self.flip = batch, seed, sampler, flip
         self.device = torch.device(device)
         labels = np.stack([faces.column(name) for name in attributes], 1)[index] if pool.labels is None else pool.labels

@@ -75,7 +75,7 @@ def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path
 
         entry = f"{faces.name}-{size}-{faces.fingerprint[:16]}"
         return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, n, size, draw, workers=1))
-    folder = celeba.read_folder(Path(data).expanduser())
+    folder = celeba.read_folder(Path(str(data)).expanduser())
     faces = _labelled(folder, Crop(size))
     names = *folder.files, *(path.name for path in folder.label_files)
     fingerprint = cache.fingerprint(f"celeba {cache.VERSION} {faces.crop}", names, folder.paths + folder.label_files, cache_dir)
@@ -88,7 +88,7 @@ def outline(data: str, size: int, *, n: int = 20000, seed: int = 0) -> FaceSet:
     and splits and batches can be tried on it. Raises DataError for all that is wrong with a folder's lists, n or seed."""
     if str(data) in SYNTHETIC:
         return _sampled(str(data), Crop(size), n, seed)
-    return _labelled(celeba.read_folder(Path(data).expanduser()), Crop(size))
+    return _labelled(celeba.read_folder(Path(str(data)).expanduser()), Crop(size))
 
 
 def with_pictures(faces: FaceSet) -> FaceSet:
@@ -98,10 +98,10 @@ def with_pictures(faces: FaceSet) -> FaceSet:
     return load(faces.name, faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
 
 
-def folder_name(root: Path) -> str:
-    """The name of a set read from a folder: the folder's own, which is never taken for that of a built-in set."""
-    name = root.resolve().name
-    return f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
+def name_of(data: str) -> str:
+    """The name of the set that `load` reads, and so of its runs. A folder's is never taken for that of a built-in set."""
+    name = Path(data).expanduser().resolve().name
+    return data if data in SYNTHETIC else f"folder-{name}" if name.startswith(("synthetic", "animals")) else name
 
 
 def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
@@ -112,7 +112,7 @@ def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
     if landmarks is not None:
         landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(
-        folder_name(folder.root), None, folder.attributes, folder.attribute_names, folder.identities, landmarks, folder.landmark_source,
+        name_of(str(folder.root.resolve())), None, folder.attributes, folder.attribute_names, folder.identities, landmarks, folder.landmark_source,
         folder.files, crop, fingerprint="", publishable=False, partition=folder.partition,
     )  # fmt: skip
 
@@ -129,7 +129,7 @@ def _sampled(name: str, crop: Crop, n: int, seed: int) -> FaceSet:
         synthetic.render(faces[:1], crop.size)
     except ValueError as error:
         raise DataError(f"synthetic faces: {error}. Give a value in that range.") from error
-    attributes, identities, points = synthetic.attributes(faces), synthetic.identities(faces), synthetic.landmarks5(faces, crop.size)
+    attributes, identities, points = synthetic.attributes(faces), faces.identity, synthetic.landmarks5(faces, crop.size)
     files = tuple(f"{i + 1:06d}.png" for i in range(n))
     fingerprint = hashlib.sha256(f"{name}\n{seed}\n{n}\n{crop.size}\n{synthetic.VERSION}\n".encode()).hexdigest()
     return FaceSet(

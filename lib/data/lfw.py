@@ -59,9 +59,7 @@ def _read_pairs(path: Path, row: dict[str, int]) -> tuple[np.ndarray, ...]:
         fail(path, 1, f"{folds} folds of 2 x {pairs} pairs need {folds * 2 * pairs} lines, the file has {len(lines) - 1}", "Download it again")
 
     def image(line: int, name: str, number: str) -> int:
-        if not number.isascii() or not number.isdigit():
-            fail(path, line, f"the image number is {number!r}", "Write the number of the image, e.g. 1 for Name_0001.jpg")
-        file = f"{name}_{int(number):04d}.jpg"
+        file = f"{name}_{number.zfill(4)}.jpg"
         if file not in row:
             fail(path, line, f"{file} is not under lfw-deepfunneled", "Restore the image")
         return row[file]

@@ -38,7 +38,7 @@ def make_split(faces: FaceSet, rule: str = "official") -> Split:
     DataError: another rule, too few identities, an identity in two parts.
     """
     if rule not in RULES:
-        raise DataError(f"make_split: rule is {rule!r}. Give one of {', '.join(RULES)}.")
+        raise DataError(f"split = {rule!r}: it must be one of {', '.join(RULES)}.")
     if rule == "validation":
         whole = make_split(faces)
         return replace(whole, validation=whole.test, test=whole.validation, rule=f"{whole.rule}; validation in place of test")
@@ -54,28 +54,24 @@ def split_random(faces: FaceSet, seed: int) -> Split:
     ids = np.random.default_rng([seed, 1]).permutation(np.unique(faces.identities))
     test, validation = round(len(ids) * 0.2), round(len(ids) * 0.1)
     if not (test and validation):
-        fail(faces.name, None, f"{len(ids)} identities are too few to divide into training, validation and test", "Use at least 5 identities")
+        fail(faces.name, None, f"{len(ids)} identities are too few to train, to validate and to test", "Use at least 6 identities")
     rule = f"{test} of {len(ids)} identities test, {validation} validate, drawn with seed {seed}"
     return by_identity(faces, ids[test + validation :], ids[test : test + validation], ids[:test], rule)
 
 
-def split_most_images(faces: FaceSet, train_identities: int | None = None) -> Split:
-    """SaGAN section 4.1: the identities with the most images train. Of the others a seeded quarter validates and the rest test.
-
-    Identities are sorted by (image count descending, identity id ascending). train_identities: how many train; None for
-    CelebA's SHARE of them, rounded. DataError if a part would be empty.
-    """
+def split_most_images(faces: FaceSet) -> Split:
+    """SaGAN section 4.1: SHARE of the identities train, the first by image count descending, then identity ascending. Of the
+    others a seeded quarter validates and the rest test. DataError if a part would be empty."""
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]
-    k = round(len(ids) * SHARE) if train_identities is None else train_identities
+    k = round(len(ids) * SHARE)
     if not 1 <= k < len(ids) - 1:
-        fail(faces.name, None, f"{k} of {len(ids)} identities for training leaves a part empty", f"Give 1 to {len(ids) - 2} identities")
-    tied, tied_train = int((counts == counts[k - 1]).sum()), int((counts[:k] == counts[k - 1]).sum())
+        fail(faces.name, None, f"{k} of {len(ids)} identities train, too few are left", "Use at least 8 identities")
     rest = np.random.default_rng([0, 1]).permutation(ids[k:])
     quarter = max(1, round(len(rest) * 0.25))
-    rule = f"the {k} of {len(ids)} identities with most images train ({tied_train} of the {tied} with {counts[k - 1]} images); "
-    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule + f"{quarter} of the others validate")
+    rule = f"the {k} of {len(ids)} identities with most images train; {quarter} of the others validate"
+    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule)
 
 
 def by_identity(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:
@@ -88,11 +84,11 @@ def divided(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.
     parts = {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
     for name, rows in parts.items():
         if not len(rows):
-            remedy = f"Use more identities or another split rule: {', '.join(RULES)}"
-            fail(faces.name, None, f"the {name} part of the split is empty", remedy)
+            fail(faces.name, None, f"the {name} part of the split is empty", f"Give more images{_or_anew(faces)}")
     for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := np.intersect1d(faces.identities[parts[a]], faces.identities[parts[b]]).tolist():
-            fail(faces.name, None, f"{len(shared)} identities are in both {a} and {b}, e.g. {shared[0]}", "Split by identity")
+            problem = f"{len(shared)} identities are in both {a} and {b}, e.g. {shared[0]}"
+            fail(faces.name, None, problem, f"Correct the lists{_or_anew(faces)}")
     lines = [line for name, rows in parts.items() for line in (name, *(faces.files[i] for i in rows))]
     return Split(**parts, rule=rule, checksum=hashlib.sha256("\n".join((*lines, "")).encode()).hexdigest())
 
@@ -106,6 +102,21 @@ def narrowed(split: Split, faces: FaceSet, keep: np.ndarray, rule: str) -> Split
 def require_test_faces(faces: FaceSet, split: Split, attribute: str) -> None:
     """Raise DataError unless the test part has two faces with either label (a Frechet distance needs two)."""
     for label in (0, 1):
-        n = int((faces.column(attribute)[split.test] == label).sum())
-        if n < 2:
-            raise DataError(f"{faces.name}: the test split has {n} faces with {attribute} = {label}, at least 2 are needed. Give more images.")
+        enough_test_faces(faces, split, faces.column(attribute) == label, 2, f"{attribute} = {label}")
+
+
+def enough_test_faces(faces: FaceSet, split: Split, wanted: np.ndarray, least: int, what: str) -> np.ndarray:
+    """The rows of the test faces among `wanted` (N,) bool, `what` in words, ascending. DataError for fewer than `least`."""
+    rows = split.test[wanted[split.test]]
+    if len(rows) < least:
+        problem = f"the test split has {len(rows)} faces with {what}, at least {least} are needed"
+        fail(faces.name, None, problem, f"Give more images{_or_anew(faces, wanted, least)}")
+    return rows
+
+
+def _or_anew(faces: FaceSet, wanted: np.ndarray | None = None, least: int = 0) -> str:
+    """A further remedy for a set with a partition of its own: the random split, if it has `least` test faces among `wanted`."""
+    if faces.partition is None or len(np.unique(faces.identities)) < 6:
+        return ""
+    test = split_random(faces, 0).test
+    return ", or divide the people anew: -p split random" if wanted is None or wanted[test].sum() >= least else ""

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from lib.data import Examples, FaceSet, Split, make_split
+from lib.data.errors import fail
 from lib.data.faceset import SYNTHETIC, outline
 from lib.evaluation.resnet import ResNet18
 from lib.training import models
@@ -177,6 +177,8 @@ def blurred(x: Tensor, sigma: float) -> Tensor:
 
 def jpeg(x: Tensor, quality: list[int]) -> Tensor:
     """(B, 3, S, S) in [-1, 1] -> the same faces as JPEG of the given qualities shows them."""
+    from torchvision.io import decode_jpeg, encode_jpeg  # not above: it takes seconds, and a wrong parameter needs none
+
     pictures = ((x + 1) * 127.5).round().byte().cpu()
     out = [decode_jpeg(encode_jpeg(p, q)) for p, q in zip(pictures, quality, strict=True)]
     return torch.stack(out).to(x.device).float() / 127.5 - 1 if out else x
@@ -217,7 +219,7 @@ def stages(cfg: Config) -> list[Stage]:
         if cfg.people:
             classes, index = people(faces, split)
             known["label"] = torch.from_numpy(np.searchsorted(classes, faces.identities))
-            return Examples(index)
+            return Examples(index, np.zeros((len(index), 1), np.float32))
         known["rate"] = tuple(float(faces.column(a)[split.train].mean()) for a in listed(cfg.attributes))
         return Examples(split.train)
 
@@ -230,9 +232,12 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training identities that have two images or more, ascending, and the rows of their training images."""
+    """The training identities with two images or more, ascending, and the rows of these images. DataError under two."""
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
+    if len(classes) < 2:
+        problem = f"{len(classes)} of {len(ids)} training people have two images or more, from which identity is learned"
+        fail(faces.name, None, problem, "Give at least two such people, or correct identity_CelebA")
     return classes, split.train[np.isin(faces.identities[split.train], classes)]
 
 
@@ -375,7 +380,8 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     for name, kind in (("judge a", "places"), ("judge b", "resnet18")):
         cfg = Config(kind, names, size=faces.size, **settings | {"batch": min(settings["batch"], len(split.train))})
         out[name] = Job(sys.modules[__name__], cfg, pool, pool_split, seed + (kind == "resnet18"), **place)
-    classes, _ = people(faces, split)
+    classes, rows = people(faces, split)
+    settings = settings | {"batch": min(settings["batch"], len(rows))}
     cfg = Config("identity", people=len(classes), size=faces.size, **settings)
     return out | {"identity network": Job(sys.modules[__name__], cfg, faces, split, seed, **place)}
 

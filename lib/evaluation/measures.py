@@ -82,9 +82,11 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
 
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
     """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images:
-    percentile bootstrap over people, paired. No interval (nan) for a single image. A mean of 0 below the line counts
-    as 1e-12."""
+    percentile bootstrap over people, paired. No interval (nan) for a single image, nan for none. A mean of 0 below the
+    line counts as 1e-12."""
     data = [np.asarray(v, float) for v in (own, *others)]
+    if not len(own):
+        return mean(data[0])
     value = float(data[0].mean() / max(min(d.mean() for d in data[1:]), 1e-12))
     if len(own) < 2:
         return Value(value, float("nan"), float("nan"), len(own))
@@ -109,15 +111,13 @@ def _resampled(n: int) -> np.ndarray:
 
 
 def proportion(hits: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Share of True among (n,) verdicts, Wilson interval for as many independent cases as there are people (images,
-    if None)."""
+    """Share of True among (n,) verdicts; Wilson interval for as many independent cases as people (images, if None)."""
     hits = np.asarray(hits, bool)
     return wilson(int(hits.sum()), len(hits), len(np.unique(people)) if people is not None else None)
 
 
 def wilson(hits: int, n: int, independent: int | None = None) -> Value:
-    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if fewer than
-    n."""
+    """`hits` of `n` as a share with its Wilson interval. independent: cases that the interval counts, if under n."""
     if not n:
         return Value(float("nan"), float("nan"), float("nan"), 0)
     k = min(n, independent or n)
@@ -294,9 +294,11 @@ def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[
 
 
 def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The measure of several methods on the edits that all of them made, in the same order; and the people."""
-    keys = ["attribute", "target", "face"]
-    wide = frame[frame["method"].isin(methods)].pivot_table(index=[*keys, "person"], columns="method", values=measure, aggfunc="first")
+    """The measure of several methods on the edits that all of them made, in the same order; and the people. Empty if the
+    frame lacks the measure."""
+    keys = ["attribute", "target", "face", "person"]
+    of_all = frame[frame["method"].isin(methods)].reindex(columns=[*keys, "method", measure])
+    wide = of_all.pivot_table(index=keys, columns="method", values=measure, aggfunc="first")
     wide = wide.reindex(columns=methods).dropna().reset_index()
     return [wide[m].to_numpy(float) for m in methods], wide["person"].to_numpy()
 

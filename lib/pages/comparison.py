@@ -5,7 +5,6 @@ What belongs to the study is what study.yaml says; any other run enters no mean.
 trained twice and is two lines.
 """
 
-import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -16,13 +15,17 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.stats import t
 
 from lib.claims import VERDICTS
+from lib.data.faceset import name_of
 from lib.evaluation.measures import Value
 from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
+from lib.training.models import read_record
+from lib.training.runs import of_record
 
 REFERENCES = ("unedited", "constant G", "mean face", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
@@ -36,22 +39,20 @@ class NothingToCompare(StudyError):
 
 
 def expected(paper: str, study: dict) -> dict:
-    """The Config and Settings that the study's runs of a paper have, as run.json holds them; asked once and kept in
-    `study`."""
+    """The Config and Settings that the study's runs of a paper have, as run.json holds them; kept in `study`."""
     known = study.setdefault("expected", {})
     if paper not in known:
         model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
         presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
-        given = study.get("parameters", {}).get(paper, {})
-        fields = {what: {k: v for k, v in given.items() if k in vars(preset)} for what, preset in presets.items()}
-        full = {what: dataclasses.asdict(from_params(preset, fields[what])) for what, preset in presets.items()}
-        known[paper] = json.loads(json.dumps(full))  # tuples as a record has them
+        given = study.get("parameters", {}).get(paper, {}).items()
+        full = {what: from_params(preset, {k: v for k, v in given if k in vars(preset)}) for what, preset in presets.items()}
+        known[paper] = {what: of_record(fields) for what, fields in full.items()}
     return known[paper]
 
 
 def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
     """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and
-    a sentence about each record that cannot be read. A broken record stops nobody."""
+    a sentence about each that is damaged, which stops nobody."""
     rows, broken = [], []
     for file in sorted(results.glob("*/*/run.json")):
         try:
@@ -62,9 +63,13 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
             missing = [name for name in ("paper", "run_id", "data", "profile", "seed", "status") if facts[name] is None]
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
+            for name, column in (("metrics", "value"), ("claims", "verdict")) if facts["status"] == "complete" else ():
+                pd.read_csv(file.parent / f"{name}.csv")[column]
+            if (card := file.parent / "figures" / "card.png").exists():
+                Image.open(card).verify()
             rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            broken.append(f"{file}: not a readable run record ({error}). Delete the run's folder or run it again.")
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
+            broken.append(f"{file}: not a run that can be read ({error}). Delete the run's folder or run it again.")
     frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
     return frame.sort_values("finished", na_position="first", kind="stable"), broken
 
@@ -75,7 +80,7 @@ def kind_of(record: dict, study: dict) -> str:
     if "models" not in record:
         return EARLIER
     own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
-    if own and record["data"] != Path(data_of(record["paper"], study)).name:
+    if own and record["data"] != name_of(data_of(record["paper"], study)):
         return FACES
     if not own or record["seed"] not in study["seeds"]:
         return OTHER
@@ -87,10 +92,10 @@ def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd
     faces; and their measurements. Raises NothingToCompare."""
     every, _ = runs(results, study)
     every = every[every["status"] == "complete"]
-    found = every[(every["kind"] == FACES) & (every["data"] == Path(data).name)] if data else every[every["kind"] == STUDY]
+    found = every[(every["kind"] == FACES) & (every["data"] == name_of(data))] if data else every[every["kind"] == STUDY]
     if found.empty:
         have = "; ".join(sorted({f"{r.paper} on {r.data}, {r.profile} ({r.kind})" for r in every.itertuples()})) or "none at all"
-        asked = f"on {Path(data).name}" if data else "of the study"
+        asked = f"on {name_of(data)}" if data else "of the study"
         raise NothingToCompare(f"{results}: no complete run {asked}. There are: {have}.")
     found = found.groupby(["paper", "seed"], as_index=False).last()
     return found, measurements(found)
@@ -106,8 +111,7 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def elsewhere(results: Path, study: dict) -> pd.DataFrame:
-    """The leaderboards of the runs on other faces, one under the other, with data and size in front; empty if there are
-    none."""
+    """The leaderboards of the runs on other faces, one under the other, data and size in front; empty without any."""
     every, _ = runs(results, study)
     frames = []
     for name in every.loc[(every["kind"] == FACES) & (every["status"] == "complete"), "data"].unique():
@@ -128,8 +132,7 @@ def over_seeds(values: np.ndarray) -> Value:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about one attribute and direction ('Eyeglasses +'), with a value, of methods: no floor, no ceiling, no
-    ablation."""
+    """The rows with a value about one attribute and direction ('Eyeglasses +'), of methods: no floor, ceiling, ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
     found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
     return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
@@ -169,9 +172,8 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
     for r in found.itertuples():
         records: dict[str, list] = {}
         for place in r.models.values():
-            file = results / place / "model.json"
-            if file.exists():
-                records.setdefault(place.split("/")[0], []).append(json.loads(file.read_text()))
+            if record := read_record(results / place / "model.json"):
+                records.setdefault(place.split("/")[0], []).append(record)
         for method, own in records.items():
             share = f"{100 * r.share:.2g} %" if method == r.paper else ""
             cost = tables.training_cost({method: own}).iloc[0].to_dict()
@@ -194,10 +196,9 @@ def over_all(verdicts: list[str]) -> str:
 def ledger(found: pd.DataFrame) -> pd.DataFrame:
     """Every claim of those runs, a line per paper and faces: what claims.csv has, with paper, faces, seeds and runs.
     Runs that differ in nothing but the seed are one line, which says what each of them measured."""
-    there = [r for r in found.itertuples() if (r.folder / "claims.csv").exists()]
     columns = ["paper", "id", "claim", "source", "criterion", "faces", "seeds", "measured", "reason", "n", "verdict", "run"]
     frames = []
-    for r in there:
+    for r in found.itertuples():
         about = {"paper": r.paper, "run": r.run, "seed": r.seed, "faces": f"{r.data}, {r.size} px"}
         frames.append(pd.read_csv(r.folder / "claims.csv", keep_default_na=False).assign(**about))
     every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*columns, "seed"])

@@ -11,7 +11,6 @@ from textwrap import wrap
 import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from IPython.display import display
 from matplotlib.figure import Figure
@@ -161,6 +160,8 @@ def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
 def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
     """history.csv as panels: one per group of columns, a colour per stage, a line style per column (mean over 5 logged
     rows), a dot where training stops."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     stages = list(dict.fromkeys(history["stage"]))
     colours = dict(zip(stages, sns.color_palette("colorblind", len(stages)), strict=True))
     styles = {"-": "solid", "--": "dashed", ":": "dotted"}
@@ -182,6 +183,8 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
 
 def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
     """Values with their 95 % intervals: one line per metric row, one colour per method (column `column`)."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     names, methods = list(dict.fromkeys(rows["row"])), list(dict.fromkeys(rows["column"]))
     step = min(0.16, 0.8 / len(methods))  # between the methods of a row, whose lines are 1 apart
     figure = Figure(figsize=(7.2, max(0.34, 0.09 * len(methods)) * len(names) + 1.1), layout="constrained")

@@ -20,8 +20,7 @@ TITLE = "Five face-editing papers, reproduced"
 
 
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
-    """Write `reports`/index.html and return its path. study: the entries of study.yaml,
-    read unless given.
+    """Write `reports`/index.html and return its path. study: the entries of study.yaml, read unless given.
 
     A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from
     run.json, verdicts over all seeds, links to its pages, those on other faces included. Runs outside the study,

@@ -30,14 +30,12 @@ from lib.synthetic.parameters import (
     attributes,
     column,
     counterfactual,
-    identities,
-    labels,
     ranges,
     sample,
 )  # fmt: skip
 
 __all__ = [
-    "ATTRIBUTES", "BEARD_PARTS", "CELEBA_PHI", "CELEBA_RATES", "HAIR_COLOURS", "Faces", "attributes", "counterfactual", "identities", "labels",
+    "ATTRIBUTES", "BEARD_PARTS", "CELEBA_PHI", "CELEBA_RATES", "HAIR_COLOURS", "Faces", "attributes", "counterfactual",
     "landmarks5", "landmarks68", "ranges", "region", "render", "sample",
 ]  # fmt: skip
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from lib.synthetic import canvas
 from lib.synthetic.canvas import background, bump, cover, line, paint, texture, wave
 from lib.synthetic.chance import uniform
-from lib.synthetic.parameters import as_index, batch_index, each, own, ranges
+from lib.synthetic.parameters import Drawn, as_index, own, ranges
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")
 
 
 @dataclass
-class Animals:
-    """Parameters of B animal faces in AFHQ's framing (the head fills the picture); every field a tensor (B,), ranges in `ranges(Animals)`."""
+class Animals(Drawn):
+    """Parameters of B animal faces in AFHQ's framing (the head fills the picture); ranges in `ranges(Animals)`."""
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
@@ -46,17 +46,6 @@ class Animals:
     background_tone: Tensor = own("image", -1, 1, "dark to light background")
     background_x: Tensor = own("image", -1, 1, "layout of the background")
     background_y: Tensor = own("image", -1, 1, "layout of the background")
-
-    def __len__(self) -> int:
-        return self.index.shape[0]
-
-    def __getitem__(self, idx) -> "Animals":
-        """Animals at `idx`: a slice, or an index or boolean tensor. An integer gives a batch of one."""
-        return each(self, lambda v: v[batch_index(idx, len(self))])
-
-    def to(self, device) -> "Animals":
-        """The same animals with every field on `device`."""
-        return each(self, lambda v: v.to(device))
 
 
 def sample(seed: int, index: Tensor | range, domain: str | None = None) -> Animals:

@@ -85,9 +85,28 @@ def own(scope: str, low: float, high: float, meaning: str):
     return field(metadata={"scope": scope, "low": low, "high": high, "meaning": meaning})
 
 
+class Drawn:
+    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, an index or a boolean
+    tensor, and by an integer as a batch of one."""
+
+    def __len__(self) -> int:
+        return self.index.shape[0]
+
+    def __getitem__(self, idx):
+        rows = torch.tensor([range(len(self))[idx]]) if isinstance(idx, int) else idx
+        return self._each(lambda v: v[rows])
+
+    def to(self, device):
+        """The same with every field on `device`."""
+        return self._each(lambda v: v.to(device))
+
+    def _each(self, change):
+        return type(self)(**{f.name: change(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+
 @dataclass
-class Faces:
-    """Parameters of B faces; every field a tensor (B,) or (B, k), float32 or int64. `faces[idx]` selects, `len(faces)` counts.
+class Faces(Drawn):
+    """Parameters of B faces.
 
     A face carries parameters for everything that an attribute could switch on (its own glasses, hat, beard, grey ...), so that each attribute can
     be changed alone. Ranges are in `PARAMETERS`; parameters from -1 to 1 are relative to an average face.
@@ -95,10 +114,9 @@ class Faces:
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
-    identity: Tensor  # (B,) int64
+    identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
     jaw_beard: Tensor  # (B,) int64 in {0, 1}: a beard along the jaw, beside mustache, goatee and sideburns
-    noise_rate: Tensor  # (B,) float32 in [0, 1]: probability that `labels` flips a label of this face
     # the person
     skull_width: Tensor = own("identity", -1, 1, "width of the head")
     skull_height: Tensor = own("identity", -1, 1, "height of the skull above the eyes")
@@ -180,26 +198,6 @@ class Faces:
     hat_tone: Tensor = own("image", -1, 1, "dark to light hat")
     tint: Tensor = own("image", 0, 1, "tint of the lenses")
 
-    def __len__(self) -> int:
-        return self.index.shape[0]
-
-    def __getitem__(self, idx) -> "Faces":
-        """Faces at `idx`: a slice, or an index or boolean tensor. An integer gives a batch of one."""
-        return each(self, lambda v: v[batch_index(idx, len(self))])
-
-    def to(self, device) -> "Faces":
-        """The same faces with every field on `device`."""
-        return each(self, lambda v: v.to(device))
-
-
-def each(batch, change):
-    """A dataclass of tensors with `change` applied to every field."""
-    return type(batch)(**{f.name: change(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
-
-
-def batch_index(idx, length: int):
-    return torch.tensor([range(length)[idx]]) if isinstance(idx, int) else idx
-
 
 def ranges(kind: type = Faces) -> dict[str, tuple[str, float, float, str]]:
     """Drawn parameters of `Faces` (or `Animals`): name -> (scope, low, high, meaning), for sliders and for tests of the extremes."""
@@ -258,16 +256,13 @@ def _independent(u: Tensor) -> Tensor:
     return state
 
 
-def sample(seed: int, index: Tensor | range, balanced: bool = False, label_noise: float = 0.0) -> Faces:
+def sample(seed: int, index: Tensor | range, balanced: bool = False) -> Faces:
     """Faces (seed, index): each depends on its own seed and index only, not on the batch it is drawn in.
 
     index: (B,) int64 or a range, values >= 0. balanced: attributes independent at 1/2 (see `_independent`) instead of CelebA's rates and
-    correlations. label_noise: probability in [0, 1] that `labels` flips an attribute; `attributes` stay true. Faces of the natural and the balanced
-    set with the same (seed, index) are the same people in the same pictures and differ in attributes only.
-    ValueError: a negative index or a label_noise outside [0, 1].
+    correlations. Faces of the natural and the balanced set with the same (seed, index) are the same people in the same pictures and differ in
+    attributes only. ValueError: a negative index.
     """
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"label_noise is a probability, got {label_noise}")
     index = as_index(index)
     seeds = torch.full_like(index, seed)
     identity = _identity(seeds, index)
@@ -289,8 +284,7 @@ def sample(seed: int, index: Tensor | range, balanced: bool = False, label_noise
     parts = state[:, [COLUMN[name] for name in BEARD_PARTS]].any(1)
     jaw = (uniform(seeds, identity, ["jaw_beard"])[:, 0] < 0.5) | ~parts
     jaw = (jaw & (state[:, COLUMN["No_Beard"]] == 0)).long()
-    rate = torch.full(index.shape, float(label_noise))
-    return Faces(seed=seeds, index=index, identity=identity, state=state, jaw_beard=jaw, noise_rate=rate, **columns)
+    return Faces(seed=seeds, index=index, identity=identity, state=state, jaw_beard=jaw, **columns)
 
 
 def column(name: str) -> int:
@@ -302,17 +296,6 @@ def column(name: str) -> int:
 def attributes(faces: Faces) -> Tensor:
     """(B, 18) uint8 in {0, 1}: what the pictures show, in the order of ATTRIBUTES."""
     return faces.state.to(torch.uint8)
-
-
-def labels(faces: Faces) -> Tensor:
-    """(B, 18) uint8: the attributes as an annotator would give them, each flipped with probability `label_noise`, by a hash of (seed, index)."""
-    flip = uniform(faces.seed, faces.index, [f"label {name}" for name in ATTRIBUTES]) < faces.noise_rate[:, None]
-    return attributes(faces) ^ flip.to(torch.uint8)
-
-
-def identities(faces: Faces) -> Tensor:
-    """(B,) int64: whose face it is; unique within a seed."""
-    return faces.identity
 
 
 def counterfactual(faces: Faces, attribute: str, value: int | Tensor) -> Faces:

@@ -27,10 +27,6 @@ def _matches(value, hint) -> bool:
     return isinstance(value, int | float if kind is float else kind)
 
 
-def _name(hint) -> str:
-    return getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
-
-
 def unknown(name: str, valid) -> str:
     """'unknown parameter ...' with the closest valid name, if any is close, and all valid names."""
     close = difflib.get_close_matches(name, list(valid), n=1)
@@ -44,7 +40,8 @@ def check(params: dict, hints: dict[str, object], where: str) -> None:
         if name not in hints:
             raise ParameterError(f"{where}: {unknown(name, hints)}")
         if not _matches(value, hints[name]):
-            raise ParameterError(f"{where}: {name} = {value!r} is a {type(value).__name__}; it must be {_name(hints[name])}.")
+            kind = getattr(hints[name], "__name__", hints[name])
+            raise ParameterError(f"{where}: {name} = {value!r} is a {type(value).__name__}; it must be {kind}.")
 
 
 def from_params(preset, params: dict):
@@ -62,7 +59,8 @@ def require(condition: bool, name: str, value, must: str) -> None:
         raise ParameterError(f"{name} = {value!r}: it must be {must}.")
 
 
-RANGES = {"at least 1": lambda v: v >= 1, "at least 0": lambda v: v >= 0, "positive": lambda v: v > 0, "in [0, 1)": lambda v: 0 <= v < 1}
+RANGES = {f"at least {least}": lambda v, least=least: v >= least for least in (0, 1, 2)}
+RANGES |= {"positive": lambda v: v > 0, "in [0, 1)": lambda v: 0 <= v < 1}
 
 
 def require_each(cfg, must: str, *names: str) -> None:
@@ -183,14 +181,18 @@ def data_of(paper: str, study: dict) -> str:
     return "synthetic-balanced" if balanced else study["data"]
 
 
+STUDY = {"data": str, "profile": str, "device": str, "seeds": list, "papers": list, "balanced": list, "parameters": dict, "results": str}
+
+
 def read_study(file: Path = ROOT / "study.yaml") -> dict:
-    """The entries of study.yaml. Raises ParameterError if it is missing or no mapping."""
+    """The entries of study.yaml, or of a file like it. Raises ParameterError for what is none."""
     import yaml
 
     try:
         study = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ParameterError(f"{file}: {error}. Give the path of a study file like study.yaml with --study.") from None
     if not isinstance(study, dict):
         raise ParameterError(f"{file}: not a mapping of names to values; see study.yaml.")
+    check(study, STUDY, str(file))
     return study

@@ -93,8 +93,7 @@ class Job:
 
     @property
     def path(self) -> str:
-        """Its folder as the Config of a model that starts from it names it: relative to the project where it lies
-        inside."""
+        """Its folder as the Config of a model that starts from it names it, relative to the project if it is inside."""
         return str(self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder)
 
     @property
@@ -127,10 +126,9 @@ class Job:
         if self.trained:
             return self.cycles
         try:
-            rows = self.history
-        except (OSError, ValueError):
+            return int(self.history.groupby("stage", sort=False)["cycle"].max().sum())
+        except (OSError, ValueError, KeyError):  # none yet, or half of one
             return 0
-        return int(rows.groupby("stage", sort=False)["cycle"].max().sum()) if len(rows) else 0
 
     @property
     def seconds(self) -> float:
@@ -282,7 +280,7 @@ def opened(method: ModuleType, path: str, device: str = "cpu") -> dict:
     if record is None or record.get("status") != "complete":
         remedy = f"Train it: python -m lib.train {folder.parent.name} (or make train)"
         raise ModelError(f"{folder / 'model.json'}: not trained, or damaged. {remedy}")
-    if not file.exists() or sha256(file) != record["weights_sha256"]:
+    if not file.exists() or sha256(file) != record.get("weights_sha256"):
         remedy = f"Restore it (git checkout -- {file}) or train it anew (--forget)"
         raise ModelError(f"{file}: not the file that model.json records. {remedy}.")
     flat = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}

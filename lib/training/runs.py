@@ -1,5 +1,4 @@
-"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/. It is cheap, and made again whenever
-its code changes."""
+"""What an evaluation leaves: one executed notebook in results/<paper>/<run id>/, made again when its code changes."""
 
 import dataclasses
 import hashlib
@@ -28,6 +27,11 @@ def run_id(plan) -> str:
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
 
 
+def of_record(fields) -> dict:
+    """A Config or Settings as a record keeps it: of a folder its name alone."""
+    return {k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in vars(fields).items()}
+
+
 class Run:
     """One evaluation's folder, opened: what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the
     rows so far. Raises ModelError if another process works there."""
@@ -39,7 +43,7 @@ class Run:
         for name in LEFT:
             old = self.folder / name
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-        faces, split, settings = plan.faces, plan.split, dataclasses.asdict(plan.settings)
+        faces, split = plan.faces, plan.split
         self.update(
             status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION,
             run_id=self.folder.name, question=getattr(plan.evaluation, "QUESTION", ""), finding="",
@@ -48,9 +52,7 @@ class Run:
             scratch=plan.profile == "smoke",
             split={"rule": split.rule, "checksum": split.checksum}
             | {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
-            config=dataclasses.asdict(plan.cfg),
-            # of a folder its name alone
-            settings={k: Path(v).name if isinstance(v, str) and "/" in v else v for k, v in settings.items()},
+            config=of_record(plan.cfg), settings=of_record(plan.settings),
             share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5),
             models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
             **code(), versions=versions(), hardware=hardware(plan.device), started=now(), finished="",
@@ -62,8 +64,7 @@ class Run:
         write_json(self.folder / "run.json", self.entries)
 
     def add(self, rows: list[dict]) -> pd.DataFrame:
-        """Take metric rows (keys as METRIC_COLUMNS; missing ones empty), write metrics.csv, and return the rows as a
-        frame."""
+        """Take metric rows (keys as METRIC_COLUMNS, or fewer), write metrics.csv, and return the rows as a frame."""
         frame = pd.DataFrame(rows, columns=METRIC_COLUMNS)
         self.metrics += frame.to_dict("records")
         keep(self.folder / "metrics.csv", lambda p: self.frame().to_csv(p, index=False, float_format="%.6g"))

@@ -91,7 +91,8 @@ class Settings:
     rivals: str = "all"  # of RIVALS, joined by commas; empty: none
 
     def __post_init__(self):
-        require_each(self, "at least 1", "faces", "inpainted", "edited", "seeds")
+        require_each(self, "at least 1", "faces", "seeds")
+        require_each(self, "at least 2", "inpainted", "edited")
         require(1 <= self.searched <= 64, "searched", self.searched, "in 1 to 64")
         picked(self.arms, ARMS, "arms")
         picked(self.rivals, RIVALS, "rivals")

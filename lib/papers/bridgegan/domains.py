@@ -43,11 +43,13 @@ def read_domains(data: str, size: int, count: int) -> tuple[FaceSet, Split]:
 
 
 def animals_of(plan) -> tuple[FaceSet, Split]:
-    """The animals of a study and their split. Raises DataError if they may not be published while the faces may: one page
-    would show what must not be shown."""
+    """The animals of a study and their split. Raises DataError if a domain has under two training or val images, or if they may
+    not be published while the faces may: one page would show what must not be shown."""
     faces, split = read_domains(plan.settings.domains, plan.settings.domain_size, plan.settings.domain_images)
     if plan.faces.publishable and not faces.publishable:
         raise DataError(f"{faces.name}: these pictures may not be published, those of {plan.faces.name} may. Give built-in sets or folders for both.")
+    if min(faces.attributes[rows].sum(0).min() for rows in (split.train, split.test)) < 2:
+        raise DataError(f"{faces.name}: a domain has fewer than 2 images in train/ or val/. Give at least 3 and 2 of each.")
     return faces, split
 
 
@@ -104,8 +106,6 @@ def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
     near, out, every = {d: b.features(x) for d, x in real.items()}, [], {}
     for source, target in permutations(DOMAINS, 2):
         index = split.test[faces.column(source)[split.test] == 1][:n]
-        if min(len(index), len(real[target])) < 2:
-            raise DataError(f"{faces.name}: {len(index)} val images of {source}, {len(real[target])} training images of {target}. Give 2 of each.")
         x, task, wanted = as_images(faces, index), f"{source}2{target}", DOMAINS.index(target)
         versions = {"unedited": [x], "constant G": [real[target][:1].expand_as(x)]}
         versions |= {m: [run_edit(edit, target, x, 1.0, study.device)[0] for edit in edits] for m, edits in by.items()}

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lib.baselines import stargan, starganv2
 from lib.claims import Claim, Precondition, Test, trusted, works
-from lib.data import DataError, FaceSet
+from lib.data import FaceSet
 from lib.data.lookup import label_finder, row_finder
+from lib.data.splits import enough_test_faces
 from lib.evaluation import measures
 from lib.evaluation.edits import DIRECTIONS, SEED, Edited, apply, counterfactuals, edit_cases, floors, region_of, run_edit, test_cases
 from lib.evaluation.judges import as_images
@@ -32,7 +33,7 @@ from lib.papers.bridgegan import domains
 from lib.papers.bridgegan import model as bridgegan
 from lib.papers.bridgegan.domains import LABEL, REFERENCE
 from lib.papers.bridgegan.model import ATTRIBUTES, attributes_of
-from lib.training.config import require
+from lib.training.config import require, require_each
 from lib.training.models import Job
 
 BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
@@ -74,6 +75,7 @@ class Settings:
     def __post_init__(self):
         for name, value in vars(self).items():
             require(isinstance(value, str) or value > 0, name, value, "positive")
+        require_each(self, "at least 2", "test_images", "domain_sources")
         size = self.domain_size
         require(size >= 32 and size & (size - 1) == 0, "domain_size", size, "a power of two, at least 32")
 
@@ -100,8 +102,10 @@ SETTINGS = {
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: the faces' and the animals', StarGAN for the same attributes (as many processor seconds
-    in profile cpu), StarGAN v2 for bangs and for animals, and two judges of domains."""
+    in profile cpu), StarGAN v2 for bangs and for animals, two judges of domains. DataError for too few faces of Fig. 12."""
     cfg, s = plan.cfg, plan.settings
+    for value in (0, 1):
+        having(plan, together(cfg), value)
     fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
     star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
@@ -366,7 +370,7 @@ def bridge_rows(study) -> list[dict]:
     by = {mode: draws(study, mode, 1)[0] for mode in ("label", "reference")}
     codes, people, out = {"M": [], "E": []}, [], []
     for a in attributes_of(study.cfg):
-        x = as_images(study.faces, index := without(study, (a,)))
+        x = as_images(study.faces, index := having(study, (a,), 0))
         edits = {mode: [edit(a, part.to(study.device), 1.0) for part in x.split(64)] for mode, edit in by.items()}
         for name, mode in (("M", "label"), ("E", "reference")):
             codes[name].append(torch.cat([(e.code - e.own).cpu() for e in edits[mode]]))
@@ -387,21 +391,12 @@ def bridge_rows(study) -> list[dict]:
     return out
 
 
-def without(study, attributes: Iterable[str]) -> np.ndarray:
-    """At most `test_images` seeded test faces that have none of the attributes, ascending. Raises DataError under two."""
-    columns = [study.faces.column(a)[study.split.test] for a in attributes]
-    have = study.split.test[(np.stack(columns) == 0).all(0)]
-    if len(have) < 2:
-        raise DataError(f"{study.faces.name}: {len(have)} test faces have none of {', '.join(attributes)}, 2 are needed. Give more images.")
-    return np.sort(np.random.default_rng([SEED, 5]).permutation(have)[: study.settings.test_images])
-
-
-def with_all(study, attributes: Iterable[str], k: int) -> np.ndarray:
-    """At most k seeded test faces that have all of the attributes, ascending. Raises DataError if there is none."""
-    have = study.split.test[(np.stack([study.faces.column(a)[study.split.test] for a in attributes]) == 1).all(0)]
-    if not len(have):
-        raise DataError(f"{study.faces.name}: no test face has all of {', '.join(attributes)}. Give more images.")
-    return np.sort(np.random.default_rng([SEED, 7]).permutation(have)[:k])
+def having(study, attributes: Iterable[str], value: int, k: int = 0) -> np.ndarray:
+    """At most k (0: `test_images`) seeded test faces whose attributes all have the value, ascending. DataError if under two
+    have none of them, or none has all."""
+    wanted = np.all([study.faces.column(a) == value for a in attributes], axis=0)
+    rows = enough_test_faces(study.faces, study.split, wanted, 2 - value, f"{' and '.join(attributes)} = {value}")
+    return np.sort(np.random.default_rng([SEED, (5, 7)[value]]).permutation(rows)[: k or study.settings.test_images])
 
 
 def placebo_rows(study, edits: dict[str, Edits]) -> list[dict]:
@@ -437,7 +432,7 @@ def reference_rows(study, one: Callable, two: Callable) -> list[dict]:
     region is nearer to that of its own reference than the other edit's is; 0.5 is chance."""
     find, out, every, people = row_finder(study.faces, study.split.test), [], [], []
     for a in attributes_of(study.cfg):
-        index = without(study, (a,))
+        index = having(study, (a,), 0)
         x, made, seen = as_images(study.faces, index), [], []
         for edit in (one, two):
             parts = [edit(a, p.to(study.device), 1.0) for p in x.split(64)]
@@ -457,7 +452,7 @@ def diversity_rows(study, by: dict[str, list[Callable]]) -> list[dict]:
     """`diversity_l1`, and LPIPS: how far the edits of one face with different draws lie apart, mean over pairs of draws."""
     out, every = [], {}
     for a in attributes_of(study.cfg):
-        index = without(study, (a,))[:25]
+        index = having(study, (a,), 0)[:25]
         x, people = as_images(study.faces, index), study.faces.identities[index]
         for method, edits in by.items():
             ys, both = ([run_edit(edit, a, x, 1.0, study.device)[0] for edit in edits], list(combinations(range(len(edits)), 2)))
@@ -529,16 +524,22 @@ def bridge(study) -> Callable:
     return lambda attribute, x, a: between(attribute, x, 1.0, a=a)
 
 
+def together(cfg: bridgegan.Config) -> tuple[str, ...]:
+    """The attributes of Fig. 12: mouth open and bangs, or the first and the next one that is no rival of it, if any."""
+    first, *more = attributes_of(cfg)
+    return TOGETHER if {*TOGETHER} <= {first, *more} else (first, *[a for a in more if a not in bridgegan.rivals(first)][:1])
+
+
 def figure_11_12(study, edit: Callable) -> list[dict]:
-    """Figs 11 and 12: one attribute (gender, or the first), and two at once (mouth open and bangs, or the first two), from
-    references to sources that have none of them. Returns how often both judges see both (Fig. 12)."""
+    """Figs 11 and 12: one attribute (gender, or the first), and two `together`, from references to sources that have none of
+    them. Returns how often both judges see both (Fig. 12)."""
     names = attributes_of(study.cfg)
-    first, both = ("Male" if "Male" in names else names[0], TOGETHER if set(TOGETHER) <= set(names) else (names[0], names[min(1, len(names) - 1)]))
+    first, both = "Male" if "Male" in names else names[0], together(study.cfg)
     for name, chosen in (("fig_11", (first,)), ("fig_12", both)):
-        references = with_all(study, chosen, 4)
-        figure = reference_grid(edit, study.faces, without(study, chosen)[:5], references, [chosen] * len(references), study.device)
+        references = having(study, chosen, 1, 4)
+        figure = reference_grid(edit, study.faces, having(study, chosen, 0)[:5], references, [chosen] * len(references), study.device)
         study.figure(figure, name, f"Sources in the first row, references in the first column, the edits between them: {' and '.join(chosen)}")
-    index, out = without(study, both), []
+    index, out = having(study, both, 0), []
     x, people = as_images(study.faces, index), study.faces.identities[index]
     for method, path in {"unedited": None, LABEL: draws(study, "label", 1)[0], REFERENCE: edit}.items():
         y = x if path is None else run_edit(path, both, x, 1.0, study.device)[0]
@@ -555,8 +556,8 @@ def figure_13(study, edits: dict[str, Edits]) -> list[dict]:
         print("This study does not train StarGAN v2 on bangs.")
         return []
     edit = starganv2.editor(study.models(V2_BANGS), study.faces, study.split, study.jobs[V2_BANGS].cfg, "reference")
-    references = with_all(study, ("Bangs",), 4)
-    figure = reference_grid(edit, study.faces, without(study, ("Bangs",))[:5], references, ["Bangs"] * len(references), study.device)
+    references = having(study, ("Bangs",), 1, 4)
+    figure = reference_grid(edit, study.faces, having(study, ("Bangs",), 0)[:5], references, ["Bangs"] * len(references), study.device)
     study.figure(figure, "fig_13", "Sources in the first row, references with bangs in the first column, StarGAN v2's edits between them")
     e = edits[REFERENCE]["Bangs", 1]
     frame = pd.concat([measures.per_face(m, v, study.judges) for m, v in ((REFERENCE, e), (V2_BANGS, apply(edit, e.case, study.device)))])

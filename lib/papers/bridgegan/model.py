@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.claims import Deviation
-from lib.data import DataError, FaceSet, Split
+from lib.data import FaceSet, Split
 from lib.data.lookup import row_finder
 from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate, l1
@@ -568,7 +568,7 @@ def editor(
     attribute: drawn among the test faces that have the target value of all attributes (D11); the argument X_r (B, 3, H, H) is used instead
     of them. a: of S_int. mode: label, reference, or between (S_int). strength: factor of d, 1.5 for faces and 1 for animals unless given
     (D9). opposite: draw references among the faces that have the *other* value, a placebo. Raises ParameterError for another mode,
-    DataError for a face that is not in the test split or where no test face can be the reference."""
+    DataError for a face that is not in the test split."""
     pick(dict.fromkeys(MODES), mode, "mode")
     strength = (1.0 if cfg.task == "domains" else 1.5) if strength is None else strength
     nets, names, find = models[cfg.task], attributes_of(cfg), row_finder(faces, split.test)
@@ -577,8 +577,6 @@ def editor(
     def reference(row: int, chosen: tuple[str, ...], value: int) -> int:
         columns = [names.index(a) for a in chosen]
         pool = split.test[(Y[split.test][:, columns] == value).all(1)]
-        if not len(pool):
-            raise DataError(f"{faces.name}: no test face has {' and '.join(chosen)} = {value}, so none can be the reference. Give more images.")
         return pool[np.random.default_rng([seed, 1, sum(2**k for k in columns), row]).integers(len(pool))]
 
     def apply(attribute: str | tuple[str, ...], x: Tensor, target: Tensor | float, X_r: Tensor | None = None, a: float = 0.5) -> Edit:

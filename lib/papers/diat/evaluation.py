@@ -12,7 +12,6 @@ from functools import partial
 import cv2
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from lib.baselines import cnia, semantic_inpainting, vgg_face
 from lib.claims import Claim, Precondition, Test, works
-from lib.data import DataError, Split
+from lib.data import Split
 from lib.data.lfw import Lfw
 from lib.data.splits import divided
 from lib.evaluation import measures
@@ -34,7 +33,7 @@ from lib.pages.schematics import layer_table
 from lib.papers.diat import landmarks
 from lib.papers.diat import model as diat
 from lib.papers.diat.model import PROXY, TASKS, tasks_of
-from lib.training.config import require, selected
+from lib.training.config import require, require_each, selected
 from lib.training.models import Job
 
 Edits = dict[str, dict[str, Edited]]
@@ -84,6 +83,7 @@ class Settings:
         selected(self.compared, TASKS, "compared")
         for name, value in vars(self).items():
             require(isinstance(value, str) or value >= 1, name, value, "at least 1")
+        require_each(self, "at least 2", "test_images")
 
 
 SETTINGS = {
@@ -128,8 +128,6 @@ def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: phi's stand-in, what all models start from, a model per task, the variants, arms and lengths
     that are compared, CNIA-style pictures, a DCGAN. Raises DataError for faces without landmarks."""
     cfg, settings, own = plan.cfg, plan.settings, tasks_of(plan.cfg)
-    if plan.faces.landmarks is None:
-        raise DataError(f"{plan.faces.name}: it has no landmarks to choose faces and to make masks by. Add list_landmarks_align_celeba.txt.")
     out, phi, before = {}, vgg_face.VGG_FACE, ()
     if cfg.phi == PROXY:
         out[PROXY] = plan.job(vgg_face, replace(vgg_face.PROFILES[plan.profile](), size=cfg.size))
@@ -580,6 +578,8 @@ def training_time(study, of: dict[str, Case]):
 
 def learning_curve(points: pd.DataFrame) -> Figure:
     """Success against cycles, a colour per method, a line per seed."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
     sns.lineplot(points, x="cycles", y="success", hue="method", units="seed", estimator=None, marker="o", ax=axis)

@@ -86,8 +86,10 @@ def hull_mask(points: np.ndarray, size: int, margin: float) -> Tensor:
     for mask, p in zip(out, np.asarray(points, np.float64), strict=True):
         hull = ConvexHull(p)
         a, b = p[hull.simplices[:, 0]], p[hull.simplices[:, 1]]
-        along = np.clip(((pixels - a) * (b - a)).sum(-1) / ((b - a) ** 2).sum(-1), 0, 1)[..., None]
-        distance = np.linalg.norm(pixels - a - along * (b - a), axis=-1).min(1)
-        inside = (pixels @ hull.equations[:, :2].T + hull.equations[:, 2] <= 0).all((1, 2))
-        mask[0] = (inside | (distance <= margin)).reshape(size, size)
+        box = ((pixels >= p.min(0) - margin) & (pixels <= p.max(0) + margin)).all((1, 2))  # all others are too far
+        near = pixels[box]
+        along = np.clip(((near - a) * (b - a)).sum(-1) / ((b - a) ** 2).sum(-1), 0, 1)[..., None]
+        distance = np.linalg.norm(near - a - along * (b - a), axis=-1).min(1)
+        inside = (near @ hull.equations[:, :2].T + hull.equations[:, 2] <= 0).all((1, 2))
+        mask[0, box.reshape(size, size)] = inside | (distance <= margin)
     return torch.from_numpy(out)

@@ -25,7 +25,7 @@ from lib.pages.figures import mask_pixels, montage, pixels, residual_pixels
 from lib.papers.sagan import model as sagan
 from lib.papers.sagan import verification
 from lib.papers.sagan.model import ATTRIBUTES, attributes_of
-from lib.training.config import require
+from lib.training.config import require_each
 from lib.training.models import Job
 
 RIVALS = ("CycleGAN", "StarGAN", "ResGAN")  # Sec. 4.2
@@ -55,9 +55,9 @@ class Settings:
     verification_people: int = 2_000  # test people compared, at most
 
     def __post_init__(self):
-        for name in ("faces", "test_images", "recogniser_width", "recogniser_batch", "recogniser_epochs", "verification_people"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        require(self.recogniser_seeds >= 0, "recogniser_seeds", self.recogniser_seeds, "at least 0")
+        require_each(self, "at least 2", "test_images")
+        require_each(self, "positive", "faces", "recogniser_width", "recogniser_batch", "recogniser_epochs", "verification_people")
+        require_each(self, "at least 0", "recogniser_seeds")
 
 
 SETTINGS = {

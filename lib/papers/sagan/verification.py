@@ -16,7 +16,6 @@ from math import ceil
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -160,7 +159,8 @@ def with_edits(faces: FaceSet, split: Split, job: Job) -> tuple[FaceSet, Split]:
 
 def jobs(plan, own: dict[str, Job]) -> dict[str, Job]:
     """The networks of all arms, several seeds each: 'recogniser, <arm>, seed <k>'. own: the jobs of SaGAN, whose edits
-    the arms named after attributes are trained on."""
+    the arms named after attributes are trained on. Raises DataError where the test faces make no pairs."""
+    test_pairs(plan)
     s, n = plan.settings, len(plan.split.train)
     cfg = Config(
         people=len(np.unique(plan.faces.identities[plan.split.train])), size=plan.faces.size, width=s.recogniser_width,
@@ -192,14 +192,12 @@ def networks(study) -> dict[str, list[Judge]]:
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities;
-    alone: how many people have one image only and so no genuine pair (0 where that is not known)."""
+    """P pairs of images. first, second (P,) int rows of one array of feature vectors; a, b (P,) int: their identities."""
 
     first: np.ndarray
     second: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    alone: int = 0
 
     @cached_property
     def same(self) -> np.ndarray:
@@ -209,7 +207,8 @@ class Comparisons:
     def __post_init__(self):
         if not self.same.any() or self.same.all():
             counts = f"{self.same.sum()} genuine and {(~self.same).sum()} impostor pairs"
-            raise DataError(f"verification: {counts}, both kinds are needed. Give more test images.")
+            remedy = "Give more images of a person and more people, or leave recognition out: -p recogniser_seeds 0"
+            raise DataError(f"verification: {counts}, both kinds are needed. {remedy}.")
 
     def cosines(self, vectors: np.ndarray) -> np.ndarray:
         """(P,) cosines of unit vectors (n, d), in parts, so that memory stays small."""
@@ -220,7 +219,6 @@ class Comparisons:
     def words(self) -> str:
         """How many pairs of which kind, of how many people."""
         people = f"{len(np.union1d(self.a, self.b)):,} people"
-        people += f", {self.alone} with a single image and so without a query" if self.alone else ""
         return f"{self.same.sum():,} genuine and {(~self.same).sum():,} impostor pairs of {people}"
 
 
@@ -232,7 +230,7 @@ def against_targets(identities: np.ndarray, seed: int) -> Comparisons:
     queries = np.setdiff1d(np.arange(len(identities)), targets)
     first, second = np.repeat(queries, len(targets)), np.tile(targets, len(queries))
     a, b = identities[first], identities[second]
-    return Comparisons(first, second, a, b, alone=len(np.setdiff1d(b, a)))
+    return Comparisons(first, second, a, b)
 
 
 def of_pairs(identities: np.ndarray, folds: tuple[np.ndarray, ...]) -> Comparisons:
@@ -258,15 +256,19 @@ def compare(nets: dict[str, list[Judge]], faces: FaceSet, index: np.ndarray, pai
     return Result(pairs, {arm: [pairs.cosines(net.embed(x)) for net in seeds] for arm, seeds in nets.items()}, place, what)
 
 
+def test_pairs(plan) -> tuple[np.ndarray, Comparisons]:
+    """The rows of the test faces of at most `verification_people` people, and every query with every target."""
+    people = np.unique(plan.faces.identities[plan.split.test])
+    chosen = np.random.default_rng([SEED, 7]).permutation(people)[: plan.settings.verification_people]
+    index = plan.split.test[np.isin(plan.faces.identities[plan.split.test], chosen)]
+    return index, against_targets(plan.faces.identities[index], SEED)
+
+
 def on_test_faces(study, nets: dict[str, list[Judge]]) -> Result | None:
-    """Fig. 10: test faces of at most `verification_people` people, every query with every target. None without
-    networks."""
+    """Fig. 10: `test_pairs`. None without networks."""
     if not nets:
         return None
-    people = np.unique(study.faces.identities[study.split.test])
-    chosen = np.random.default_rng([SEED, 7]).permutation(people)[: study.settings.verification_people]
-    index = study.split.test[np.isin(study.faces.identities[study.split.test], chosen)]
-    pairs = against_targets(study.faces.identities[index], SEED)
+    index, pairs = test_pairs(study)
     return compare(nets, study.faces, index, pairs, "CelebA", f"test faces of {study.faces.name}")
 
 
@@ -386,6 +388,8 @@ def figure(study, result: Result | None, name: str) -> None:
 
 def roc(result: Result) -> Figure:
     """ROC curves with a logarithmic axis of false positive rates."""
+    import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
+
     figure, drawn = Figure(figsize=(8.2, 4.2), layout="constrained"), curves(result)
     axis = figure.subplots()
     for name, colour in zip(result.scores, sns.color_palette("colorblind", len(result.scores)), strict=True):

@@ -26,7 +26,7 @@ from lib.papers.sggan import flips
 from lib.papers.sggan import model as sggan
 from lib.papers.sggan.flips import Flips
 from lib.papers.sggan.model import GROUPS, Group, groups_named, groups_of
-from lib.training.config import listed, require
+from lib.training.config import listed, require, require_each
 from lib.training.models import Job
 
 ALL, SOME, FEW = "SG-GAN(ALL)", "SG-GAN(5 %)", "SG-GAN(0.5 %)"
@@ -52,8 +52,8 @@ class Settings:
         groups_named(self.joint)
         digits = all(text.isdigit() for text in listed(self.pale_labels))
         require(digits, "pale_labels", self.pale_labels, "whole numbers joined by commas")
-        for name in ("faces", "test_images", "labels_some", "labels_few", "sweep_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 2", "test_images")
+        require_each(self, "at least 1", "faces", "labels_some", "labels_few", "sweep_steps")
 
 
 SETTINGS = {
@@ -74,8 +74,11 @@ def budgets(study) -> dict[str, int]:
 
 def jobs(plan) -> dict[str, Job]:
     """Every model of the notebook: SG-GAN and its arms; StarGAN, its own schedule shortened by the same factor, a
-    ResidualGAN per group with as many updates of its generators as SG-GAN's, both as wide; and Figs 4 and 5."""
+    ResidualGAN per group with as many updates of its generators as SG-GAN's, both as wide; and Figs 4 and 5. Raises
+    DataError where a value of a group has too few test faces."""
     cfg, s = plan.cfg, plan.settings
+    for group in (*groups_of(cfg), *groups_named(s.joint), GROUPS["pale"]):
+        flips.both_values(plan, group)
     groups, down = groups_of(cfg), {"size": cfg.size, "d_layers": sggan.n_down(cfg.size)}
     out = {name: plan.job(sggan, arm) for name, arm in sggan.arms(cfg, s.labels_some, s.labels_few).items()}
     steps = max(2, round(sggan.share_of_paper(cfg) * stargan.PAPER_STEPS))

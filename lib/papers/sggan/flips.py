@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib import synthetic
 from lib.baselines import resgan, stargan
-from lib.data import DataError
+from lib.data.splits import enough_test_faces
 from lib.evaluation import edits as editing
 from lib.evaluation import measures
 from lib.evaluation.edits import SEED, Case, Edited, Seen
@@ -158,17 +158,19 @@ def exact(study, i: int) -> Callable:
     return apply
 
 
+def both_values(plan, group: Group) -> list[np.ndarray]:
+    """The test faces with value 0 of a group and those with value 1, in seeded order. DataError under two."""
+    faces, split, labels = plan.faces, plan.split, group.labels(plan.faces)
+    have = [enough_test_faces(faces, split, labels == v, 2, f"value {v} of {group.name}") for v in (0, 1)]
+    return [np.random.default_rng([SEED, v]).permutation(rows) for v, rows in enumerate(have)]
+
+
 def cases_of(study, groups: Iterable[Group]) -> Flips:
-    """The test faces of both directions of every group, equally many, the same seeded choice for every method. Raises
-    DataError if a value has fewer than two test faces."""
-    faces, test, out = study.faces, study.split.test, {}
+    """The test faces of both directions of every group, equally many, for every method the same. Errors as `both_values`."""
+    faces, out = study.faces, {}
     for group in groups:
-        labels = group.labels(faces)[test]
-        have = [np.random.default_rng([SEED, v]).permutation(test[labels == v]) for v in (0, 1)]
+        have = both_values(study, group)
         k = min(study.settings.test_images, *map(len, have))
-        if k < 2:
-            problem = f"{len(have[0])} test faces have value 0 of {group.name} and {len(have[1])} have value 1"
-            raise DataError(f"{faces.name}: {problem}, at least 2 of each are needed. Give more images.")
         for value in (1, 0):
             index, (column, label) = np.sort(have[1 - value][:k]), attribute_of(group, value)
             region, source = editing.region_of(faces, index, column)
