@@ -417,6 +417,7 @@ def a_run(results, run_id: str, paper: str = "sagan", seed: int = 0, **more):
     record |= {"started": "2026-11-20T10:00:00", "finished": f"2026-11-20T1{seed}:30:00"} | more
     (folder / "run.json").write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
     (folder / "claims.csv").write_text("id,claim,source,criterion,verdict,measured,reason,n\n" + CLAIMS)
+    (folder / "metrics.csv").write_text("value\n1\n")
     (folder / "figures" / "card.png").write_bytes(picture(300, 560))
     return folder
 
