@@ -457,7 +457,7 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
             "first": "study", "second": "study", "faces #2 50%?x": "other faces", "tried": "not of the study", "another-seed": "not of the study",
             "earlier": "made by an earlier version", "broke": "failed: NaN in d_adv <at> step 7",
         }  # fmt: skip
-        assert re.search("half.*not a readable run record", page.locator(".provenance .note").inner_text())
+        assert re.search("half.*not a run that can be read", page.locator(".provenance .note").inner_text())
         for href in ("claims.html", f"data-{strange}", f"sagan-{strange}"):
             page.locator(f"a[href='{href}']").first.click()
             assert page.title() == "r"
