@@ -68,7 +68,7 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
-    left_out = {} if plan.training else plan.missing
+    left_out = {name: job for name, job in plan.missing.items() if not plan.training}  # what cannot be trained is refused here
     if left_out:
         hours = sum(job.seconds_left for job in left_out.values()) / 3600
         said = f"{len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}"
@@ -96,7 +96,7 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
 def run_other(name: str, values: dict, reports: Path) -> int:
     """The page about a face set, reports/data-<name>-<fingerprint>.html, or that of a notebook which reads results/
     alone, reports/<name>.html. `claims` also writes the README's table of findings. Returns the exit code."""
-    from lib.data import load
+    from lib.data import load, make_split
     from lib.pages import comparison
     from lib.pages import faces as views
     from lib.training.models import code, now
@@ -105,6 +105,7 @@ def run_other(name: str, values: dict, reports: Path) -> int:
     facts = {"parameters": ", ".join(f"{k} {v}" for k, v in values.items() if v != "") or "none"}
     if name == "data":
         faces = load(values["data"], values["size"], n=values["faces"], seed=values["seed"])
+        make_split(faces, values["split"])  # one that cannot be made is refused here
         stem, publishable, facts = f"data-{faces.name}-{faces.fingerprint[:8]}", faces.publishable, views.facts(faces)
     folder = ROOT / "results" / name / stem
     if "out" in values:  # the explorer's page has no kernel behind its sliders

@@ -95,7 +95,9 @@ def test_bad_input_ends_with_one_line_and_code_2(capsys, tmp_path):
         (["sagan", "-p", "seed", "-1"], "from 0 to"),
         (["sagan", "-p", "profile", "smoke", "-p", "lfw", str(tmp_path)], "have never seen a photograph"),
         (["sagan", "-p", "profile", "smoke", "-p", "results", str(tmp_path / "file" / "run")], "cannot be written"),
+        (["bridgegan", "-p", "profile", "smoke", "-p", "domains", str(tmp_path)], "Give a folder that holds train/ and val/"),
         (["data", "-p", "size", "big"], "it must be int"),
+        (["data", "-p", "size", "32", "-p", "faces", "3", "-p", "split", "most"], "split = 'most': it must be one of official, random"),
     ):
         assert run.main(argv) == 2
         err = capsys.readouterr().err
