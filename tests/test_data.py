@@ -14,6 +14,7 @@ from PIL import Image
 
 from lib import data
 from lib.data import Batches, Crop, FaceSet, cache, load, make_split, outline, split_most_images, split_random
+from lib.data.__main__ import main
 
 Turn = Image.Transpose
 NAMES = ("Eyeglasses", "Male", "No_Beard", "Smiling")
@@ -650,3 +651,18 @@ def test_real_half_size_and_full_size_images_agree(real_cache):
     assert np.median(np.abs(small.landmarks[a] - large.landmarks[b])) < 0.3  # estimated anew on each size
     difference = np.abs(small.images[a].astype(int) - large.images[b]).mean((1, 2, 3))
     assert np.median(difference) < 3 and np.quantile(difference, 0.99) < 8
+
+
+def test_a_written_folder_passes_the_check_and_names_every_picture_that_cannot_be_used(tmp_path, capsys):
+    folder = tmp_path / "faces"
+    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder)]) == 0
+    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder)]) == 1  # it is not empty
+    assert main(["check", str(folder), "--size", "32"]) == 0
+    drawn, read = load("synthetic", 32, n=12), load(str(folder), 32)
+    assert np.array_equal(drawn.attributes, read.attributes) and np.array_equal(drawn.images, read.images)
+    for name in ("000003.png", "000007.png"):
+        (folder / "img_align_celeba" / name).write_text("no picture")
+    capsys.readouterr()
+    assert main(["check", str(folder), "--size", "32"]) == 1
+    said = capsys.readouterr().err
+    assert "000003.png" in said and "000007.png" in said and "2 of 12 images" in said
