@@ -54,16 +54,17 @@ def test_a_plan_names_every_model_and_checks_everything_first(tmp_path):
 @pytest.mark.parametrize(
     "paper, change, problem",
     [
-        ("atigan", lambda faces: {"landmarks": None}, "no landmarks to cut faces out by"),  # a rival's
-        ("bridgegan", lambda faces: {"attributes": np.ones_like(faces.attributes)}, "0 faces with Mouth_Slightly_Open and Bangs = 0"),  # Fig. 12
-        ("sagan", lambda faces: {"identities": np.arange(len(faces))}, "0 genuine and .* pairs.* -p recogniser_seeds 0"),  # Fig. 10
-        ("diat", lambda faces: {"identities": np.arange(len(faces))}, "0 of .* training people have two images or more"),  # a judge's
+        ("atigan", lambda m: {"landmarks": None}, "no landmarks to cut faces out by"),  # a rival's
+        ("bridgegan", lambda m: {"attributes": np.ones_like(m.faces.attributes)}, "0 faces with Mouth_Slightly_Open and Bangs = 0"),  # Fig. 12
+        ("sagan", lambda m: {"identities": np.arange(600)}, "0 genuine and .* pairs.* -p recogniser_seeds 0"),  # Fig. 10
+        ("diat", lambda m: {"identities": np.arange(600)}, "0 of .* training people have two images or more"),  # a judge's
+        ("diat", lambda m: {"identities": np.where(np.isin(np.arange(600), m.split.test), -1, m.faces.identities)}, "1 people test"),
     ],
 )
 def test_what_rivals_judges_and_figures_lack_is_known_from_the_jobs(paper, change, problem, tmp_path):
     made = make_plan(paper, data="synthetic-balanced", profile="smoke", results=str(tmp_path))
     with pytest.raises(DataError, match=problem):
-        replace(made, faces=replace(made.faces, **change(made.faces))).jobs  # noqa: B018
+        replace(made, faces=replace(made.faces, **change(made))).jobs  # noqa: B018
 
 
 def test_a_study_says_what_is_missing_trains_it_once_and_loads_it(tmp_path, capsys, monkeypatch):

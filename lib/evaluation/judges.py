@@ -232,12 +232,14 @@ def stages(cfg: Config) -> list[Stage]:
 
 
 def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training identities with two images or more, ascending, and the rows of these images. DataError under two."""
+    """The training identities with two images or more, ascending, and the rows of these images. DataError for fewer than two,
+    or a single person among the test faces."""
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
-    if len(classes) < 2:
-        problem = f"{len(classes)} of {len(ids)} training people have two images or more, from which identity is learned"
-        fail(faces.name, None, problem, "Give at least two such people, or correct identity_CelebA")
+    tested = len(np.unique(faces.identities[split.test]))
+    if min(len(classes), tested) < 2:
+        problem = f"{len(classes)} of {len(ids)} training people have two images or more, {tested} people test"
+        fail(faces.name, None, problem, "Identity needs two of each: give more people, or correct identity_CelebA")
     return classes, split.train[np.isin(faces.identities[split.train], classes)]
 
 
