@@ -68,7 +68,8 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
-    left_out = {name: job for name, job in plan.missing.items() if not plan.training}  # what cannot be trained is refused here
+    missing = plan.missing  # what cannot be trained on these faces is refused here, not in the notebook
+    left_out = {} if plan.training else missing
     if left_out:
         hours = sum(job.seconds_left for job in left_out.values()) / 3600
         said = f"{len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}"

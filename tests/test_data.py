@@ -14,7 +14,7 @@ from PIL import Image
 
 from lib import data
 from lib.data import Batches, Crop, FaceSet, cache, load, make_split, outline, split_most_images, split_random
-from lib.data.__main__ import main
+from lib.data.__main__ import main, write_folder
 
 Turn = Image.Transpose
 NAMES = ("Eyeglasses", "Male", "No_Beard", "Smiling")
@@ -51,15 +51,9 @@ def write_rows(path: Path, names, values, header: str = "", separator: str = " "
 
 
 def as_folder(faces: FaceSet, root: Path) -> Path:
-    """A set of drawn faces written as a folder in CelebA's layout, which stands for one that may not be published."""
-    (root / "img_align_celeba").mkdir(parents=True)
-    for name, image in zip(faces.files, faces.images, strict=True):
-        Image.fromarray(image.transpose(1, 2, 0)).save(root / "img_align_celeba" / name)
-    n, points = len(faces), faces.landmarks.reshape(-1, 10) * (178 / faces.size)
-    labels = faces.attributes.astype(int) * 2 - 1
-    write_rows(root / "list_attr_celeba.txt", faces.files, labels, f"{n}\n{' '.join(faces.attribute_names)}\n")
-    write_rows(root / "list_landmarks_align_celeba.txt", faces.files, points, f"{n}\n{POINTS}\n")
-    write_rows(root / "identity_CelebA.txt", faces.files, faces.identities[:, None])
+    """Drawn faces as a folder without a partition, which stands for one that may not be published."""
+    write_folder(faces, root)
+    (root / "list_eval_partition.txt").unlink()
     return root
 
 
@@ -655,14 +649,19 @@ def test_real_half_size_and_full_size_images_agree(real_cache):
 
 def test_a_written_folder_passes_the_check_and_names_every_picture_that_cannot_be_used(tmp_path, capsys):
     folder = tmp_path / "faces"
-    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder)]) == 0
-    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder)]) == 1  # it is not empty
+    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder), "--seed", "7"]) == 0
+    assert main(["synthetic", "--n", "12", "--size", "32", "--out", str(folder)]) == 1
+    assert "not empty" in capsys.readouterr().err
     assert main(["check", str(folder), "--size", "32"]) == 0
-    drawn, read = load("synthetic", 32, n=12), load(str(folder), 32)
-    assert np.array_equal(drawn.attributes, read.attributes) and np.array_equal(drawn.images, read.images)
+    said = capsys.readouterr().out
+    assert "12 images" in said and "Eyeglasses" in said
+    drawn, read = load("synthetic", 32, n=12, seed=7), load(str(folder), 32)
+    for field in ("images", "attributes", "identities"):
+        np.testing.assert_array_equal(getattr(read, field), getattr(drawn, field))
+    np.testing.assert_allclose(read.landmarks, drawn.landmarks, atol=2e-5)
+    assert (read.attribute_names, read.files, read.publishable) == (drawn.attribute_names, drawn.files, False)
     for name in ("000003.png", "000007.png"):
         (folder / "img_align_celeba" / name).write_text("no picture")
-    capsys.readouterr()
     assert main(["check", str(folder), "--size", "32"]) == 1
     said = capsys.readouterr().err
     assert "000003.png" in said and "000007.png" in said and "2 of 12 images" in said

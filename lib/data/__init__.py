@@ -2,7 +2,7 @@
 
 crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image cache; faceset.py `load`; splits.py; batches.py; regions.py;
 sparse.py hidden labels; lookup.py which row a picture is; checks.py what is known before training; lfw.py and afhq.py two
-further sets.
+further sets; `python -m lib.data` writes drawn faces as a folder and checks folders.
 """
 
 from lib.data.afhq import domain_names, load_domains

@@ -12,24 +12,27 @@ from PIL import Image
 from lib.data import cache, celeba
 from lib.data.crop import Crop
 from lib.data.errors import DataError, fail
-from lib.data.faceset import load
+from lib.data.faceset import FaceSet, load
 
 LANDMARKS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 
 
 def write_synthetic(out: Path, n: int, size: int, seed: int) -> None:
-    """Write n drawn faces as size x size png files with the four lists of CelebA's layout: landmarks in its 178-wide frame,
-    a partition of identities into 80 % training, 10 % validation, 10 % test.
-
-    Raises DataError if `out` is a file or not empty, or the renderer does not take n or size."""
-    faces = load("synthetic", size, n=n, seed=seed)
+    """`write_folder` of n drawn faces. Raises DataError for an `out` that is not empty or a file, a wrong n or size."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         fail(out, None, "the folder is not empty" if out.is_dir() else "this is a file", "Give a new or empty folder; nothing was written")
+    write_folder(load("synthetic", size, n=n, seed=seed), out)
+
+
+def write_folder(faces: FaceSet, out: Path) -> None:
+    """Write faces with landmarks as png files with the four lists of CelebA's layout: landmarks in its 178-wide frame, a
+    partition of identities into 80 % training, 10 % validation, 10 % test."""
+    n = len(faces)
     (out / "img_align_celeba").mkdir(parents=True)
     for name, image in zip(faces.files, faces.images, strict=True):
         Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(out / "img_align_celeba" / name)
     people, rank = np.unique(faces.identities, return_inverse=True)
-    points = (faces.landmarks.astype(float) * (celeba.FRAME_WIDTH / size)).reshape(n, 10)
+    points = (faces.landmarks.astype(float) * (celeba.FRAME_WIDTH / faces.size)).reshape(n, 10)
     tables = {
         "list_attr_celeba.txt": ([str(n), " ".join(faces.attribute_names)], faces.attributes.astype(int) * 2 - 1),
         "list_landmarks_align_celeba.txt": ([str(n), LANDMARKS], np.char.mod("%.4f", points)),

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -225,7 +226,7 @@ def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
 
     def write(part: Path) -> None:
         save_file(half(kept), part)
-        part.chmod(0o644)  # safetensors lets only the owner read
+        shutil.copymode(job.folder / "model.json", part)  # safetensors lets only the owner read
 
     keep(file, write)
     if file.stat().st_size > MEGABYTES << 20:

@@ -69,8 +69,6 @@ Edits = dict[tuple[str, int], Edited]
 def picked(text: str, options, what: str) -> tuple[str, ...]:
     """`selected`, or nothing for an empty text."""
     return selected(text, options, what) if text else ()
-
-
 QUESTION = (
     "An edit stays local, and the old attribute does not show through, when the attribute's region is "
     "inpainted first."

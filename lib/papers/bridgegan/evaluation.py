@@ -46,8 +46,6 @@ RARE = ("Gray_Hair", "Receding_Hairline", "Mustache", "Goatee", "Sideburns")  # 
 TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
 WITHOUT, ITSELF = "a reference without it", "the source as reference"  # placebos
 Edits = dict[tuple[str, int], Edited]
-
-
 QUESTION = (
     "One network edits many attributes, by label or by a reference picture, once the two kinds of code "
     "are brought together."

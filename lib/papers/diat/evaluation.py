@@ -56,8 +56,6 @@ PROTOCOLS = {
     "side_change": "mean absolute change, outer quarters of the columns, lower half, [0, 1] scale",
     "noise": "Immerkaer's estimate on the grey picture, over the input's",
 }
-
-
 QUESTION = (
     "A feed-forward network gives a face an attribute of a reference set and keeps who it is; an adaptive "
     "perceptual loss trains it faster and better."

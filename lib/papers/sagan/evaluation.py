@@ -32,8 +32,6 @@ RIVALS = ("CycleGAN", "StarGAN", "ResGAN")  # Sec. 4.2
 METHODS = (*RIVALS, "SaGAN")  # in the order of Figs 4 to 7
 RED = np.array([220, 30, 30], np.uint8)
 Edits = dict[tuple[str, int], Edited]
-
-
 QUESTION = (
     "An attention mask, learned without masks to learn from, confines an edit to the region of its "
     "attribute, and the edit succeeds all the same."
@@ -137,8 +135,8 @@ def histories(study) -> pd.DataFrame:
 def records(study) -> dict[str, list[dict]]:
     """What the table of training calls a method -> model.json of all its models; the judges are left out."""
     methods, out = {f"{m} {a}": m for m in METHODS for a in ATTRIBUTES}, {}
-    for name in filter(study.has, jobs(study.plan)):
-        out.setdefault(methods.get(name, name.split(", seed")[0]), []).append(study.record(name))
+    for name, record in study.records().items():
+        out.setdefault(methods.get(name, name.split(", seed")[0]), []).append(record)
     return out
 
 

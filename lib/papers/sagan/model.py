@@ -160,7 +160,7 @@ def printed_settings(cfg: Config) -> dict[str, object]:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, width=2, blocks=1, batch=4, g_steps=3, sampler="balanced"),
-    "cpu": lambda: Config(size=64, width=16, g_steps=5_000, sampler="balanced"),  # an hour a model: D12
+    "cpu": lambda: Config(size=64, width=16, g_steps=5_000, sampler="balanced"),  # an hour and a half a model: D12
     "gpu": lambda: Config(g_steps=6_000, sampler="balanced"),  # about a third of the paper's updates
     "paper": Config,
 }
