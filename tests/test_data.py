@@ -15,6 +15,7 @@ from PIL import Image
 from lib import data
 from lib.data import Batches, Crop, FaceSet, cache, load, make_split, outline, split_most_images, split_random
 from lib.data.__main__ import main, write_folder
+from lib.data.errors import DataError
 
 Turn = Image.Transpose
 NAMES = ("Eyeglasses", "Male", "No_Beard", "Smiling")
@@ -392,6 +393,14 @@ def test_most_images_split_with_ties():
     text = "".join(["train\n", *names[0], "validation\n", *names[1], "test\n", *names[2]])
     assert split.checksum == hashlib.sha256(text.encode()).hexdigest()
     assert len(split_most_images(face_set(np.arange(100))).train) == round(100 * 8177 / 10177)
+
+
+def test_as_many_people_as_celeba_train_on_as_many_images_as_printed():
+    spare = 191_649 - 8_177 * 23  # 8,177 people with 23 images, some with one more; 2,000 with 5
+    people = np.r_[np.repeat(np.arange(8_177), 23), np.arange(spare), np.repeat(np.arange(8_177, 10_177), 5)]
+    assert len(split_most_images(face_set(people)).train) == 191_649
+    with pytest.raises(DataError, match="have 191648 images, CelebA's 191649. Restore identity_CelebA.txt"):
+        split_most_images(face_set(people[1:]))
 
 
 def test_random_split_is_seeded_and_keeps_identities_apart():

@@ -90,12 +90,12 @@ def test_interrupt_saves_and_the_same_call_goes_on(into, job, faces, split, monk
     assert report["Eyeglasses"]["cycles"] == 8 and report["Eyeglasses"]["images_seen"] == {"D": 8 * 3 * 4, "G": 8 * 4}
 
 
-def test_a_damaged_snapshot_is_set_aside_and_the_one_before_it_used(into, job, faces, split):
+@pytest.mark.parametrize("damage", [lambda f: f.write_bytes(f.read_bytes()[:1000]), lambda f: torch.save(torch.ones(3), f)])
+def test_a_damaged_snapshot_is_set_aside_and_the_one_before_it_used(damage, into, job, faces, split):
     cfg, whole, run = job(g_steps=6).cfg, into("whole"), into("damaged")
     expected, _ = loop.train(sagan, cfg, faces, split, whole, save_every=0)
     loop.train(sagan, cfg, faces, split, run, save_every=0)
-    newest = run / "resume.pt"
-    newest.write_bytes(newest.read_bytes()[:1000])
+    damage(run / "resume.pt")
     with pytest.warns(UserWarning, match="resume.pt: damaged .* goes on from what was saved before"):
         models, _ = loop.train(sagan, cfg, faces, split, run, save_every=0)
     assert (run / "resume.damaged").exists()

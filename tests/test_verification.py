@@ -61,6 +61,8 @@ def test_lfw_needs_real_faces(faces):
     assert lfw_beside(faces, "") is None and verification.on_lfw({}, None) is None
     with pytest.raises(DataError, match="have never seen a photograph. Give real faces"):
         lfw_beside(faces, "lfw")
+    with pytest.raises(DataError, match="lfw = 3: it must be the path of a folder"):
+        lfw_beside(faces, 3)
 
 
 # ------------------------------------------------------------------------------------------------ numbers

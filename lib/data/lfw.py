@@ -12,7 +12,6 @@ from lib.data.faceset import FaceSet
 
 WINDOW = (29, -7, 221, 228)  # of 250x250: eyes and mouth then lie where CelebA has them, relative to the width
 
-
 Lfw = tuple[FaceSet, tuple[np.ndarray, ...]]  # what `load_lfw` returns
 
 
@@ -21,6 +20,8 @@ def lfw_beside(faces: FaceSet, folder: str) -> Lfw | None:
     editors and judges have never seen a photograph."""
     if not folder:
         return None
+    if not isinstance(folder, str | Path):
+        raise DataError(f"lfw = {folder!r}: it must be the path of a folder.")
     if faces.faces is not None:
         problem = f"networks trained on {faces.name} faces have never seen a photograph"
         raise DataError(f"{folder}: {problem}. Give real faces as data, or no LFW.")

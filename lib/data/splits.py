@@ -8,7 +8,7 @@ import numpy as np
 from lib.data.errors import DataError, fail
 from lib.data.faceset import FaceSet
 
-SHARE = 8_177 / 10_177  # of CelebA's identities those that train in SaGAN section 4.1: 191,649 images
+CELEBA, TRAINING, IMAGES = 10_177, 8_177, 191_649  # identities, and those that train in SaGAN section 4.1; their images
 
 RULES = ("official", "random", "most_images", "validation")
 
@@ -60,14 +60,17 @@ def split_random(faces: FaceSet, seed: int) -> Split:
 
 
 def split_most_images(faces: FaceSet) -> Split:
-    """SaGAN section 4.1: SHARE of the identities train, the first by image count descending, then identity ascending. Of the
-    others a seeded quarter validates and the rest test. DataError if a part would be empty."""
+    """SaGAN section 4.1: TRAINING of CELEBA identities train, the first by image count descending, then identity ascending. Of the
+    others a seeded quarter validates and the rest test. DataError if a part would be empty, and for a set with as many
+    identities as CelebA whose training part is not the printed one (ties in the order do not change its size)."""
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]
-    k = round(len(ids) * SHARE)
+    k = round(len(ids) * TRAINING / CELEBA)
     if not 1 <= k < len(ids) - 1:
         fail(faces.name, None, f"{k} of {len(ids)} identities train, too few are left", "Use at least 8 identities")
+    if len(ids) == CELEBA and counts[:k].sum() != IMAGES:
+        fail(faces.name, None, f"{k} identities have {counts[:k].sum()} images, CelebA's {IMAGES}", "Restore identity_CelebA.txt")
     rest = np.random.default_rng([0, 1]).permutation(ids[k:])
     quarter = max(1, round(len(rest) * 0.25))
     rule = f"the {k} of {len(ids)} identities with most images train; {quarter} of the others validate"
@@ -119,4 +122,4 @@ def _or_anew(faces: FaceSet, wanted: np.ndarray | None = None, least: int = 0) -
     if faces.partition is None or len(np.unique(faces.identities)) < 6:
         return ""
     test = split_random(faces, 0).test
-    return ", or divide the people anew: -p split random" if wanted is None or wanted[test].sum() >= least else ""
+    return ", or divide the people anew: the setting split = random" if wanted is None or wanted[test].sum() >= least else ""

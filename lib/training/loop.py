@@ -304,8 +304,11 @@ def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | N
         if not file.exists():
             continue
         try:
-            return file, torch.load(file, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            state = torch.load(file, map_location=device, weights_only=True)
+            if "rows" not in state:
+                raise KeyError("rows")  # a file of some other program
+            return file, state
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
             aside = file.with_suffix(".damaged")
             os.replace(file, aside)
             what = f"{file}: damaged ({type(error).__name__}), set aside as {aside.name}"
