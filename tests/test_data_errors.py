@@ -232,7 +232,7 @@ def test_bad_calls(problem):
         ({"attributes": ["smiling"]}, None, "Did you mean Smiling?"),
         ({"attributes": ["No_Beard"]}, row(ATTR, 2, "Eyeglasses Male Beard Smiling"), "no attribute 'No_Beard'. Did you mean Beard?"),
         ({"examples": boxed}, remove(POINTS), "it has no landmarks to cut faces out by. Add list_landmarks"),
-        ({"rule": "official"}, constant(PARTITION, 0), "part of the split is empty. Give more images, or divide the people anew: the setting split = random"),
+        ({"rule": "official"}, constant(PARTITION, 0), "split is empty. Give more images, or divide the people anew: the setting split = random"),
         ({"rule": "official"}, row(PARTITION, 36, "000036.jpg 0"), "are in both train and test, e.g. 12. Correct the lists, or divide"),
         ({"rule": "official"}, constant(ATTR, -1, range(25, 37)), "at least 2 are needed. Give more images, or divide the people anew"),
         ({}, constant(ATTR, -1), "the test split has 0 faces with Smiling = 1, at least 2 are needed. Give more images."),
