@@ -117,8 +117,9 @@ def run_other(name: str, values: dict, reports: Path) -> int:
     facts |= {"commit": code()["commit"][:12], "date": now()}
     print(publish(folder, stem, TITLES[name], facts, publishable, publishable or values["with_images"], reports))
     if name == "claims" and reports == REPORTS:
-        found, _ = comparison.select(ROOT / "results", read_study())
-        comparison.into_readme(comparison.findings(found), ROOT / "README.md")
+        study = read_study()
+        found, _ = comparison.select(ROOT / "results", study)
+        comparison.into_readme(comparison.findings(found, study), ROOT / "README.md")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The summary pages against a toy results folder whose answers are known."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -135,9 +136,11 @@ def test_a_verdict_over_seeds():
 
 
 def test_the_findings_of_the_readme_are_written_between_its_marks(results, tmp_path):
-    text = comparison.findings(comparison.select(results, WHAT)[0])
+    text = comparison.findings(comparison.select(results, WHAT)[0], WHAT)
+    model, evaluation = comparison.modules("sagan")
     pages = "[seed 0](reports/sagan-s0.html), [seed 1](reports/sagan-s1.html)"
-    assert f"| Paper sagan | Does it edit? | It \\| does. | 1 partly, 1 undecided | {pages} |" in text
+    assert f"| {model.TITLE} | {evaluation.QUESTION} | It \\| does. | 1 partly, 1 undecided | {pages} |" in text
+    assert re.search(r"DIAT-A\) \| .* \| Not trained at this scale yet. \|  \|  \|$", text), "a paper without a run has its row too"
     readme, (start, end) = tmp_path / "README.md", comparison.MARKS
     readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
     for _ in range(2):  # the second time changes nothing

@@ -18,6 +18,7 @@ from PIL import Image
 
 from lib.pages import formulas, index, sliders, tables
 from lib.pages.report import WIDGET_VIEW, WITHHELD, ReportError, render
+from lib.papers.sagan import evaluation
 
 TITLE = "SaGAN: spatial attention"
 PROVENANCE = {
@@ -431,18 +432,19 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
     a_run(results, "tried", config={"width": 2}, finished="2030-01-01T00:00:00")
     a_run(results, "another-seed", seed=7)
     a_run(results, "earlier", models=None)
+    a_run(results, "old", paper="atigan", models=None)
     a_run(results, "broke", paper="diat", status="failed", reason="NaN in d_adv <at> step 7")
     a_run(results, "half").joinpath("run.json").write_text('{"status": 1')
-    for name in ("sagan-first", "sagan-second", "sagan-tried", "sagan-faces #2 50%?x", "data-faces #2 50%?x", "claims"):
+    for name in ("sagan-first", "sagan-second", "sagan-tried", "atigan-old", "sagan-faces #2 50%?x", "data-faces #2 50%?x", "claims"):
         (reports / f"{name}.html").write_text("<!DOCTYPE html><title>r</title>", encoding="utf-8")
     assert index.write(results, reports, STUDY) == reports / "index.html"
     strange = quote("faces #2 50%?x.html")
     with open_page(reports / "index.html", chromium=chromium) as opened:
         page = opened.page
         assert opened.errors == [] and opened.blocked == []
-        assert page.locator(".card h2").all_inner_texts() == ["Title of sagan", "Title of diat", "atigan"]
+        assert page.locator(".card h2").all_inner_texts() == [f"Title of {paper}" for paper in STUDY["papers"]]
         card = page.locator("#sagan")
-        assert "Does a mask keep the edit in place?" in card.inner_text() and "It does in 87 % of the cases." in card.inner_text()
+        assert evaluation.QUESTION in card.inner_text() and "It does in 87 % of the cases." in card.inner_text()
         assert card.locator(".chips").inner_text().split("\n") == ["1 reproduced", "1 not reproduced", "1 undecided"]
         assert card.locator("img").evaluate("i => [i.naturalWidth, i.alt.length > 20]") == [560, True]
         box = card.locator("img").bounding_box()
@@ -450,12 +452,13 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
         links = card.locator("a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
         assert links == ["sagan-first.html", "sagan-first.html", "sagan-second.html", f"sagan-{strange}"]
         assert "drawn faces: seed 0, seed 1; on faces #2 50%?x: seed 0" in card.inner_text()
-        assert "No run of the study yet." in page.locator("#diat").inner_text() and page.locator("#diat a").count() == 0
+        assert "Not trained at this scale yet." in page.locator("#diat").inner_text() and page.locator("#diat a").count() == 0
+        assert page.locator("#atigan a").evaluate_all("all => all.map(a => a.getAttribute('href'))") == ["atigan-old.html"]
         page.locator(".provenance summary").click()
         what = dict(zip(page.locator(".runs tbody th").all_inner_texts(), page.locator(".runs td:nth-child(2)").all_inner_texts(), strict=True))
         assert what == {
             "first": "study", "second": "study", "faces #2 50%?x": "other faces", "tried": "not of the study", "another-seed": "not of the study",
-            "earlier": "made by an earlier version", "broke": "failed: NaN in d_adv <at> step 7",
+            "earlier": "made by an earlier version", "old": "made by an earlier version", "broke": "failed: NaN in d_adv <at> step 7",
         }  # fmt: skip
         assert re.search("half.*not a run that can be read", page.locator(".provenance .note").inner_text())
         for href in ("claims.html", f"data-{strange}", f"sagan-{strange}"):

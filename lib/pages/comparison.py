@@ -38,11 +38,16 @@ class NothingToCompare(StudyError):
     """There is no complete run of the data and profile that were asked for; the message lists those there are."""
 
 
+def modules(paper: str) -> tuple:
+    """The modules model and evaluation of a paper."""
+    return tuple(importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+
+
 def expected(paper: str, study: dict) -> dict:
     """The Config and Settings that the study's runs of a paper have, as run.json holds them; kept in `study`."""
     known = study.setdefault("expected", {})
     if paper not in known:
-        model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+        model, evaluation = modules(paper)
         presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
         given = study.get("parameters", {}).get(paper, {}).items()
         full = {what: from_params(preset, {k: v for k, v in given if k in vars(preset)}) for what, preset in presets.items()}
@@ -247,17 +252,24 @@ def by_paper(found: pd.DataFrame, claims: pd.DataFrame) -> list[tuple[Markdown, 
 MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")
 
 
-def findings(found: pd.DataFrame) -> str:
-    """Markdown for the README: a row a paper with its question, what we found, its verdicts and its page. found: of
-    `select`."""
-    claims, lines = ledger(found), ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
-    for paper, own in found.groupby("paper", sort=False):
-        first, total = own.iloc[0], claims.loc[claims["paper"] == paper, "verdict"].value_counts()
-        verdicts = ", ".join(f"{total[v]} {v}" for v in VERDICTS if v in total)
-        pages = ", ".join(f"[seed {r.seed}](reports/{page_of(paper, r.run)})" for r in own.itertuples())
-        cells = [first["title"], first["question"] or "", first["finding"] or "", verdicts, pages]
-        lines.append("| " + " | ".join(str(c).replace("|", r"\|").replace("\n", " ") for c in cells) + " |")
-    return "\n".join(lines)
+def findings(found: pd.DataFrame, study: dict) -> str:
+    """Markdown for the README: the pictures of the papers' cards, and a row a paper of the study with its question, what
+    we found, its verdicts and its page. found: of `select`."""
+    claims, pictures = ledger(found), []
+    lines = ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
+    for paper in study["papers"]:
+        own, (model, evaluation) = found[found["paper"] == paper], modules(paper)
+        said, verdicts, pages = "Not trained at this scale yet.", "", ""
+        if len(own):
+            said, total = own["finding"].iloc[0] or "", claims.loc[claims["paper"] == paper, "verdict"].value_counts()
+            verdicts = ", ".join(f"{total[v]} {v}" for v in VERDICTS if v in total)
+            pages = ", ".join(f"[seed {r.seed}](reports/{page_of(paper, r.run)})" for r in own.itertuples())
+            if (own["folder"].iloc[0] / "figures" / "card.png").exists():
+                source, alt = f"results/{paper}/{own['run'].iloc[0]}/figures/card.png", f"Faces, our edits, exact answers: {model.TITLE}"
+                pictures.append(f'<img src="{source}" width="420" alt="{alt}">\n')
+        cells = [model.TITLE, evaluation.QUESTION, said, verdicts, pages]
+        lines.append("| " + " | ".join(c.replace("|", r"\|").replace("\n", " ") for c in cells) + " |")
+    return "\n".join([*pictures, *lines])
 
 
 def into_readme(text: str, readme: Path) -> None:

@@ -1,7 +1,7 @@
 """reports/index.html: a card a paper, and in a fold every run there is."""
 
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import jinja2
 import pandas as pd
@@ -31,40 +31,40 @@ def write(results: Path, reports: Path, study: dict | None = None) -> Path:
     every, broken = comparison.runs(results, study)
     pages = {p.name for p in reports.glob("*.html")}
     papers = list(dict.fromkeys([*study["papers"], *every["paper"]]))
+    questions = dict.fromkeys(papers, "") | {paper: comparison.modules(paper)[1].QUESTION for paper in study["papers"]}
     more = [(f"{name}.html", words) for name, words in SUMMARIES.items() if f"{name}.html" in pages]
     more += [(quote(p), f"The faces: {p[5:-5]}") for p in sorted(pages) if p.startswith("data-")]
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     page = frame(TITLE)
     page["style"] = Markup(page["style"])
     text = environment.get_template("runs.html.j2").render(
-        page=page, broken=broken, more=more, cards=[_card(paper, every[every["paper"] == paper], pages) for paper in papers],
+        page=page, broken=broken, more=more, cards=[_card(p, questions[p], every[every["paper"] == p], pages) for p in papers],
         runs=[_line(r, pages) for r in every.iloc[::-1].itertuples()],
     )  # fmt: skip
     return save(reports / "index.html", text)
 
 
-def _card(paper: str, own: pd.DataFrame, pages: set[str]) -> dict:
+def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict:
     complete = own[own["status"] == "complete"]
     shown = complete[complete["kind"] == STUDY].groupby("seed", as_index=False).last()
     first = (shown if len(shown) else own.iloc[::-1]).iloc[0] if len(own) else pd.Series(dtype=object)
     others = complete[complete["kind"] == FACES].groupby(["data", "seed"], as_index=False).last()
-    links: dict[str, list] = {}
-    for r in [*shown.itertuples(), *others.itertuples()]:
+    links, earlier = {}, complete[complete["kind"] == EARLIER].sort_values(["data", "seed"], ascending=[False, True])
+    for r in [*shown.itertuples(), *others.itertuples()] or earlier.itertuples():
         if (name := f"{r.paper}-{r.run}.html") in pages:
             links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
-    earlier = [(quote(f"{r.paper}-{r.run}.html"), r.run) for r in complete[complete["kind"] == EARLIER].itertuples()]
     total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
     card = first.get("folder", Path()) / "figures" / "card.png"
     return {
         "key": paper,
         "title": first.get("title") or paper,
+        "trained": len(shown) + len(others) > 0,
         "citation": first.get("citation") or "",
-        "question": first.get("question") if len(shown) else "",
+        "question": question or first.get("question") or "",
         "finding": first.get("finding") if len(shown) else "",
         "picture": data_uri(Image.open(card).convert("RGB"), "webp", quality=85) if len(shown) and card.exists() else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
         "links": links,
-        "earlier": [] if links else [(link, run) for link, run in earlier if unquote(link) in pages],
     }
 
 
