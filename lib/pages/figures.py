@@ -72,7 +72,7 @@ def montage(rows: list, columns: list[str] | None = None, tile: int = TILE) -> F
     tops = np.cumsum([0] + [h or high + GAP for h in heads])
     canvas = np.full((tops[-1] - GAP, (wide + GAP) * n - GAP, 3), 255, np.uint8)
     texts = [f"{name}: {KEY[name]}" for name in dict.fromkeys(label for label, _ in lines) if name in KEY]
-    key = [line for text in texts for line in wrap(text, max(24, canvas.shape[1] // 6))]
+    key = [line for text in texts for line in wrap(text, max(24, canvas.shape[1] // 7))]
     left, foot = 14 + 7 * max(len(line) for label, _ in lines for line in label.split("\n")), 4 + 16 * len(key)
     width, height = left + canvas.shape[1] + 4, canvas.shape[0] + foot + 4
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
@@ -37,9 +38,11 @@ def spoken(text: object) -> str:
 
 
 def show(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short; a sentence for a frame without rows."""
+    """A frame as an HTML table without row numbers, no text cut short, names of columns as words; a sentence for a frame
+    without rows."""
     if frame.empty:
         return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
+    frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
     with pd.option_context("display.max_colwidth", None):
         return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
 
@@ -57,20 +60,23 @@ def facts(entries: dict) -> pd.DataFrame:
 
 
 def number(metric: str, value: float) -> str:
-    """A value as a table shows it: shares of verdicts in %, small distances with three digits."""
+    """A value as a table shows it: shares of verdicts in %, small distances with three digits, never as a power of ten."""
     if metric in PERCENT:
         return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
 
 
 def cell(row) -> str:
-    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why)."""
+    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why). One % sign is enough."""
     if pd.isna(row["value"]):
         return "unavailable"
     text = number(row["metric"], row["value"])
     if pd.isna(row["ci_low"]):
         return text
-    return f"{text} [{number(row['metric'], row['ci_low'])}, {number(row['metric'], row['ci_high'])}]"
+    low, high = (number(row["metric"], row[end]).removesuffix(" %") for end in ("ci_low", "ci_high"))
+    return f"{text} [{low}, {high}]"
 
 
 def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.DataFrame:
@@ -89,7 +95,7 @@ def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.Dat
     wide = wide[[m for m in wanted if m in wide.columns]].fillna("")
     wide.insert(0, "n", rows.groupby(keys, sort=False)["n"].max().astype(int).reindex(wide.index))
     wide = wide.reset_index().rename(columns={"column": "method"}).rename_axis(columns=None)
-    return wide.assign(row=wide["row"].map(spoken))
+    return wide.assign(row=wide["row"].map(spoken).str.replace("_", " "))
 
 
 def unavailable(metrics: pd.DataFrame) -> pd.DataFrame:
