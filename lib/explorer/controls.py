@@ -316,8 +316,9 @@ def _sentence(method: Method, shown: Shown, said: Verdict | None) -> str:
 
 
 def frames(methods: list[Method], attribute: str, target: int, face: Face, steps: int = 4) -> HTML | None:
-    """One slider over all methods that edit the attribute (of one size), side by side on the same face: the face as it
-    is, then `steps` values up to the target; where the face is drawn, the exact answer beside them. None without any."""
+    """One slider over all methods that edit the attribute (of one size), side by side on the same face: from the face
+    as it is over `steps` values to the target; before them that face, behind them the exact answer if it is drawn. None
+    without any."""
     values = [abs(1 - target - k / steps) for k in range(1, steps + 1)]
     rows = {}
     for method in methods:
@@ -326,9 +327,9 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
             rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
     if not rows:
         return None
-    exact = face.exact(methods[0].size, {attribute: target})
-    if exact is not None:
-        rows["exact answer"] = [next(iter(rows.values()))[0], *[figures.pixels(exact)[0]] * steps]
+    rows = {"before": [next(iter(rows.values()))[0]] * (steps + 1)} | rows
+    if (exact := face.exact(methods[0].size, {attribute: target})) is not None:
+        rows["exact answer"] = [figures.pixels(exact)[0]] * (steps + 1)
     words = direction(attribute, target)
     title = f"{words[0].upper()}{words[1:]}: {face.title}"
     alt = f"{face.title}, {words}, at {steps} values up to {target}, by {', '.join(rows)}"
