@@ -1,7 +1,7 @@
 """What a training does, recorded: three cycles of every method from seed 0 in its smoke profile. A loss that differs
 from the record means that
 what is trained has changed: raise the method's TRAINING, so that models trained before are not taken for new ones,
-and record it again with `python -m tests.test_golden --record NAME`."""
+and record it again with `python tests/test_golden.py --record NAME`."""
 
 import importlib
 import io
@@ -65,9 +65,9 @@ def losses(name: str) -> dict:
 @pytest.mark.parametrize("name", METHODS)
 def test_training_does_what_it_did(name, own_cache):
     recorded = json.loads(RECORD.read_text()).get(name)
-    assert recorded, f"no record yet: python -m tests.test_golden --record {name}"
+    assert recorded, f"no record yet: python tests/test_golden.py --record {name}"
     now = losses(name)
-    remedy = f"raise TRAINING of {METHODS[name]} and record again: python -m tests.test_golden --record {name}"
+    remedy = f"raise TRAINING of {METHODS[name]} and record again: python tests/test_golden.py --record {name}"
     assert now["training"] == recorded["training"], remedy
     assert now["config"] == recorded["config"], remedy
     assert now["losses"].keys() == recorded["losses"].keys(), remedy

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lib.baselines import context_encoder, cyclegan, resgan, stargan, starganv2
+from lib.baselines import context_encoder, cyclegan, resgan, stargan, starganv2, stgan
 from lib.papers.atigan import model as atigan
 from lib.papers.bridgegan import model as bridgegan
 from lib.papers.diat import model as diat
@@ -15,7 +15,7 @@ from lib.training import loop
 from lib.training.config import ParameterError
 
 
-@pytest.mark.parametrize("module", [sagan, sggan, bridgegan, cyclegan, resgan, stargan, starganv2])
+@pytest.mark.parametrize("module", [sagan, sggan, bridgegan, cyclegan, resgan, stargan, starganv2, stgan])
 def test_each_update_trains_its_own_networks(module):
     """Nothing reaches another network: neither D's loss, its penalty included, G, nor G's loss D."""
     cfg = module.PROFILES["smoke"]()
@@ -54,7 +54,8 @@ def test_each_update_trains_its_own_networks(module):
         (stargan, {"labels": "sparse", "sampler": "balanced"}, "natural where labels are hidden"),
         (resgan, {"batch": 5}, "batch"), (resgan, {"norm": "none"}, "norm"), (cyclegan, {"pool": 0}, "pool = 0"),
         (starganv2, {"size": 48}, "power of two"), (starganv2, {"batch": 1}, "other images of the batch"),
-        (starganv2, {"ema": 1.0}, "ema"), (context_encoder, {"top": 0}, "inside the picture"),
+        (starganv2, {"ema": 1.0}, "ema"), (stgan, {"size": 96, "layers": 6}, "at least 128"), (stgan, {"attributes": ""}, "names"),
+        (context_encoder, {"top": 0}, "inside the picture"),
     ],
 )  # fmt: skip
 def test_configs_refuse_what_cannot_run(module, fields, message):
@@ -62,7 +63,7 @@ def test_configs_refuse_what_cannot_run(module, fields, message):
         module.Config(**fields)
 
 
-@pytest.mark.parametrize("module", [sagan, sggan, bridgegan, atigan, cyclegan, resgan, stargan, starganv2])
+@pytest.mark.parametrize("module", [sagan, sggan, bridgegan, atigan, cyclegan, resgan, stargan, starganv2, stgan])
 def test_profiles_and_contract(module):
     assert list(module.PROFILES) == ["smoke", "cpu", "gpu", "paper"]
     for make in module.PROFILES.values():
