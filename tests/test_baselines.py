@@ -122,10 +122,8 @@ def test_stargan_losses_recomputed_one_image_at_a_time(float64):
 
 
 def test_learning_rates():
-    paper, code = (stargan.lr_factor(stargan.Config(lr_decay=kind)) for kind in ("paper", "code"))
+    paper = stargan.lr_factor(stargan.Config())
     assert [paper(c) for c in (0, 19_999, 20_000, 30_000)] == [1, 1, 1, 0.5] and 0 < paper(39_999) < 1e-4
-    assert [code(c) for c in (0, 20_000, 20_199)] == [1, 1, 1] and code(20_200) == 1 - 1e-5
-    assert abs(1e-4 * code(40_000) - 9.99e-5) < 1e-12  # after the last update: no decay to speak of
     factor = cyclegan.lr_factor(cyclegan.Config(steps=200))
     assert [factor(c) for c in (0, 99, 100, 150)] == [1, 1, 1, 0.5] and 0 < factor(199) <= 0.01
     D, G = stargan.stages(stargan.Config())[0].updates
@@ -170,16 +168,12 @@ def test_hidden_labels_are_never_read():
 def test_masked_terms_are_means_over_the_labelled_images(float64):
     rng = torch.Generator().manual_seed(0)
     logit, c = torch.randn(4, 2, generator=rng), torch.ones(4, 2)
-    m = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    m = torch.tensor([1.0, 0.0, 1.0, 0.0])
     own = F.binary_cross_entropy_with_logits(logit, c, reduction="none").sum(1)
     assert torch.isclose(stargan.classification(logit, c, m), (own[0] + own[2]) / 2)
     x, back = torch.rand(4, 3, 5, 5, generator=rng), torch.rand(4, 3, 5, 5, generator=rng)
     per_image = (x - back).abs().mean((1, 2, 3))
-    assert torch.isclose(stargan.reconstruction(x, back, m[:, 0]), (per_image[0] + per_image[2]) / 2)
-    # labels that are missing one by one: the other attribute of the image still counts
-    m[1, 0] = 1.0
-    each = F.binary_cross_entropy_with_logits(logit, c, reduction="none")
-    assert torch.isclose(stargan.classification(logit, c, m), each[[0, 1, 2], 0].mean() + each[[0, 2], 1].mean())
+    assert torch.isclose(stargan.reconstruction(x, back, m), (per_image[0] + per_image[2]) / 2)
 
 
 def test_targets_of_a_sparse_batch_come_from_its_labelled_vectors():

@@ -38,13 +38,11 @@ KEEPS = ("G",)  # what edits need
 BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
 SECONDS = 2.8  # processor seconds of one cycle in profile cpu, one thread, bf16
 PAPER_STEPS = 40_000  # G updates: 200,000 D updates, one G update after every fifth
-LR_EVERY = 1_000  # D updates between two changes of the learning rate in the official code
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # mutually exclusive when one of them is chosen
 
 DEVIATIONS = (
     Deviation("D1", "Learning rate: constant, then linear to 0 (paper, and documentation of the code)",
-              "lr_decay `paper`: as documented; `code`: what the official code does, 0.1 % of the decay asked for",
-              "the code subtracts lr/100,000 only once in 1,000 updates"),  # fmt: skip
+              "as printed", "the code subtracts lr/100,000 only once in 1,000 updates, 0.1 % of the decay asked for"),  # fmt: skip
     Deviation("D2", "Instance norm with running statistics, never switched to evaluation (code)",
               "instance norm without running statistics", "the same function as the code's, in both modes"),  # fmt: skip
     Deviation("D3", "One random target per image for D's and G's update on a batch (code)",
@@ -85,13 +83,11 @@ class Config:
     beta_2: float = 0.999
     n_critic: int = 5  # D updates to one G update
     g_steps: int = PAPER_STEPS  # G updates
-    lr_decay: str = "paper"  # or "code": D1
     sampler: str = "natural"  # or "balanced" in the first attribute: D7
     flip: bool = True
     labels: str = "all"  # "sparse": some labelled, all others without labels; "labelled": those labelled ones only (D6)
     per_value: int = 0  # labelled faces per value of each attribute; 0: as many as the rarer value has. Not used with labels = "all"
     repeat: int = 0  # how many more times the labelled faces stand in the pool
-    masking: str = "image"  # sparse labels count for D_cls where the image's are all known; "attribute": wherever the attribute's own is known
 
     def __post_init__(self):
         names = attributes_of(self)
@@ -102,9 +98,7 @@ class Config:
         require_each(self, "at least 0", "lambda_cls", "lambda_rec", "lambda_gp", "per_value", "repeat")
         require_each(self, "in [0, 1)", "slope", "beta_1", "beta_2")
         require_each(self, "positive", "lr")
-        pick(dict.fromkeys(("paper", "code")), self.lr_decay, "lr_decay")
         pick(dict.fromkeys(("all", "sparse", "labelled")), self.labels, "labels")
-        pick(dict.fromkeys(("image", "attribute")), self.masking, "masking")
         pick(dict.fromkeys(("natural", "balanced")), self.sampler, "sampler")
         require(not (self.labels == "sparse" and self.sampler == "balanced"), "sampler", self.sampler, "natural where labels are hidden")
 
@@ -201,8 +195,8 @@ def known(c_org: Tensor) -> Tensor:
 
 
 def weighted(per_image: Tensor, m: Tensor) -> Tensor:
-    """sum_b m_b v_b / max(1, sum_b m_b) of values (B,) or (B, n) with weights of the same shape; over the batch only. With m = 1 the mean."""
-    return (m * per_image).sum(0) / m.sum(0).clamp_min(1)
+    """sum_b m_b v_b / max(1, sum_b m_b) of values and weights (B,); with m = 1 the mean."""
+    return (m * per_image).sum() / m.sum().clamp_min(1)
 
 
 def target_labels(c_org: Tensor, rng: torch.Generator | None) -> Tensor:
@@ -219,8 +213,8 @@ def target_labels(c_org: Tensor, rng: torch.Generator | None) -> Tensor:
 
 
 def classification(logit: Tensor, c: Tensor, m: Tensor) -> Tensor:
-    """Eq. (2), Eq. (3): -log D_cls(c | x), summed over the n attributes, mean over the images with weight m (B, n)."""
-    return weighted(F.binary_cross_entropy_with_logits(logit, c, reduction="none"), m).sum()
+    """Eq. (2), Eq. (3): -log D_cls(c | x), summed over the n attributes, mean over the images with weight m (B,)."""
+    return weighted(F.binary_cross_entropy_with_logits(logit, c, reduction="none").sum(1), m)
 
 
 def reconstruction(x: Tensor, x_back: Tensor, m: Tensor) -> Tensor:
@@ -231,7 +225,7 @@ def reconstruction(x: Tensor, x_back: Tensor, m: Tensor) -> Tensor:
 def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. (5) with Eq. (8): -E[D_src(x)] + E[D_src(G(x, c))] + lambda_gp GP + lambda_cls L_cls^r. The classification of real images only."""
     x, there = batch.x, known(batch.y)
-    m = there if cfg.masking == "attribute" else there.all(1, keepdim=True).expand_as(there)
+    m = there.all(1).to(x.dtype)
     c_org = torch.where(there, batch.y, 0.0)
     c = target_labels(batch.y, batch.rng)
     with torch.no_grad():
@@ -241,8 +235,8 @@ def d_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 
     adv = fake.mean() - real.mean()
     gp = cfg.lambda_gp * gradient_penalty(lambda t: nets.D(t)[0], interpolate(x, x_fake, batch.rng))
-    cls = cfg.lambda_cls * classification(logits[: len(x)], c_org, m.to(x.dtype))
-    terms = {"adv": adv, "gp": gp, "cls": cls, "labelled": there.all(1).to(x.dtype).mean()}
+    cls = cfg.lambda_cls * classification(logits[: len(x)], c_org, m)
+    terms = {"adv": adv, "gp": gp, "cls": cls, "labelled": m.mean()}
     return adv + gp + cls, {k: v.detach() for k, v in terms.items()}
 
 
@@ -255,25 +249,15 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     fake, logit = nets.D(x_fake)
 
     adv = -fake.mean()
-    cls = cfg.lambda_cls * classification(logit, c, torch.ones_like(c))
+    cls = cfg.lambda_cls * classification(logit, c, torch.ones_like(m))
     rec = cfg.lambda_rec * reconstruction(x, nets.G(x_fake, c_org), m)
     return adv + cls + rec, {"adv": adv.detach(), "cls": cls.detach(), "rec": rec.detach()}
 
 
 def lr_factor(cfg: Config) -> Callable[[int], float]:
-    """cycle (from 0) -> factor on the learning rate. `paper`: 1 for half of the training, then linear to 0. `code`: D1."""
+    """cycle (from 0) -> factor on the learning rate: 1 for half of the training, then linear to 0."""
     iterations = cfg.g_steps * cfg.n_critic
-    decay = iterations // 2
-
-    def documented(cycle: int) -> float:
-        return min(1.0, (iterations - cycle * cfg.n_critic) / max(decay, 1))
-
-    def actual(cycle: int) -> float:
-        done = cycle * cfg.n_critic  # iterations before this cycle; the rate changes after a multiple of LR_EVERY beyond iterations - decay
-        changes = max(0, done // LR_EVERY - (iterations - decay) // LR_EVERY)
-        return 1.0 - changes / decay
-
-    return documented if cfg.lr_decay == "paper" else actual
+    return lambda cycle: min(1.0, (iterations - cycle * cfg.n_critic) / max(iterations // 2, 1))
 
 
 def stages(cfg: Config) -> list[Stage]:
