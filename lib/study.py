@@ -68,8 +68,8 @@ class Plan:
         return {*self.evaluation.own(self), *judges.NAMES} if hasattr(self.evaluation, "own") else set(self.jobs)
 
     def has(self, *names: str) -> bool:
-        """Whether all these models are trained, or may be trained where they are needed."""
-        return self.training or all(self.jobs[name].trained for name in names)
+        """Whether this study has all these models: trained, or to be trained where they are needed."""
+        return all(name in self.jobs and (self.training or self.jobs[name].trained) for name in names)
 
     def train(self, name: str) -> Job:
         """A job of these, trained, after those that it waits for, where that was not done. Raises ModelError if it would

@@ -81,8 +81,9 @@ def study(faces, split):
         nets[name] = loop.for_use({name: job.method.build(job.cfg)})[name]
     history = pd.DataFrame({"stage": "G on x-hat", "cycle": range(1, 21), "R/d_share": np.linspace(0, 1, 20)})
     return SimpleNamespace(
-        **vars(plan), faces=faces, split=split, device="cpu", judges=Stub(), jobs=jobs, nets=nets.get, history=lambda name: history.copy()
-    )
+        **vars(plan), faces=faces, split=split, device="cpu", judges=Stub(), jobs=jobs, nets=nets.get,
+        has=jobs.__contains__, history=lambda name: history.copy(),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,9 @@ def test_edits_turn_one_label_and_r_alone_is_what_g_is_given(study, edits):
     assert torch.equal(edits["own label"]["Smiling", 1].y, nets.G(given, c))
     c[:, 2] = 1
     assert torch.equal(e.y, nets.G(given, c)) and torch.equal(given, atigan.reconstruct(nets.R, e.x)[1])
+    alone = SimpleNamespace(**vars(study) | {"has": evaluation.own(study).__contains__})  # nothing else is trained
+    assert edits.keys() - evaluation.edit_all(alone).keys() == edits.keys() & study.jobs.keys() - {"ATI-GAN"}
+    assert list(evaluation.fills(alone))[-2:] == ["ridge regression", "R"]
 
 
 def test_every_claim_asks_for_rows_that_there_are(study, edits, monkeypatch):

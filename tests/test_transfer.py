@@ -117,9 +117,7 @@ def dcgan():
     nets = si.build(si.Config(size=32, width=4))
     for p in nets.G.parameters():
         p.data.mul_(8)  # an untrained G is grey everywhere
-    nets.G.requires_grad_(False).eval()
-    nets.D.requires_grad_(False).eval()
-    return nets
+    return loop.for_use({"": nets})[""]
 
 
 def test_inversion_finds_a_generated_face_again(dcgan):
@@ -212,6 +210,10 @@ def test_jobs_name_what_they_start_from(tmp_path):
     assert len({job.id for job in jobs.values()}) == len(jobs)
     longer = make_plan("diat", "synthetic-balanced", "smoke", results=str(plan.results.parent), overrides={"cycles": 5}).jobs
     assert longer["DIAT, shared"].id == jobs["DIAT, shared"].id and longer["DIAT-A mouth_open"].id != jobs["DIAT-A mouth_open"].id
+    assert plan.has(*tasks) and not plan.has("DIAT-A mouth_close", "StarGAN")
+    assert transfer.own(dataclasses.replace(plan, training=False)) == ["phi-proxy", "DIAT, shared", *tasks]
+    few = SimpleNamespace(cfg=plan.cfg, jobs=jobs, has=lambda name: name == "DIAT-A mouth_close")
+    assert transfer.own(few) == ["phi-proxy", "DIAT, shared", "DIAT-A mouth_close"]  # the tasks at hand
     blind = dataclasses.replace(plan, faces=dataclasses.replace(plan.faces, landmarks=None))
     with pytest.raises(DataError, match="no landmarks"):
         transfer.jobs(blind)

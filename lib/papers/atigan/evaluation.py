@@ -64,15 +64,15 @@ PROTOCOLS = {
     "chequerboard": "energy of the hole's chequerboard frequency over the input's",
 }
 Edits = dict[tuple[str, int], Edited]
+QUESTION = (
+    "An edit stays local, and the old attribute does not show through, when the attribute's region is "
+    "inpainted first."
+)
 
 
 def picked(text: str, options, what: str) -> tuple[str, ...]:
     """`selected`, or nothing for an empty text."""
     return selected(text, options, what) if text else ()
-QUESTION = (
-    "An edit stays local, and the old attribute does not show through, when the attribute's region is "
-    "inpainted first."
-)
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def jobs(plan) -> dict[str, Job]:
     return out | {name: plan.job(*rivals[name]) for name in picked(plan.settings.rivals, RIVALS, "rivals")}
 
 
-def own_jobs(study) -> dict[str, Job]:
-    """The jobs that train ATI-GAN or an arm of it."""
-    return {name: job for name, job in study.jobs.items() if job.method is atigan}
+def own(plan) -> list[str]:
+    """The paper's own model without which there is no page."""
+    return [OWN]
 
 
 def own_labels(faces, index: np.ndarray) -> Tensor:
@@ -146,10 +146,10 @@ def some_faces(study, k: int) -> tuple[Tensor, Tensor]:
 
 
 def fills(study) -> dict[str, Callable]:
-    """What fills the hole, by name: the simple fills, the competitors that were trained, and the reconstructors."""
+    """What fills the hole, by name: the simple fills, the competitors and the reconstructors that are at hand."""
     box, out = box_of(study.cfg), inpainting.controls(study.faces, study.split.train, box_of(study.cfg))
     index = inpainting.chosen(study.split.test, study.settings.inpainted)
-    if "semantic inpainting" in study.jobs:
+    if study.has("semantic inpainting"):
         nets, cfg = study.nets("semantic inpainting"), study.jobs["semantic inpainting"].cfg
         boxes = torch.from_numpy(semantic_inpainting.face_boxes(study.faces.landmarks[index[: study.settings.searched]]))
         how = semantic_inpainting.Search(steps=3 if study.profile == "smoke" else 100, starts=1)
@@ -159,11 +159,11 @@ def fills(study) -> dict[str, Callable]:
             return semantic_inpainting.edit(nets, x, box.mask(x).expand(len(x), -1, -1, -1) > 0, boxes.to(x), cfg.size, how).image
 
         out["semantic inpainting"] = search
-    if "context encoder" in study.jobs:
+    if study.has("context encoder"):
         encoder = study.nets("context encoder").G
         out["context encoder"] = lambda x: encoder.fill(x.to(study.device))
     named = {OWN: "R", "R, L1 only": "R, L1 only", "ATI-GAN, sum norm": "R, sum norm"}
-    return out | {named[name]: reconstructor(study, name) for name in named if name in study.jobs}
+    return out | {named[name]: reconstructor(study, name) for name in named if study.has(name)}
 
 
 def reconstructor(study, name: str) -> Callable[[Tensor], Tensor]:
@@ -179,7 +179,7 @@ def table_1_rows(study) -> list[dict]:
         fills(study), study.faces, index, box_of(study.cfg), study.judges.b.features,
         table="Table 1", own="R", few={"semantic inpainting": study.settings.searched}, twin="R, L1 only",
     )  # fmt: skip
-    for name in (OWN, *(n for n in RIVALS if n in study.jobs)):
+    for name in filter(study.has, (OWN, *RIVALS)):
         job = study.jobs[name]
         out.append(row("Table 1", "training", name, "share_of_paper", job.method.share_of_paper(job.cfg), "images shown over the paper's"))
     share = study.history(OWN)["R/d_share"].dropna()
@@ -224,14 +224,15 @@ def edited(study, name: str, case, given: Tensor | None = None, own_label: bool 
 
 def edit_all(study) -> dict[str, Edits]:
     """{method: {(attribute, target): Edited}} on the same seeded choice of test faces: ATI-GAN; R alone, which is what G is given; G with the
-    face's own label; floors and ceiling; further seeds and arms."""
+    face's own label; floors and ceiling; further seeds and arms at hand."""
     cases = test_cases(study.faces, study.split, ATTRIBUTES, study.settings.edited)
     fill, box, out = reconstructor(study, OWN), box_of(study.cfg), {}
+    editing = [name for name, job in study.jobs.items() if job.method is atigan and job.cfg.train != "R"]
     for key, case in cases.items():
         given = composite(case.x, inpainting.filled(fill, case.x), box)
         versions = {OWN: edited(study, OWN, case), "R alone": Edited(case, given), "own label": edited(study, OWN, case, given, own_label=True)}
         versions |= {name: e for name, e in floors(case, study.faces, study.split, study.judges).items() if name != "mean face"}
-        versions |= {name: edited(study, name, case) for name, job in own_jobs(study).items() if name != OWN and job.cfg.train != "R"}
+        versions |= {name: edited(study, name, case) for name in editing if name != OWN and study.has(name)}
         for method, version in versions.items():
             out.setdefault(method, {})[key] = version
     return out
@@ -275,12 +276,6 @@ def edit_rows(study, edits: dict[str, Edits], frame: pd.DataFrame) -> list[dict]
     return out
 
 
-def members(study, frame: pd.DataFrame, cell) -> pd.DataFrame:
-    """The lines of the per-face table that count in a cell of Table 2."""
-    part = frame[(frame["attribute"] == cell[2]) & (frame["target"] == cell[3])]
-    return part if cell[4] is None else part[study.faces.column(cell[4][0])[part["face"]] == cell[4][1]]
-
-
 def name_of(cell) -> str:
     """The cell's name in metrics.csv: 'row, column'."""
     return f"{cell[0]}, {cell[1]}"
@@ -296,7 +291,9 @@ def table_2_rows(study, frame: pd.DataFrame) -> list[dict]:
         out.append(row("Table 2", name, method, metric, value, protocol) | more)
 
     for cell in TABLE_2:
-        name, part = name_of(cell), members(study, frame, cell)
+        name, part = name_of(cell), frame[(frame["attribute"] == cell[2]) & (frame["target"] == cell[3])]
+        if cell[4] is not None:
+            part = part[study.faces.column(cell[4][0])[part["face"]] == cell[4][1]]
         if part.empty:
             doubt = study.judges.doubts(cell[2]) if cell[2] not in judged(study) else "no such test face"
             put(name, OWN, "edit_success", f"unavailable: {doubt}", "", paper_value=cell[5])
@@ -351,7 +348,7 @@ def locality_rows(frame: pd.DataFrame) -> list[dict]:
 def comparison_rows(study, frame: pd.DataFrame) -> list[dict]:
     """ATI-GAN, further seeds and arms over all their edits, and what ATI-GAN differs by from each arm, paired by face."""
     out, asked = [], ("edit_success", "beyond_floor", "outside_hole_l1", "hole_sharpness")
-    named = [m for m in own_jobs(study) if (frame["method"] == m).any()]
+    named = [m for m in study.jobs if (frame["method"] == m).any()]
     words = "all directions together"
     for m in named:
         part = frame[frame["method"] == m]

@@ -38,18 +38,15 @@ from lib.training.models import Job
 
 Edits = dict[str, dict[str, Edited]]
 BASE = "DIAT, shared"  # the job of what all models start from
-VARIANTS = {  # method -> (job, with E?): DIAT3 is DIAT, and DIAT-A0 is DIAT-A, without the last step
-    "DIAT1": ("DIAT1", True), "DIAT2": ("DIAT2", True), "DIAT3": ("DIAT", False), "DIAT": ("DIAT", True),
-    "DIAT-A0": ("DIAT-A", False), "DIAT-A": ("DIAT-A", True),
-}  # fmt: skip
 IN_D, PRINTED = "DIAT-A0, l_id in D too", "DIAT-A0, lambda 0.1"
 ARMS = {IN_D: {"dyn_to_D": "max"}, PRINTED: {"lambda_D": 0.1, "scale": "raw"}}  # as printed: D2, D12
+VARIANTS = {  # method -> (job, with E?): DIAT3 is DIAT, and DIAT-A0 is DIAT-A, without the last step
+    "DIAT1": ("DIAT1", True), "DIAT2": ("DIAT2", True), "DIAT3": ("DIAT", False), "DIAT": ("DIAT", True),
+    "DIAT-A0": ("DIAT-A", False), "DIAT-A": ("DIAT-A", True), IN_D: (IN_D, True), PRINTED: (PRINTED, True),
+}  # fmt: skip
 CURVES = {"DIAT3": {"variant": "DIAT3"}, "DIAT-A0": {"variant": "DIAT-A0"}, IN_D: {"variant": "DIAT-A0", **ARMS[IN_D]}}
 PAIRS = (("DIAT-A", "DIAT-A0"), ("DIAT-A0", "DIAT3"), ("DIAT3", "DIAT1"), ("DIAT3", "DIAT2"), (IN_D, "DIAT-A0"), (PRINTED, "DIAT-A0"))
 PAIRED = ("edit_success", "identity_kept", "identity_cosine", "colour_change", "side_change", "noise")
-PAIRED_SHOWN = [f"{m} {kind}" for m in PAIRED for kind in ("difference", "ratio")] + ["frechet_judge ratio"]
-SHOWN = ["edit_success", "judges_disagree", "success_blurred", "identity_kept", "counterfactual_gain", "unrelated_kept", "change_outside_l1",
-         "colour_change", "noise", "sharpness", "frechet_judge"]  # fmt: skip
 PROTOCOLS = {
     "colour_change": "mean CIE Lab distance to the input, outside the landmark hull with its margin (local task) or in a "
     "border frame an eighth of the side wide (global task)",
@@ -110,9 +107,16 @@ def curves(plan) -> dict[str, tuple[str, int]]:
     return {f"{method} {first}, curve, seed {s}": (method, s) for method in CURVES for s in own[method]}
 
 
-def first_task(plan) -> str:
-    """The task whose initial state is looked at: mouth_open where there is one."""
-    return next((name for name in tasks_of(plan.cfg) if name == "mouth_open"), tasks_of(plan.cfg)[0])
+def edited_tasks(plan) -> tuple[str, ...]:
+    """The tasks whose model is at hand, in the paper's order. plan: a Plan or a Study."""
+    return tuple(name for name in tasks_of(plan.cfg) if plan.has(f"{plan.cfg.variant} {name}"))
+
+
+def own(plan) -> list[str]:
+    """The paper's own models without which there is no page: those of the tasks at hand, or all if there are none, and
+    what they start from."""
+    names = [f"{plan.cfg.variant} {name}" for name in edited_tasks(plan) or tasks_of(plan.cfg)]
+    return [*plan.jobs[names[0]].after, *names]
 
 
 def tested(plan) -> Split:
@@ -139,7 +143,7 @@ def jobs(plan) -> dict[str, Job]:
     tasks, variants = compared_tasks(plan), ("DIAT1", "DIAT2", "DIAT", "DIAT-A")
     out |= {f"{v} {task}": job(task, variant=v) for task in tasks for v in variants}
     out |= {f"{name} {tasks[0]}": job(tasks[0], variant="DIAT-A0", **fields) for name, fields in ARMS.items()}
-    out[f"pre-trained {first_task(plan)}"] = job(first_task(plan), variant="DIAT-A0", cycles=0)
+    out[f"pre-trained {own[0]}"] = job(own[0], variant="DIAT-A0", cycles=0)  # mouth_open, where that is a task
     half = max(1, cfg.cycles // 2)
     at = {"cycles": half, "curve": max(1, half // settings.curve_points)}
     out |= {name: job(tasks[0], seed, **CURVES[method], **at) for name, (method, seed) in curves(plan).items()}
@@ -244,25 +248,27 @@ def cases(study) -> dict[str, Case]:
 
 
 def transfers(study, of: dict[str, Case]) -> Edits:
-    """The study's own variant on all tasks."""
+    """The study's own variant on all tasks whose model is at hand."""
     v = study.cfg.variant
-    return {name: {v: apply(edit_with(study, f"{v} {name}"), case, study.device)} for name, case in of.items()}
+    return {name: {v: apply(edit_with(study, f"{v} {name}"), of[name], study.device)} for name in edited_tasks(study)}
 
 
 def variants(study, of: dict[str, Case]) -> Edits:
-    """Every variant and arm on the compared tasks."""
-    out = {}
+    """Every variant and arm at hand on the compared tasks (the arms on the first alone)."""
+    out: Edits = {}
     for name in compared_tasks(study.plan):
-        ways = VARIANTS | {arm: (arm, True) for arm in ARMS if f"{arm} {name}" in study.jobs}  # on the first task
-        out[name] = {m: apply(edit_with(study, f"{job} {name}", e), of[name], study.device) for m, (job, e) in ways.items()}
+        for method, (job, enhance) in VARIANTS.items():
+            if study.has(f"{job} {name}"):
+                edit = edit_with(study, f"{job} {name}", enhance)
+                out.setdefault(name, {})[method] = apply(edit, of[name], study.device)
     return out
 
 
-def rows_of(study, edits: Edits, table: str) -> pd.DataFrame:
-    """Edits into metrics.csv: every measure of every method, and their realism. Returns the per-face table."""
-    parts, out = [], []
+def rows_of(study, edits: Edits, table: str) -> dict[str, pd.DataFrame]:
+    """Edits into metrics.csv: every measure of every method, and their realism. Returns each task's per-face table."""
+    found, out = {}, []
     for name, versions in edits.items():
-        case = next(iter(versions.values())).case
+        case, parts = next(iter(versions.values())).case, []
         where = ~mask_of(study, name, case.index) if TASKS[name].hull else frame(case.x.shape[-1], len(case.x))
         for method, e in versions.items():
             part = measures.per_face(method, e, study.judges)
@@ -270,35 +276,25 @@ def rows_of(study, edits: Edits, table: str) -> pd.DataFrame:
             part["side_change"] = measures.l1(e.y, e.x, side_bands(e.x.shape[-1], len(e.x)))
             parts.append(part.assign(noise=noise(e.y) / np.maximum(noise(e.x), 1e-6)))
             out += measures.distribution_rows(e, study.judges, table, method)
-    lines = pd.concat(parts, ignore_index=True)
-    study.add(measures.summary(lines, table, protocols=PROTOCOLS) + out)
-    return lines
+        found[name] = pd.concat(parts, ignore_index=True)
+    study.add(measures.summary(pd.concat(found.values(), ignore_index=True), table, protocols=PROTOCOLS) + out)
+    return found
 
 
-def distance(study, e: Edited, y: Tensor | None = None) -> float:
-    """Frechet distance of the edits, or of other pictures y, to real faces with the target, on judge b's features."""
-    return measures.frechet_value(study.judges.b.features(e.y if y is None else y), e.case.seen("real", study.judges).features)
+def distance(study, e: Edited) -> float:
+    """Frechet distance of the edits to real faces with the target, on judge b's features."""
+    return measures.frechet_value(study.judges.b.features(e.y), e.case.seen("real", study.judges).features)
 
 
-def compare_table(study, table: str, name: str, wanted: list[str]):
-    """The rows of one of metrics.csv's tables, a line per task and method, kept as tables/<name>.csv."""
-    return study.table(tables.compare(study.frame(), wanted, table), name)
-
-
-def at(found: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The lines of one task."""
-    return found[(found["attribute"] == TASKS[name].attribute) & (found["target"] == TASKS[name].target)]
-
-
-def local_and_global(study, edits: Edits):
+def local_and_global(study, edits: Edits) -> None:
     """Figs 4 and 5 in numbers, with floors and ceiling; and what the claims compare: success over the unedited faces, identity over
     `constant G` and over what an edit can keep (drawn faces: the exact counterfactual; else 95 %, gender 60 %)."""
     table, out, method = "Figs 4, 5", [], study.cfg.variant
-    cases = {name: versions[method].case for name, versions in edits.items()}
-    beside = {name: floors(case, study.faces, study.split, study.judges) for name, case in cases.items()}
-    found = rows_of(study, {name: versions | beside[name] for name, versions in edits.items()}, table)
-    for name, e in cases.items():
-        lines = at(found, name)
+    own = {name: versions[method] for name, versions in edits.items()}
+    beside = {name: {method: e} | floors(e.case, study.faces, study.split, study.judges) for name, e in own.items()}
+    found = rows_of(study, beside, table)
+    for name, e in own.items():
+        lines = found[name]
         out += compared(lines, table, e.row, method, "unedited", ("edit_success",))
         out += compared(lines, table, e.row, method, "constant G", ("identity_cosine",))
         if e.truth is not None:
@@ -311,34 +307,35 @@ def local_and_global(study, edits: Edits):
     share = diat.share_of_paper(study.cfg)
     out.append(row(table, "training", method, "share_of_paper", share, "input faces shown to T", 1))
     study.add(out)
-    return compare_table(study, table, "figs_4_5", SHOWN)
 
 
-def ablations(study, edits: Edits):
+def ablations(study, edits: Edits) -> None:
     """Figs 10 to 13 in numbers: every variant, and PAIRS face by face (first minus second, first over second)."""
+    if not edits:
+        return
     table, out = "Figs 10-13", []
     found = rows_of(study, edits, table)
     for name, versions in edits.items():
-        lines, task = at(found, name), TASKS[name].row
+        lines, task = found[name], TASKS[name].row
         for a, b in ((a, b) for a, b in PAIRS if a in versions and b in versions):
             out += compared(lines, table, task, a, b, PAIRED)
             out += compared(lines, table, task, a, b, PAIRED, "of the means, paired by face", "ratio")
             value = distance(study, versions[a]) / max(distance(study, versions[b]), 1e-12)
             out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", value, "features of judge b", len(lines)))
     study.add(out)
-    return compare_table(study, table, "figs_10_13", SHOWN)
 
 
 # ---------------------------------------------------------------------------------------- Figs 1 to 5
 
 
-def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] = (), tasks: tuple[str, ...] = (), k: int = 6) -> None:
-    """Per task k columns: input, what each method made of it, and the exact answer where it is known. The first test
-    faces of the seeded choice, not picked by eye."""
-    tasks = tasks or tuple(edits)
-    if tasks:
-        shown = {m: [edits[task][m] for task in tasks] for m in methods or edits[tasks[0]]}
-        study.figure(figures.beside(shown, [slice(k)] * len(tasks)), name, alt)
+def pictures(study, edits: Edits, name: str, alt: str, methods: tuple[str, ...] = (), k: int = 6) -> None:
+    """Per task that all the methods edited k columns: input, what each method made of it, and the exact answer where it
+    is known. The first test faces of the seeded choice, not picked by eye."""
+    tasks = [task for task, versions in edits.items() if {*methods} <= {*versions}]
+    if not tasks:
+        return print(f"Not drawn, for want of models or faces: {alt}.")
+    shown = {m: [edits[task][m] for task in tasks] for m in methods or edits[tasks[0]]}
+    study.figure(figures.beside(shown, [slice(k)] * len(tasks)), name, alt)
 
 
 def lines_of(study, lines: dict[str, Tensor], name: str, alt: str) -> None:
@@ -346,16 +343,11 @@ def lines_of(study, lines: dict[str, Tensor], name: str, alt: str) -> None:
     study.figure(montage([(label, list(pixels(x.cpu()))) for label, x in lines.items()]), name, alt)
 
 
-def figure_1(study, edits: Edits) -> None:
-    """Fig. 1: one face per task."""
-    pictures(study, edits, "fig_1", "One face per task: input, result and, where it is known, the exact answer", k=2)
-
-
 def figures_4_5(study, edits: Edits) -> None:
     """Figs 4 and 5: local and global transfer, a figure per task."""
     for name in edits:
         number = 4 if TASKS[name].hull else 5
-        pictures(study, edits, f"fig_{number}_{name}", f"{name}: inputs above their results", tasks=(name,), k=8)
+        pictures(study, {name: edits[name]}, f"fig_{number}_{name}", f"{name}: inputs above their results", k=8)
 
 
 def figure_2(study, edits: Edits, k: int = 6) -> None:
@@ -394,34 +386,37 @@ def few(e: Edited, n: int) -> Edited:
     return Edited(replace(e.case, **parts, _seen={}), e.y[:n], None, e.ms)
 
 
-def figure_6(study, edits: Edits):
-    """Fig. 6: CNIA-style transfer of the first faces of each task beside the study's own. Returns the table."""
+def figure_6(study, edits: Edits) -> None:
+    """Fig. 6: CNIA-style transfer of the first faces of each task at hand beside the study's own."""
     table, v, out, won, slower, beside = "Fig. 6", study.cfg.variant, [], 0, [], {}
-    for name, versions in edits.items():
+    for name in (t for t in edits if study.has(f"CNIA-style {t}")):
         job = f"CNIA-style {name}"
-        own = few(versions[v], study.jobs[job].cfg.faces)
+        own = few(edits[name][v], study.jobs[job].cfg.faces)
         z = study.nets(job).pictures.z.cpu()[: len(own.x)]
         ms = 1000 * study.record(job)["processor_seconds"] / len(z)
         beside[name] = {"CNIA-style": Edited(own.case, z, None, ms), v: own}
-        won += distance(study, own) < distance(study, own, z)
+        won += distance(study, own) < distance(study, beside[name]["CNIA-style"])
         slower.append(ms / own.ms)
+    pictures(study, beside, "fig_6", f"Per task two faces: input, CNIA-style result, {v}", k=2)
+    if not beside:
+        return
     rows_of(study, beside, table)
     n, steps = min(len(b[v].x) for b in beside.values()), study.jobs[job].cfg.steps
-    words = f"of {len(edits)} tasks those with a smaller Frechet distance, {n} faces each; CNIA-style is a reconstruction"
-    out.append(row(table, "all tasks", f"{v} against CNIA-style", "wins", float(won), words, len(edits)))
+    words = f"of {len(beside)} tasks those with a smaller Frechet distance, {n} faces each"
+    words += "; CNIA-style is a reconstruction"
+    wins = float(won) if len(beside) == len(TASKS) else f"unavailable: {len(beside)} of {len(TASKS)} tasks at hand"
+    out.append(row(table, "all tasks", f"{v} against CNIA-style", "wins", wins, words, len(beside)))
     out.append(row(table, "all tasks", f"CNIA-style / {v}", "ms_per_image ratio", float(np.mean(slower)), f"{steps} steps; {v} in batches of 64", n))
     out += [row(table, "all tasks", "CNIA-style", "steps", float(steps), "", n), row(table, "all tasks", "CNIA-style", "faces", float(n), "", n)]
     study.add(out)
-    pictures(study, beside, "fig_6", f"Per task two faces: input, CNIA-style result, {v}", k=2)
-    return compare_table(study, table, "fig_6", ["edit_success", "identity_kept", "frechet_judge", "ms_per_image", "wins", "ms_per_image ratio"])
 
 
-def figure_7(study, edits: Edits):
-    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own. Returns the table."""
+def figure_7(study, edits: Edits) -> None:
+    """Fig. 7: semantic inpainting of a local task's region (glasses, where there are any) beside the study's own."""
     table, v = "Fig. 7", study.cfg.variant
     name = next((t for t in ("eyeglasses_removal", *edits) if t in edits and TASKS[t].hull), None)
-    if name is None:
-        return study.add([row(table, "all tasks", "semantic inpainting", "wins", "unavailable: no local task in this study", "")])
+    if name is None or not study.has("DCGAN"):
+        return
     settings, own = study.settings, few(edits[name][v], study.settings.inpainting_faces)
     boxes, m = semantic_inpainting.face_boxes(np.asarray(study.faces.landmarks)[own.index]), mask_of(study, name, own.index)
     how = semantic_inpainting.Search(steps=settings.inpainting_steps, starts=settings.inpainting_starts)
@@ -430,7 +425,7 @@ def figure_7(study, edits: Edits):
     filled = semantic_inpainting.edit(study.nets("DCGAN"), x, hull, squares, size, how)
     ms = 1000 * (time.perf_counter() - began) / len(x)
     beside = {v: own, "semantic inpainting": Edited(own.case, filled.image.cpu(), None, ms), "not blended": Edited(own.case, filled.plain.cpu())}
-    found, shown = rows_of(study, {name: beside}, table), study.record("DCGAN")["images_seen"]
+    found, shown = rows_of(study, {name: beside}, table)[name], study.record("DCGAN")["images_seen"]
     mine, theirs = ([*found.loc[found["method"] == k, ["edit_success", "identity_kept"]].mean(), -distance(study, beside[k])]
                     for k in (v, "semantic inpainting"))  # fmt: skip
     won, updates = float(sum(a > b for a, b in zip(mine, theirs, strict=True))), shown["G"] / study.jobs["DCGAN"].cfg.batch
@@ -442,7 +437,6 @@ def figure_7(study, edits: Edits):
     ])  # fmt: skip
     lines = {"input": framed(own.x, boxes), "hole": torch.where(m, torch.tensor(0.0), own.x)} | {k: e.y for k, e in beside.items()}
     lines_of(study, {k: x[:8] for k, x in lines.items()}, "fig_7", "Input with the face crop framed in green, the hole, then the results")
-    return compare_table(study, table, "fig_7", ["edit_success", "identity_kept", "frechet_judge", "ms_per_image", "updates of G", "wins"])
 
 
 def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
@@ -456,9 +450,9 @@ def framed(x: Tensor, boxes: np.ndarray) -> Tensor:
 # ---------------------------------------------------------------------------------------- Figs 8, 9: LFW
 
 
-def figures_8_9(study, edits: Edits, lfw: Lfw | None):
+def figures_8_9(study, edits: Edits, lfw: Lfw | None) -> None:
     """Figs 8, 9: open mouths and gender on LFW, which brings no labels: the faces in which neither judge sees the target; success
-    beside that on the study's own test faces. Returns the table."""
+    beside that on the study's own test faces."""
     table, v, out, shown = "Figs 8, 9", study.cfg.variant, [], {}
     for name in (t for t in ("mouth_open", "male_to_female") if t in edits):
         e, place = edits[name][v], f"{TASKS[name].row} (LFW)"
@@ -476,7 +470,6 @@ def figures_8_9(study, edits: Edits, lfw: Lfw | None):
         out.append(row(table, place, v, "edit_success drop", drop, "from the study's own test faces to LFW"))
     study.add(out)
     pictures(study, shown, "fig_8_9", "LFW faces above their results")
-    return compare_table(study, table, "figs_8_9", ["edit_success", "identity_kept", "edit_success drop"])
 
 
 # ---------------------------------------------------------------------------------------- Figs 10 to 13
@@ -491,20 +484,21 @@ def figures_10_to_13(study, edits: Edits) -> None:
 # ---------------------------------------------------------------------------------------- time, and the start of the game
 
 
-def initial_state(study, of: dict[str, Case]):
+def initial_state(study, of: dict[str, Case]) -> None:
     """T and D before adversarial training: how well T returns its input and D knows the attribute, what D says of T(x)."""
-    name = first_task(study.plan)
+    name = tasks_of(study.cfg)[0]
+    if not study.has(f"pre-trained {name}"):
+        return
     case, nets, table = of[name], study.nets(f"pre-trained {name}"), "initial state"
     Tx = apply(edit_with(study, f"pre-trained {name}"), case, study.device).y
     with torch.no_grad():
         guided, inputs, transformed = (nets.D(p.to(study.device)).sigmoid().cpu().numpy().ravel() for p in (case.real, case.x, Tx))
     right = measures.proportion(np.concatenate([guided > 0.5, inputs < 0.5]))
-    rows = [
+    study.add([
         row(table, case.row, "pre-trained", "psnr", measures.mean(measures.psnr(Tx, case.x), case.people), "T(x) against x, peak 2"),
         row(table, case.row, "pre-trained", "d_accuracy", right, f"D on {len(guided)} test faces with it, {len(inputs)} without"),
         row(table, case.row, "pre-trained", "d_of_transformed", measures.mean(transformed, case.people), "mean of D(T(x))"),
-    ]
-    return study.table(tables.compare(study.add(rows), ["psnr", "d_accuracy", "d_of_transformed"]), "initial_state")
+    ])  # fmt: skip
 
 
 def speed(study):
@@ -541,37 +535,41 @@ def settled(success: list[float]) -> int | None:
     return next((i for i in range(len(near)) if all(near[i:])), None)
 
 
-def training_time(study, of: dict[str, Case]):
+def training_time(study, of: dict[str, Case]) -> None:
     """How soon DIAT-A and DIAT reach their success on one task, T alone, in half of the cycles: seconds a step, steps until success
-    stays within two points of its best, their product. Returns the table."""
+    stays within two points of its best, their product."""
     table, case, points = "training time", of[compared_tasks(study.plan)[0]], []
     for job, (method, seed) in curves(study.plan).items():
+        if not study.has(job):
+            continue
         stage, every = study.record(job)["stages"]["transform"], study.jobs[job].cfg.curve
         seconds = stage["processor_seconds"] / stage["cycles"]
         for k, T in enumerate(study.nets(job).curve.T, start=1):
             y = apply(lambda attribute, x, target, T=T: diat.edit(diat.Nets(T), x, study.cfg), case, study.device).y
             success = float(np.logical_and(*study.judges.sees(y, case.attribute, case.target)).mean())
             points.append({"method": method, "seed": seed, "cycles": k * every, "success": success, "seconds": seconds})
+    if not points:
+        return
     points, out = pd.DataFrame(points), []
     for method, part in points.groupby("method", sort=False):
         best = over_seeds([p["success"].max() for _, p in part.groupby("seed")])
         out.append(row(table, case.row, method, "edit_success best", best, "best along the way, mean over seeds"))
         out.append(row(table, case.row, method, "seeds", float(best.n), "", best.n))
         out.append(row(table, case.row, method, "seconds a step", float(part["seconds"].median()), "processor time, D and T", len(part)))
+    of_seed = dict(list(points.groupby(["method", "seed"], sort=False)))
     for method in list(CURVES)[1:]:
         steps, times = [], []
-        for seed in points.loc[points["method"] == method, "seed"].unique():
-            own, other = (points[(points["method"] == m) & (points["seed"] == seed)] for m in (method, "DIAT3"))
+        seeds = [s for m, s in of_seed if m == method and ("DIAT3", s) in of_seed]
+        for own, other in ((of_seed[method, s], of_seed["DIAT3", s]) for s in seeds):
             i, k = settled(own["success"].tolist()), settled(other["success"].tolist())
             if i is not None and k is not None:
                 steps.append(own["cycles"].iloc[i] / other["cycles"].iloc[k])
                 times.append(steps[-1] * own["seconds"].median() / other["seconds"].median())
         words = f"cycles {', '.join(map(str, points['cycles'].unique()))}; without the cost of g and f; {len(steps)} seeds settle"
-        for metric, values in (("steps ratio", steps), ("training time ratio", times)):
+        for metric, values in (("steps ratio", steps), ("training time ratio", times)) if seeds else ():
             out.append(row(table, case.row, f"{method} / DIAT3", metric, over_seeds(values) if values else "unavailable: no seed settles", words))
-    shown = study.add(out)
+    study.add(out)
     study.figure(learning_curve(points), "training_time", "Edit success against the number of cycles, a line per method and seed", faces=False)
-    return study.table(tables.compare(shown, ["edit_success best", "seconds a step", "steps ratio", "training time ratio"]), "training_time")
 
 
 def learning_curve(points: pd.DataFrame) -> Figure:
@@ -597,15 +595,16 @@ def frames(study, edits: Edits, k: int = 4) -> tuple[np.ndarray, list[str], str]
 
 def history(study) -> pd.DataFrame:
     """The adversarial stages of the study's own models, each under its task's name."""
-    parts = {name: study.history(f"{study.cfg.variant} {name}") for name in tasks_of(study.cfg)}
+    parts = {name: study.history(f"{study.cfg.variant} {name}") for name in edited_tasks(study)}
     return pd.concat([h[h["stage"] == "transform"].assign(stage=name) for name, h in parts.items()], ignore_index=True)
 
 
 def cost(study) -> pd.DataFrame:
     """What training cost, by what was trained; also into metrics.csv."""
-    groups = {"phi": (PROXY,), "shared by all models": (BASE,), "CNIA-style": ("CNIA-style ",), "semantic inpainting": ("DCGAN",)}
-    groups |= {name: (f"{name} ",) for name in ("DIAT-A", "DIAT", "DIAT1", "DIAT2")}
-    records = {label: [study.record(job) for job in study.jobs if job.startswith(heads)] for label, heads in groups.items()}
+    heads = {"phi": PROXY, "shared by all models": BASE, "CNIA-style": "CNIA-style ", "semantic inpainting": "DCGAN"}
+    heads |= {name: f"{name} " for name in ("DIAT-A", "DIAT", "DIAT1", "DIAT2")}
+    trained = study.records()
+    records = {label: [trained[name] for name in trained if name.startswith(head)] for label, head in heads.items()}
     records = {label: own for label, own in records.items() if own}
     study.add([r for label, own in records.items() for record in own for r in measures.cost_rows(record, label)])
     return tables.training_cost(records)
