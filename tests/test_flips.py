@@ -59,7 +59,7 @@ def paint(x, p):
 
 @pytest.fixture
 def study(faces, split):
-    settings, cfg = SimpleNamespace(test_images=6), replace(sggan.PROFILES["smoke"](), attributes="gender, hair")
+    settings, cfg = evaluation.SETTINGS["smoke"], replace(sggan.PROFILES["smoke"](), attributes="gender, hair")
     return SimpleNamespace(faces=faces, split=split, judges=Readers(), settings=settings, cfg=cfg, device="cpu", seed=0)
 
 
@@ -229,6 +229,13 @@ def test_several_groups_are_edited_one_after_the_other(study, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------------------- jobs, tables, claims
+
+
+def test_what_needs_a_model_that_is_not_at_hand_is_left_out(study, cases):
+    study.has, frame = lambda *names: False, flips.measured(study, {evaluation.ALL: perfect}, cases)
+    assert evaluation.figure_4(study, cases) == evaluation.figure_5(study) == []
+    measured = {r["metric"] for r in evaluation.table_1(study, frame) + evaluation.comparisons(study, frame)}
+    assert "is_judge" in measured and not {"best_share", "d_accuracy"} & measured
 
 
 def test_jobs(faces, split):

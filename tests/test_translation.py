@@ -100,11 +100,12 @@ def test_flips_of_known_edits(study):
     assert gap["value"] == pytest.approx(2 / 3) and gap["ci_low"] <= gap["value"] <= gap["ci_high"]
     assert not [r for r in rows if r["row"] == "rare"]  # none of them is edited here
     assert find(rows, "flip_accuracy", "Male", LABEL)["paper_value"] == pytest.approx(0.918)
-
+    fewer = evaluation.table_1(study, frame[frame["method"] != STARGAN])
+    assert fewer == [r for r in rows if STARGAN not in r["column"]]
     distances = evaluation.table_2(study, edits)
     each = [find(distances, "frechet_judge", a, LABEL)["value"] for a in NAMES]
     assert find(distances, "frechet_judge", "mean", LABEL)["value"] == pytest.approx(np.mean(each))
-    table = evaluation.as_printed(study, pd.DataFrame(rows), "Table 1", "flip_accuracy").set_index(["method", ""])
+    table = evaluation.as_printed(pd.DataFrame(rows), "Table 1", "flip_accuracy").set_index(["method", ""])
     assert table.loc[("SMIT", "printed"), "Bangs"] == "45.9 %" and table.loc[("Ours (Label-based)", "here"), "Male"].startswith("100")
     assert table.loc[("SMIT", "printed"), "mean"] == f"{np.mean([48.3, 45.9, 51.6]):.4g} %"
 
@@ -223,12 +224,12 @@ def test_domain_protocol_counts_every_output(animals, monkeypatch):
         return edit
 
     monkeypatch.setattr(domains, "animals_of", lambda study: animals)
-    monkeypatch.setattr(domains, "referees", lambda study: [Judge(), Judge()])
+    monkeypatch.setattr(domains, "referees", lambda study: {"a": Judge(), "b": Judge()})
     settings = SimpleNamespace(settings=SimpleNamespace(domain_sources=4), device="cpu")
     rows = domains.rows(settings, {LABEL: [towards(0.0), towards(0.2)]})
     tasks = [r for r in rows if r["metric"] == "domain_accuracy" and r["column"] == LABEL and "2" in r["row"]]
     assert [r["row"] for r in tasks] == ["cat2dog", "cat2wild", "dog2cat", "dog2wild", "wild2cat", "wild2dog"]
-    assert all(r["value"] == 1 and r["n"] == 8 for r in tasks)  # 4 images, 2 outputs
+    assert all(r["value"] == 1 and r["n"] == 4 * 2 for r in tasks) and domains.rows(settings, {}) == []  # images, outputs
     assert find(rows, "domain_accuracy", "domains", LABEL)["value"] == 1
     assert find(rows, "diversity_l1", "cat2dog", LABEL)["value"] == pytest.approx(0.1 * (1 - 1 / 1024), rel=1e-4)
 

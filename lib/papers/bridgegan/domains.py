@@ -28,11 +28,6 @@ V2, V2_LABEL, V2_REFERENCE = "StarGAN v2", "StarGAN v2 (label)", "StarGAN v2 (re
 ANIMALS, JUDGES = "BridgeGAN, animals", ("domain judge a", "domain judge b")
 
 
-def of_domains(cfg: bridgegan.Config, settings) -> bridgegan.Config:
-    """The configuration of the animals' model that belongs to one for faces (D14)."""
-    return replace(cfg, task="domains", attribute="all", size=settings.domain_size, g_steps=settings.domain_steps)
-
-
 @lru_cache(maxsize=2)
 def read_domains(data: str, size: int, count: int) -> tuple[FaceSet, Split]:
     """`load_domains`, once a process. Raises DataError for domains other than cat, dog and wild, before a picture is read."""
@@ -55,8 +50,8 @@ def animals_of(plan) -> tuple[FaceSet, Split]:
 
 def jobs(plan) -> dict[str, Job]:
     """The animals' model, StarGAN v2 on the same pictures, and two judges of domains, of different build."""
-    cfg, s = of_domains(plan.cfg, plan.settings), plan.settings
-    faces, split = animals_of(plan)
+    (faces, split), s = animals_of(plan), plan.settings
+    cfg = replace(plan.cfg, task="domains", attribute="all", size=s.domain_size, g_steps=s.domain_steps)  # D14
     out = {ANIMALS: plan.job(bridgegan, cfg, faces=faces, split=split)}
     out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size), faces=faces, split=split)
     budget = vars(judges.PROFILES[plan.profile]()) | {"steps": s.domain_judge_steps, "size": s.domain_size}
@@ -71,39 +66,43 @@ def rival(plan, attributes: str, size: int) -> starganv2.Config:
 
 
 def paths(study) -> dict[str, list[Callable]]:
-    """Both paths of BridgeGAN, and of StarGAN v2: (domain, x, target) -> Edit, as often as an image has translations, with other noise
-    or references each time."""
-    place, out = animals_of(study), {}
+    """Both paths of BridgeGAN and of StarGAN v2, if they are at hand: (domain, x, target) -> Edit, as often as an image
+    has translations, with other noise or references each time."""
+    place, seeds, out = animals_of(study), range(study.settings.domain_outputs), {}
     for job, method, names in ((ANIMALS, bridgegan, (LABEL, REFERENCE)), (V2, starganv2, (V2_LABEL, V2_REFERENCE))):
-        models, cfg = study.models(job), study.jobs[job].cfg
-        for name, mode in zip(names, ("label", "reference"), strict=True):
-            out[name] = [method.editor(models, *place, cfg, mode, seed=seed) for seed in range(study.settings.domain_outputs)]
+        if study.has(job):
+            models, cfg = study.models(job), study.jobs[job].cfg
+            for name, mode in zip(names, ("label", "reference"), strict=True):
+                out[name] = [method.editor(models, *place, cfg, mode, seed=seed) for seed in seeds]
     return out
 
 
-def referees(study) -> list[Judge]:
-    """The two judges of domains."""
-    return [Judge(study.nets(name), DOMAINS, study.jobs[name].id, study.device) for name in JUDGES]
+def referees(study) -> dict[str, Judge]:
+    """The two judges of domains, as far as they are at hand."""
+    return {m: Judge(study.nets(m), DOMAINS, study.jobs[m].id, study.device) for m in filter(study.has, JUDGES)}
 
 
 def scores(study) -> list[dict]:
     """How both judges do on val images."""
     faces, split = animals_of(study)
     x, truth, out = as_images(faces, split.test), faces.attributes[split.test].argmax(1), []
-    for name, judge in zip(JUDGES, referees(study), strict=True):
+    for name, judge in referees(study).items():
         hit = judge.probabilities(x).argmax(1) == truth
         out.append(row("judges", "domains", name, "judge_accuracy", proportion(hit), "unedited val images"))
     return out
 
 
 def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
-    """Table 3. Per task src2trg and method: `domain_accuracy` (both judges find the target likeliest), `frechet_judge` (judge
-    b's features) and `fid` to all training images of the target, `diversity_l1` between draws; rows `domains` are over all
-    tasks. 'unedited' is the floor; 'constant G' answers with one training image of the target."""
-    (faces, split), (a, b), n = animals_of(study), referees(study), study.settings.domain_sources
+    """Table 3, none of it without methods or judges. Per task src2trg and method: `domain_accuracy` (both judges find
+    the target likeliest), `frechet_judge` (judge b's features) and `fid` to all training images of the target,
+    `diversity_l1` between draws; rows `domains` are over all tasks. Floors: 'unedited', and 'constant G', which answers
+    with one training image of the target."""
+    (faces, split), judged, n = animals_of(study), [*referees(study).values()], study.settings.domain_sources
+    if not by or len(judged) < 2:
+        return []
     pools = {d: split.train[faces.column(d)[split.train] == 1] for d in DOMAINS}
     real = {d: as_images(faces, pool) for d, pool in pools.items()}
-    near, out, every = {d: b.features(x) for d, x in real.items()}, [], {}
+    near, out, every = {d: judged[1].features(x) for d, x in real.items()}, [], {}
     for source, target in permutations(DOMAINS, 2):
         index = split.test[faces.column(source)[split.test] == 1][:n]
         x, task, wanted = as_images(faces, index), f"{source}2{target}", DOMAINS.index(target)
@@ -111,8 +110,8 @@ def rows(study, by: dict[str, list[Callable]]) -> list[dict]:
         versions |= {m: [run_edit(edit, target, x, 1.0, study.device)[0] for edit in edits] for m, edits in by.items()}
         for method, ys in versions.items():
             y, said = torch.cat(ys), f"{len(x)} val images x {len(ys)}"
-            hit = np.logical_and(*(judge.probabilities(y).argmax(1) == wanted for judge in (a, b)))
-            seen = b.features(y)
+            hit = np.logical_and(*(judge.probabilities(y).argmax(1) == wanted for judge in judged))
+            seen = judged[1].features(y)
             where = f"{said}, to {len(real[target])} training images of the target"
             apart = np.mean([l1(p, q) for p, q in combinations(ys, 2)], axis=0) if len(ys) > 1 else None
             every.setdefault(method, []).append((hit, np.tile(index, len(ys)), frechet_value(seen, near[target]), apart, (seen, near[target])))

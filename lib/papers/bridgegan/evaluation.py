@@ -37,6 +37,8 @@ from lib.training.config import require, require_each
 from lib.training.models import Job
 
 BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
+PATHS = {LABEL: "label", REFERENCE: "reference"}
+MAIN = (STARGAN, LABEL, REFERENCE)  # what tables and figures show side by side
 V2_BANGS = "StarGAN v2, bangs"  # Fig. 13
 PRINTED = {  # rows of Tables 1 to 3
     LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN",
@@ -112,9 +114,14 @@ def jobs(plan) -> dict[str, Job]:
     return out | {STARGAN: plan.job(stargan, star)} | domains.jobs(plan)
 
 
+def own(plan) -> list[str]:
+    """The paper's own model without which there is no page: that of faces."""
+    return ["BridgeGAN"]
+
+
 def histories(study) -> pd.DataFrame:
-    """The training curves of the faces' model and of the animals'."""
-    return pd.concat([study.history(name) for name in study.jobs if study.jobs[name].method is bridgegan], ignore_index=True)
+    """The training curves of the faces' model and, where it is at hand, of the animals'."""
+    return pd.concat([study.history(m) for m in filter(study.has, ("BridgeGAN", domains.ANIMALS))], ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------------ Sec. A, B: Figs 1 to 5
@@ -160,11 +167,14 @@ def architecture(study) -> pd.DataFrame:
 
 
 def editors(study) -> dict[str, Callable]:
-    """method -> (attribute, x, target) -> Edit: StarGAN, BridgeGAN's two paths, the code half-way, and both paths at strength 1 (D9)."""
-    labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
-    out = {STARGAN: stargan.editor(study.models(STARGAN), study.jobs[STARGAN].cfg, labels)}
-    out |= {LABEL: ours(study, "label"), REFERENCE: ours(study, "reference"), BETWEEN: ours(study, "between")}
-    return out | {f"{method}, strength 1": ours(study, mode, strength=1.0) for method, mode in ((LABEL, "label"), (REFERENCE, "reference"))}
+    """method -> (attribute, x, target) -> Edit: StarGAN if it is at hand, BridgeGAN's two paths, the code half-way, and
+    both paths at strength 1 (D9)."""
+    out = {}
+    if study.has(STARGAN):
+        labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
+        out[STARGAN] = stargan.editor(study.models(STARGAN), study.jobs[STARGAN].cfg, labels)
+    out |= {method: ours(study, mode) for method, mode in (PATHS | {BETWEEN: "between"}).items()}
+    return out | {f"{method}, strength 1": ours(study, mode, strength=1.0) for method, mode in PATHS.items()}
 
 
 def ours(study, mode: str, **fields) -> Callable:
@@ -173,9 +183,9 @@ def ours(study, mode: str, **fields) -> Callable:
     return bridgegan.editor(study.models("BridgeGAN"), study.faces, study.split, study.cfg, mode, **fields)
 
 
-def draws(study, mode: str, k: int) -> list[Callable]:
-    """k editors of a path that differ in their noise or references."""
-    return [ours(study, mode, seed=seed) for seed in range(k)]
+def draws(study, k: int) -> dict[str, list[Callable]]:
+    """{method: k editors of its path that differ in their noise or references}."""
+    return {m: [ours(study, mode, seed=seed) for seed in range(k)] for m, mode in PATHS.items()}
 
 
 def edit_all(study, by: dict[str, Callable]) -> dict[str, Edits]:
@@ -207,13 +217,6 @@ def natural(study, part: pd.DataFrame, measure: str) -> Value:
     return ratio_of(part[measure].to_numpy(float) * weight, weight, people=part["person"].to_numpy())
 
 
-def paired(frame: pd.DataFrame, a: str, b: str, measure: str) -> pd.DataFrame:
-    """Method a minus method b in a measure (column `difference`), for the edits that both made."""
-    keys = ["attribute", "target", "face", "person"]
-    wide = frame[frame["method"].isin((a, b))].astype({measure: float}).pivot_table(index=keys, columns="method", values=measure)
-    return (wide[a] - wide[b]).dropna().rename("difference").reset_index()
-
-
 def table_1(study, frame: pd.DataFrame) -> list[dict]:
     """Table 1, accuracy: per attribute, over all, over the rare ones; the lowest; differences between methods, paired."""
     out, names = [], attributes_of(study.cfg)
@@ -225,20 +228,23 @@ def table_1(study, frame: pd.DataFrame) -> list[dict]:
         out += [row("Table 1", name, method, "flip_accuracy", value, said) for name, value in values.items()]
         worst = min(names, key=lambda a: values[a].value)
         out.append(row("Table 1", "lowest", method, "flip_accuracy", values[worst], f"of {worst}; {said}"))
-    for a, b in ((LABEL, STARGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (BETWEEN, REFERENCE)):
+    hits = frame.astype({"edit_success": float})
+    hits = hits.pivot_table(index=["attribute", "target", "face", "person"], columns="method", values="edit_success")
+    pairs = ((LABEL, STARGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (BETWEEN, REFERENCE))
+    for a, b in (pair for pair in pairs if {*pair} <= {*hits}):
+        lead = (hits[a] - hits[b]).rename("difference").reset_index()
         for name, group in groups.items():
-            value = natural(study, paired(frame[frame["attribute"].isin(group)], a, b, "edit_success"), "difference")
+            value = natural(study, lead[lead["attribute"].isin(group)], "difference")
             out.append(row("Table 1", name, f"{a} - {b}", "flip_accuracy difference", value, f"{said}, paired by face"))
     return tables.with_printed(out, "bridgegan", "Table 1", printed_place)
 
 
 def printed_place(r: dict) -> tuple[str, str] | None:
     """Where a row of Tables 1 to 3 stands in results/paper_values.csv."""
-    known = r["metric"] in ("flip_accuracy", "fid") and r["column"] in PRINTED
-    return (PRINTED[r["column"]], r["row"].replace("_", " ")) if known else None
+    return shown_place(r) if r["metric"] in ("flip_accuracy", "fid") and r["column"] in PRINTED else None
 
 
-def shown_place(r: dict) -> tuple[str, str] | None:
+def shown_place(r: dict) -> tuple[str, str]:
     """Where a row belongs in a table set as the paper sets it: our own name where the paper has no such row."""
     return PRINTED.get(r["column"], r["column"]), r["row"].replace("_", " ")
 
@@ -267,16 +273,18 @@ def table_2(study, edits: dict[str, Edits]) -> list[dict]:
         if method in PRINTED:
             value = fid(torch.cat(list(flips.values())), real[:2_000])
             out.append(row("Table 2", "all", method, "fid", value, "all flips to 2,000 real test faces", n))
-    for a, b in ((LABEL, STARGAN), (REFERENCE, LABEL), ("unedited", LABEL)):
+    for a, b in (pair for pair in ((LABEL, STARGAN), (REFERENCE, LABEL), ("unedited", LABEL)) if {*pair} <= {*seen}):
         value = measures.frechet_difference(*(np.concatenate(list(seen[m].values())) for m in (a, b)), near, resamples=30)
         out.append(row("Table 2", "all", f"{a} - {b}", "frechet_judge difference", value, "all flips together, to all real test faces"))
     return out
 
 
-def as_printed(study, rows: pd.DataFrame, table: str, metric: str) -> pd.DataFrame:
+def as_printed(rows: pd.DataFrame, table: str, metric: str) -> pd.DataFrame:
     """Table 1, 2 or 3 as the paper sets it, methods down and this study's columns across, each printed line under ours;
-    the mean of a printed line is that of the columns shown."""
+    the mean of a printed line is that of the columns shown. Empty without rows."""
     rows = rows[(rows["metric"] == metric) & ~rows["row"].isin(["rare", "lowest"])]
+    if rows.empty:
+        return rows
     out = tables.against_printed("bridgegan", table, rows, shown_place)
     *columns, last = (r.replace("_", " ") for r in dict.fromkeys(rows["row"]))
     printed = out[""] == "printed"
@@ -288,12 +296,12 @@ def as_printed(study, rows: pd.DataFrame, table: str, metric: str) -> pd.DataFra
 def direction_rows(study, frame: pd.DataFrame, edits: dict[str, Edits]) -> list[dict]:
     """The table `directions`: the measures of the main methods, floors and ceiling, each direction apart; the distance to
     real faces that have the target, the second definition of Table 2's; and what the claims need of all of it."""
-    main = frame[frame["method"].isin((STARGAN, LABEL, REFERENCE, "unedited", "constant G", "counterfactual"))]
+    main = frame[frame["method"].isin((*MAIN, "unedited", "constant G", "counterfactual"))]
     wanted = ["edit_success", "edit_success_a", "edit_success_b", "judges_disagree", "success_blurred", "unrelated_kept", "identity_cosine"]
     wanted += ["change_inside_l1", "change_outside_l1", "counterfactual_gain", "counterfactual_gain_db", "sharpness", "true_cosine"]
     words = {"true_cosine": "cosine of the edit with the exact one, over all pixels"}
     out = measures.summary(main, "directions", measures=[m for m in wanted if m in frame], protocols=words)
-    for method in (STARGAN, LABEL, REFERENCE):
+    for method in (m for m in MAIN if m in edits):
         own = main[main["method"] == method]
         for measure in ("edit_success", "unrelated_kept", "true_cosine"):
             if measure in own:
@@ -347,17 +355,16 @@ def stamp_share(change: Tensor) -> Value:
 def stamp_rows(edits: dict[str, Edits]) -> list[dict]:
     """`stamp_share` per direction and method, and of the exact edits; and in the mean over directions, with the lead of
     BridgeGAN's over that of the exact ones."""
-    methods = {m: {key: e.y - e.x for key, e in own.items()} for m, own in edits.items() if m in (STARGAN, LABEL, REFERENCE)}
-    if all(e.truth is not None for e in edits[LABEL].values()):
-        methods["counterfactual"] = {key: e.truth - e.x for key, e in edits[LABEL].items()}
-    out, shares = [], {}
-    for method, changes in methods.items():
-        shares[method] = {key: stamp_share(change) for key, change in changes.items()}
-        out += [row("stamps", edits[LABEL][key].row, method, "stamp_share", v, "energy that all edits share") for key, v in shares[method].items()]
-    out += [row("stamps", "mean", m, "stamp_share", domains.averaged(list(own.values())), "mean over the directions") for m, own in shares.items()]
+    cases, out, said, over = list(edits[LABEL].values()), [], "energy that all edits share", "mean over the directions"
+    shares = {m: [stamp_share(e.y - e.x) for e in own.values()] for m, own in edits.items() if m in MAIN}
+    if all(e.truth is not None for e in cases):
+        shares["counterfactual"] = [stamp_share(e.truth - e.x) for e in cases]
+    for m, own in shares.items():
+        out += [row("stamps", e.row, m, "stamp_share", v, said) for e, v in zip(cases, own, strict=True)]
+    out += [row("stamps", "mean", m, "stamp_share", domains.averaged(own), over) for m, own in shares.items()]
     for method in (m for m in (LABEL, REFERENCE) if "counterfactual" in shares):
-        value = domains.averaged(list(shares[method].values()), list(shares["counterfactual"].values()))
-        out.append(row("stamps", "mean", f"{method} - counterfactual", "stamp_share difference", value, "mean over the directions"))
+        value = domains.averaged(shares[method], shares["counterfactual"])
+        out.append(row("stamps", "mean", f"{method} - counterfactual", "stamp_share difference", value, over))
     return out
 
 
@@ -365,13 +372,13 @@ def stamp_rows(edits: dict[str, Edits]) -> list[dict]:
 def bridge_rows(study) -> list[dict]:
     """Whether the two codes are close: |M(R, d) - E(X_r, d)| when an attribute is given, against what E tells of the face
     and of the label: |E - its mean over faces| and |that mean - the mean over attributes|; mean absolute differences."""
-    by = {mode: draws(study, mode, 1)[0] for mode in ("label", "reference")}
-    codes, people, out = {"M": [], "E": []}, [], []
+    by = {"M": ours(study, "label"), "E": ours(study, "reference")}
+    codes, people, out = {name: [] for name in by}, [], []
     for a in attributes_of(study.cfg):
         x = as_images(study.faces, index := having(study, (a,), 0))
-        edits = {mode: [edit(a, part.to(study.device), 1.0) for part in x.split(64)] for mode, edit in by.items()}
-        for name, mode in (("M", "label"), ("E", "reference")):
-            codes[name].append(torch.cat([(e.code - e.own).cpu() for e in edits[mode]]))
+        for name, edit in by.items():
+            edits = [edit(a, part.to(study.device), 1.0) for part in x.split(64)]
+            codes[name].append(torch.cat([(e.code - e.own).cpu() for e in edits]))
         people.append(study.faces.identities[index])
     centre = torch.stack([E.mean(0) for E in codes["E"]]).mean(0)
     parts = {
@@ -400,22 +407,14 @@ def having(study, attributes: Iterable[str], value: int, k: int = 0) -> np.ndarr
 def placebo_rows(study, edits: dict[str, Edits]) -> list[dict]:
     """Whether it is the reference that gives the attribute: success with references that have it, with references that do
     not, and with the source itself, d the same each time; and the lead of the first over the others, paired by face."""
-    other = ours(study, "reference", opposite=True)
+    other, parts = ours(study, "reference", opposite=True), []
     by = {WITHOUT: other, ITSELF: lambda a, x, target: other(a, x, target, x)}
-    out, hits, people = [], {REFERENCE: [], **{name: [] for name in by}}, []
-    for (a, target), e in edits[REFERENCE].items():
-        if not target:
-            continue
-        people.append(e.people)
-        for name, edit in {REFERENCE: None, **by}.items():
-            y = e.y if edit is None else apply(edit, e.case, study.device).y
-            hits[name].append(np.logical_and(*study.judges.sees(y, a, target)))
-            out.append(row("references", e.row, name, "edit_success", proportion(hits[name][-1], e.people), "both judges see the target"))
-    first = np.concatenate(hits[REFERENCE]).astype(float)
-    for name in by:
-        lead = mean(first - np.concatenate(hits[name]), np.concatenate(people))
-        out.append(row("references", "all", f"{REFERENCE} - {name}", "edit_success difference", lead, "paired by face, all attributes given"))
-    return out
+    for e in (e for e in edits[REFERENCE].values() if e.target):
+        versions = {REFERENCE: e} | {name: apply(edit, e.case, study.device) for name, edit in by.items()}
+        parts += [measures.per_face(name, version, study.judges) for name, version in versions.items()]
+    frame, said = pd.concat(parts, ignore_index=True), "paired by face, all attributes given"
+    leads = [measures.compared(frame, "references", "all", REFERENCE, name, ("edit_success",), said) for name in by]
+    return measures.summary(frame, "references", measures=["edit_success"]) + sum(leads, [])
 
 
 def colours(faces: FaceSet, rows: np.ndarray, y: Tensor, attribute: str) -> np.ndarray:
@@ -437,7 +436,7 @@ def reference_rows(study, one: Callable, two: Callable) -> list[dict]:
             reference = torch.cat([p.reference.cpu() for p in parts])
             made.append(colours(study.faces, index, torch.cat([p.image.cpu() for p in parts]), a))
             seen.append(colours(study.faces, find(reference), reference, a))
-        own, other = (np.concatenate([np.linalg.norm(made[k] - seen[i], axis=1) for i, k in order]) for order in (((0, 0), (1, 1)), ((0, 1), (1, 0))))
+        own, other = (np.linalg.norm(np.array(edits) - seen, axis=2).ravel() for edits in (made, made[::-1]))
         every.append(own < other)
         people.append(np.tile(study.faces.identities[index], 2))
         said = "two references a face, mean colour of the region"
@@ -453,12 +452,12 @@ def diversity_rows(study, by: dict[str, list[Callable]]) -> list[dict]:
         index = having(study, (a,), 0)[:25]
         x, people = as_images(study.faces, index), study.faces.identities[index]
         for method, edits in by.items():
-            ys, both = ([run_edit(edit, a, x, 1.0, study.device)[0] for edit in edits], list(combinations(range(len(edits)), 2)))
+            pairs = list(combinations([run_edit(edit, a, x, 1.0, study.device)[0] for edit in edits], 2))
             said = f"{len(edits)} draws a face, pairwise, [0, 1] scale"
-            apart = np.mean([l1(ys[i], ys[j]) for i, j in both], axis=0)
+            apart = np.mean([l1(*pair) for pair in pairs], axis=0)
             every.setdefault(method, []).append((apart, people))
             out.append(row("diversity", f"{a} +", method, "diversity_l1", mean(apart, people), said))
-            lp = [lpips_distance(ys[i], ys[j]) for i, j in both]
+            lp = [lpips_distance(*pair) for pair in pairs]
             value = lp[0] if isinstance(lp[0], str) else mean(np.mean(lp, axis=0), people)
             out.append(row("diversity", f"{a} +", method, "diversity_lpips", value, "the same pairs, AlexNet"))
     for method, parts in every.items():
@@ -469,8 +468,7 @@ def diversity_rows(study, by: dict[str, list[Callable]]) -> list[dict]:
 
 def own_label_rows(study, by: dict[str, Callable]) -> list[dict]:
     """With d = 0 the image should come back, whatever noise or reference is given: `own_label_l1`."""
-    first = attributes_of(study.cfg)[0]  # with d = 0 it is of no account which attribute is not changed, but for the references
-    out = []
+    out, first = [], attributes_of(study.cfg)[0]  # which one is not changed matters to the choice of references alone
     for method, edit in by.items():
         part = measures.own_label(edit, study.faces, study.split, first, study.settings.test_images, study.device)
         value = mean(part["own_label_l1"], part["person"].to_numpy())
@@ -487,8 +485,8 @@ def figure_14_19(study, by: dict[str, Callable], k: int = 6) -> None:
     index = np.sort(np.random.default_rng([SEED, 6]).permutation(study.split.test)[:k])
     x, lines = as_images(study.faces, index), {}
     targets = {a: 1 - torch.from_numpy(study.faces.column(a)[index]).float()[:, None] for a in names}
-    for method, edit in by.items():
-        lines[method] = [run_edit(edit, a, x, target, study.device)[0] for a, target in targets.items()]
+    for method in (m for m in MAIN if m in by):
+        lines[method] = [run_edit(by[method], a, x, target, study.device)[0] for a, target in targets.items()]
     if study.faces.faces is not None:
         both = {a: [counterfactuals(study.faces, index, a, t) for t in (0, 1)] for a in names}
         lines["exact answer"] = [torch.where(targets[a][..., None, None] > 0.5, both[a][1], both[a][0]) for a in names]
@@ -509,6 +507,8 @@ def reference_grid(edit: Callable, faces: FaceSet, sources: np.ndarray, referenc
 
 def figure_6_10(study, by: dict[str, list[Callable]]) -> None:
     """Figs 6 to 8: animals by references of the other domains. Figs 9 and 10: by labels, with other noise in each column."""
+    if LABEL not in by:
+        return print("Not drawn: no model of animals is at hand.")
     (faces, _), (sources, references, chosen) = domains.animals_of(study), domains.examples(study, 6, 6)
     alt = "Animals: sources in the first row, references of the other domains on the left, translations between them"
     study.figure(reference_grid(by[REFERENCE][0], faces, sources, references, chosen, study.device), "fig_6_8", alt)
@@ -539,7 +539,7 @@ def figure_11_12(study, edit: Callable) -> list[dict]:
         study.figure(figure, name, f"Sources in the first row, references in the first column, the edits between them: {' and '.join(chosen)}")
     index, out = having(study, both, 0), []
     x, people = as_images(study.faces, index), study.faces.identities[index]
-    for method, path in {"unedited": None, LABEL: draws(study, "label", 1)[0], REFERENCE: edit}.items():
+    for method, path in {"unedited": None, LABEL: ours(study, "label"), REFERENCE: edit}.items():
         y = x if path is None else run_edit(path, both, x, 1.0, study.device)[0]
         hit = np.logical_and.reduce([v for a in both for v in study.judges.sees(y, a, 1)])
         said = f"both judges see {' and '.join(both)}, faces that had neither"
@@ -550,8 +550,8 @@ def figure_11_12(study, edit: Callable) -> list[dict]:
 def figure_13(study, edits: dict[str, Edits]) -> list[dict]:
     """Fig. 13: bangs by references, StarGAN v2's edits in the format of Figs 11 and 12. Returns its measures beside those of
     BridgeGAN's reference-based edits of the same faces, and the differences, paired by face."""
-    if V2_BANGS not in study.jobs:
-        print("This study does not train StarGAN v2 on bangs.")
+    if V2_BANGS not in study.jobs or not study.has(V2_BANGS):
+        print("Not drawn: no StarGAN v2 of bangs is at hand.")
         return []
     edit = starganv2.editor(study.models(V2_BANGS), study.faces, study.split, study.jobs[V2_BANGS].cfg, "reference")
     references = having(study, ("Bangs",), 1, 4)
@@ -568,9 +568,8 @@ def figure_13(study, edits: dict[str, Edits]) -> list[dict]:
 def draws_grid(by: list[Callable], x: Tensor, attributes: Iterable[str], device: str) -> Figure:
     """One row per (source, attribute): the source, then its edit with each draw."""
     rows = []
-    for i in range(len(x)):
+    for one in x.split(1):
         for a in attributes:
-            one = x[i : i + 1]
             rows.append((a.replace("_", " "), [p for y in (one, *[run_edit(e, a, one, 1.0, device)[0] for e in by]) for p in pixels(y)]))
     return montage(rows, ["source", *[f"draw {k + 1}" for k in range(len(by))]])
 

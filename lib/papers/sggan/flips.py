@@ -260,18 +260,17 @@ def compared(frame: pd.DataFrame, table: str, group: str, a: str, b: str, names:
     for name in names:
         metric, _, other = name.partition(" ")
         if name in part and {a, b} <= set(part.dropna(subset=[name])["method"]):
-            value = measures.difference(part, a, b, name) if how == "difference" else measures.ratio(part, a, [b], name)
-            place, sign = f"{group} edit, {other}" if other else group, "-" if how == "difference" else "/"
-            out.append(row(table, place, f"{a} {sign} {b}", f"{metric} {how}", value, "paired by face, both directions"))
+            place = f"{group} edit, {other}" if other else group
+            (r,) = measures.compared(part, table, place, a, b, (name,), "paired by face, both directions", how)
+            out.append(r | {"metric": f"{metric} {how}"})
     return out
 
 
 def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One measure of many edits: a line per method, a column per row of metrics.csv."""
-    part = rows[rows["metric"] == metric]
-    part = part.assign(text=[tables.cell(r) for _, r in part.iterrows()], row=part["row"].map(tables.spoken))
-    table = part.pivot(index="column", columns="row", values="text").loc[part["column"].unique(), part["row"].unique()]
-    return table.rename_axis(index="method", columns=None).reset_index()
+    part = tables.compare(rows, [metric])
+    table = part.pivot(index="method", columns="row", values=metric).loc[part["method"].unique(), part["row"].unique()]
+    return table.rename_axis(columns=None).reset_index()
 
 
 # ---------------------------------------------------------------------------------------------------- Inception's formula
