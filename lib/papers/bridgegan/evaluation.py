@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.baselines import stargan, starganv2
+from lib.baselines import stargan, starganv2, stgan
 from lib.claims import Claim, Precondition, Test, trusted, works
 from lib.data import FaceSet
 from lib.data.lookup import label_finder, row_finder
@@ -36,12 +36,12 @@ from lib.papers.bridgegan.model import ATTRIBUTES, attributes_of
 from lib.training.config import require, require_each
 from lib.training.models import Job
 
-BETWEEN, STARGAN = "BridgeGAN (between)", "StarGAN"
+BETWEEN, STARGAN, STGAN = "BridgeGAN (between)", "StarGAN", "STGAN"
 PATHS = {LABEL: "label", REFERENCE: "reference"}
-MAIN = (STARGAN, LABEL, REFERENCE)  # what tables and figures show side by side
+MAIN = (STARGAN, STGAN, LABEL, REFERENCE)  # what tables and figures show side by side
 V2_BANGS = "StarGAN v2, bangs"  # Fig. 13
 PRINTED = {  # rows of Tables 1 to 3
-    LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN",
+    LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN", STGAN: "STGAN",
     domains.V2_LABEL: "StarGAN-V2 (Label-based)", domains.V2_REFERENCE: "StarGAN-V2 (Reference-based)",
 }  # fmt: skip
 RARE = ("Gray_Hair", "Receding_Hairline", "Mustache", "Goatee", "Sideburns")  # under 10 % of CelebA's faces
@@ -63,6 +63,7 @@ class Settings:
     test_images: int = 1_000  # test faces per attribute and direction, at most
     strength: float = 1.5  # factor of d for faces: D9
     stargan_steps: int = 40_000  # G updates of the retrained StarGAN: its paper's
+    stgan_steps: int = 189_400  # G updates of STGAN: its paper's
     starganv2_steps: int = 100_000  # G updates of either StarGAN v2, on animals and on bangs; its paper's
     domains: str = "animals"  # the built-in ones, or a folder in AFHQ's layout with the domains cat, dog and wild
     domain_size: int = 256  # Sec. D
@@ -82,16 +83,16 @@ class Settings:
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, stargan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2, domain_images=90, domain_sources=4,
-        domain_outputs=2, domain_judge_steps=4,
+        faces=600, test_images=8, stargan_steps=2, stgan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2, domain_images=90,
+        domain_sources=4, domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
-        faces=40_000, test_images=64, stargan_steps=8_000, starganv2_steps=2_700, domain_size=64, domain_steps=1_500,
-        domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
+        faces=40_000, test_images=64, stargan_steps=8_000, stgan_steps=3_000, starganv2_steps=2_700, domain_size=64,
+        domain_steps=1_500, domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
     ),
     "gpu": Settings(
-        faces=60_000, test_images=500, stargan_steps=8_000, starganv2_steps=10_000, domain_size=128, domain_steps=4_000,
-        domain_images=10_000, domain_sources=200,
+        faces=60_000, test_images=500, stargan_steps=8_000, stgan_steps=4_000, starganv2_steps=10_000, domain_size=128,
+        domain_steps=4_000, domain_images=10_000, domain_sources=200,
     ),
     "paper": Settings(),
 }  # fmt: skip
@@ -101,17 +102,19 @@ SETTINGS = {
 
 
 def jobs(plan) -> dict[str, Job]:
-    """Every model of the notebook: the faces' and the animals', StarGAN for the same attributes (as many processor seconds
-    in profile cpu), StarGAN v2 for bangs and for animals, two judges of domains. DataError for too few faces of Fig. 12."""
+    """Every model of the notebook: the faces' and the animals', StarGAN (as many processor seconds in profile cpu) and
+    STGAN for the same attributes, StarGAN v2 for bangs and for animals, two judges of domains. DataError for too few
+    faces of Fig. 12."""
     cfg, s = plan.cfg, plan.settings
     for value in (0, 1):
         having(plan, together(cfg), value)
-    fields = {"size": cfg.size, "d_layers": int(log2(cfg.size)) - 1, "g_steps": s.stargan_steps, "flip": False}
-    star = replace(stargan.PROFILES[plan.profile](), attributes=",".join(attributes_of(cfg)), **fields)
+    depth, fields = int(log2(cfg.size)), {"attributes": ",".join(attributes_of(cfg)), "size": cfg.size}
+    star = replace(stargan.PROFILES[plan.profile](), d_layers=depth - 1, g_steps=s.stargan_steps, flip=False, **fields)
+    st = replace(stgan.PROFILES[plan.profile](), layers=depth - 2, g_steps=s.stgan_steps, **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
     if "Bangs" in attributes_of(cfg):
         out[V2_BANGS] = plan.job(starganv2, domains.rival(plan, "Bangs", cfg.size))
-    return out | {STARGAN: plan.job(stargan, star)} | domains.jobs(plan)
+    return out | {STARGAN: plan.job(stargan, star), STGAN: plan.job(stgan, st)} | domains.jobs(plan)
 
 
 def own(plan) -> list[str]:
@@ -167,12 +170,11 @@ def architecture(study) -> pd.DataFrame:
 
 
 def editors(study) -> dict[str, Callable]:
-    """method -> (attribute, x, target) -> Edit: StarGAN if it is at hand, BridgeGAN's two paths, the code half-way, and
-    both paths at strength 1 (D9)."""
-    out = {}
-    if study.has(STARGAN):
-        labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
-        out[STARGAN] = stargan.editor(study.models(STARGAN), study.jobs[STARGAN].cfg, labels)
+    """method -> (attribute, x, target) -> Edit: StarGAN and STGAN if they are at hand, BridgeGAN's two paths, the code
+    half-way, and both paths at strength 1 (D9)."""
+    labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
+    rivals = {name: study.jobs[name] for name in (STARGAN, STGAN) if study.has(name)}
+    out = {name: job.method.editor(study.models(name), job.cfg, labels) for name, job in rivals.items()}
     out |= {method: ours(study, mode) for method, mode in (PATHS | {BETWEEN: "between"}).items()}
     return out | {f"{method}, strength 1": ours(study, mode, strength=1.0) for method, mode in PATHS.items()}
 
@@ -230,7 +232,7 @@ def table_1(study, frame: pd.DataFrame) -> list[dict]:
         out.append(row("Table 1", "lowest", method, "flip_accuracy", values[worst], f"of {worst}; {said}"))
     hits = frame.astype({"edit_success": float})
     hits = hits.pivot_table(index=["attribute", "target", "face", "person"], columns="method", values="edit_success")
-    pairs = ((LABEL, STARGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (BETWEEN, REFERENCE))
+    pairs = ((LABEL, STARGAN), (LABEL, STGAN), (LABEL, REFERENCE), (REFERENCE, "unedited"), (BETWEEN, REFERENCE))
     for a, b in (pair for pair in pairs if {*pair} <= {*hits}):
         lead = (hits[a] - hits[b]).rename("difference").reset_index()
         for name, group in groups.items():
