@@ -74,7 +74,9 @@ def test_training_does_what_it_did(name, own_cache):
     for term, values in now["losses"].items():
         expected = [float("nan") if v is None else v for v in recorded["losses"][term]]
         found = [float("nan") if v is None else v for v in values]
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5, nan_ok=True), f"{term}: {remedy}"
+        # Adam moves a weight whose gradient is rounding noise as far as any other, so later cycles differ between processors
+        for part, rel in ((slice(1), 1e-3), (slice(1, None), 1e-2)):
+            assert found[part] == pytest.approx(expected[part], rel=rel, abs=1e-5, nan_ok=True), f"{term}: {remedy}"
 
 
 if __name__ == "__main__":
