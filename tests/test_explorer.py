@@ -36,7 +36,7 @@ from lib.training.models import Job
 TINY = {  # method -> fields of the models that are trained
     "sagan": [{"attribute": "Eyeglasses"}, {"attribute": "Smiling"}], "atigan": [{}], "sggan": [{}], "stargan": [{}], "bridgegan": [{}],
     "diat": [{"task": "eyeglasses_removal"}], "resgan": [{"attribute": "Eyeglasses"}], "cyclegan": [{"attribute": "Eyeglasses"}],
-    "starganv2": [{}],
+    "starganv2": [{}], "stgan": [{}],
 }  # fmt: skip
 
 

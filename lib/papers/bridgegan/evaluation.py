@@ -87,7 +87,7 @@ SETTINGS = {
         domain_sources=4, domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
-        faces=40_000, test_images=64, stargan_steps=8_000, stgan_steps=3_000, starganv2_steps=2_700, domain_size=64,
+        faces=40_000, test_images=64, stargan_steps=8_000, stgan_steps=2_500, starganv2_steps=2_700, domain_size=64,
         domain_steps=1_500, domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
     ),
     "gpu": Settings(
