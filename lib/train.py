@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list every model, trained or not, with the hours that are left")
     parser.add_argument("--status", action="store_true", help="the same in one line")
     parser.add_argument("--forget", action="store_true", help="throw away what these models learned")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # names of models may stand behind -p
     given = [tuple(p) for p in args.p]
     try:
         study = read_study() | read_study(args.study)  # as Snakemake takes it
