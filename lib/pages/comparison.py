@@ -31,7 +31,7 @@ REFERENCES = ("unedited", "constant G", "mean face", "counterfactual")  # floors
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made by an earlier version"  # what a run is
-FACTS = "paper run_id title citation question finding data profile seed size share_of_paper hardware status reason started finished models".split()
+FACTS = "paper run_id title citation finding data profile seed size share_of_paper hardware status reason started finished models".split()
 
 
 class NothingToCompare(StudyError):

@@ -22,8 +22,8 @@ TITLE = "Five face-editing papers, reproduced"
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
     """Write `reports`/index.html and return its path. study: the entries of study.yaml, read unless given.
 
-    A paper's card shows its newest complete runs of the study: picture (figures/card.png), question and finding from
-    run.json, verdicts over all seeds, links to its pages, those on other faces included. Runs outside the study,
+    A paper's card shows its newest complete runs of the study: picture (figures/card.png), finding from run.json,
+    the paper's own question, verdicts over all seeds, links to its pages, those on other faces included. Runs outside the study,
     earlier versions' and broken records stand in the fold.
     """
     results, reports = Path(results), Path(reports)
@@ -60,7 +60,7 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
         "title": first.get("title") or paper,
         "trained": len(shown) + len(others) > 0,
         "citation": first.get("citation") or "",
-        "question": question or first.get("question") or "",
+        "question": question,
         "finding": first.get("finding") if len(shown) else "",
         "picture": data_uri(Image.open(card).convert("RGB"), "webp", quality=85) if len(shown) and card.exists() else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
