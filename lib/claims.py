@@ -38,6 +38,11 @@ class Test:
 
     __test__ = False  # not a pytest class
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The row and the column of the measure."""
+        return tuple(part.strip() for part in self.measure.split("|")[1:])
+
     def holds(self, value: float) -> bool:
         """Whether a value meets it. NaN never does."""
         return self.bound <= value <= self.high if self.op == "in" else bool(OPERATORS[self.op](value, self.bound))
@@ -57,7 +62,7 @@ class Test:
 
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
-        metric, place, column = (part.strip() for part in self.measure.split("|"))
+        metric, (place, column) = self.measure.split("|")[0].strip(), self.place
         share = metric.split(" ")[0] in SHARES
         value = f"{100 * row['value']:.0f} %" if share else f"{row['value']:.3g}"
         if pd.notna(row["ci_low"]):
@@ -65,8 +70,8 @@ class Test:
             value += f" [{low}, {high}]"
         bound = " to ".join(f"{100 * b:.0f} %" if share else f"{b:.3g}" for b in (self.bound, self.high) if b is not None)
         end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
-        asked = bound if self.op == "in" else f"{self.op} {bound}"
-        return f"{metric.replace('_', ' ')} of {place.replace('_', ' ')}, {column}: {value}, n = {int(row['n'])}; asked {end}{asked}"
+        required = bound if self.op == "in" else f"{self.op} {bound}"
+        return f"{measure(metric)} of {place.replace('_', ' ')}, {column}: {value}, n = {int(row['n'])}; required {end}{required}"
 
 
 SHARES = {
@@ -74,6 +79,20 @@ SHARES = {
     "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "reference_match",
     "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy",
 }  # fmt: skip
+WORDS = {  # what a page calls a measure, where its name alone puzzles
+    "edit_success_a": "judge a alone", "edit_success_b": "judge b alone", "success_blurred": "success after a blur",
+    "counterfactual_gain": "nearer to the exact answer", "counterfactual_gain_db": "nearer by (dB)",
+    "counterfactual_psnr": "PSNR to the exact answer", "psnr": "PSNR", "ssim": "SSIM", "frechet_judge": "Frechet distance",
+    "change_inside_l1": "change inside the region", "change_outside_l1": "change outside the region",
+    "own_label_l1": "change towards its own label", "male_changed": "gender verdict changed", "mask_iou": "mask IoU",
+    "mask_mean": "mean of the mask", "mask_share": "mask above 0.1", "mask_saturated": "mask above 0.9", "mask_roi_mass": "mask inside the region",
+}  # fmt: skip
+
+
+def measure(metric: str) -> str:
+    """A metric's name for readers: 'mask_share difference' -> 'mask above 0.1, difference'."""
+    name, _, of = metric.partition(" ")
+    return ", ".join(part for part in (WORDS.get(name, name.replace("_", " ")), of.replace("_", " ")) if part)
 
 
 @dataclass(frozen=True)
@@ -161,16 +180,17 @@ def _verdict(outcomes: list[str], missing: int, lacking: str) -> tuple[str, str]
         return "partly", ""
     if fails and not holds and not unsettled and not missing:
         return "not reproduced", ""
-    return "undecided", "the interval reaches over the bound" if unsettled else "not all of it was measured"
+    return "undecided", "the interval includes the bound" if unsettled else "not all of it was measured"
 
 
 def _lacking(claim: Claim, known: dict) -> str:
-    """The first precondition that does not hold, in words; empty if all do."""
+    """The first precondition that does not hold or was not measured, in words; empty if all do."""
     for need in claim.needs:
-        for test in need.tests:
-            row = lookup(test, known)
+        rows = [(test, lookup(test, known)) for test in need.tests]
+        for test, row in rows:
             if row is None:
-                return f"{need.words}: not measured"
+                left = dict.fromkeys(place if place != "all" else column for place, column in (t.place for t, r in rows if r is None))
+                return f"{need.words}: not measured for {', '.join(left).replace('_', ' ')}"
             if not test.holds(row[test.at]):
                 return f"{need.words}: {test.words(row)}"
     return ""

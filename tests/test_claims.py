@@ -54,7 +54,7 @@ def test_a_precondition_that_fails_or_is_missing_leaves_a_claim_undecided():
     failed = decide((B,), other_holds, fails, needs=need)
     assert failed["verdict"] == "undecided" and failed["reason"].startswith("the edit succeeds: edit success of a, x: 20 %")
     missing = decide((B,), other_holds, needs=need)
-    assert missing["verdict"] == "undecided" and missing["reason"] == "the edit succeeds: not measured"
+    assert missing["verdict"] == "undecided" and missing["reason"] == "the edit succeeds: not measured for a"
     assert decide((B,), needs=need)["verdict"] == "not tested"
 
 
@@ -84,8 +84,8 @@ def test_a_measure_of_two_tables_must_name_one():
 def test_what_was_measured_is_said_in_words():
     found = decide((A, B), holds)
     assert list(found.index) == COLUMNS
-    assert found["measured"] == "edit success of a, x: 80 % [70, 90], n = 96; asked >= 50 %: holds; 1 of 2 not measured"
-    assert found["n"] == 96 and "psnr of b, x: 25 [24, 26], n = 96; asked upper end < 20: fails" in decide((B,), other_fails)["measured"]
+    assert found["measured"] == "edit success of a, x: 80 % [70, 90], n = 96; required >= 50 %: holds; 1 of 2 not measured"
+    assert found["n"] == 96 and "PSNR of b, x: 25 [24, 26], n = 96; required upper end < 20: fails" in decide((B,), other_fails)["measured"]
 
 
 def rows_for(tests, by: float) -> dict:

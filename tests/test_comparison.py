@@ -111,6 +111,11 @@ def test_training_is_read_from_the_models(results):
     first = cost[(cost["in the run of"] == "sagan") & (cost["seed"] == 0)].set_index("method")
     assert first.loc["sagan", ["models", "processor hours", "images seen by D"]].tolist() == [1, "1.00", "480"]
     assert first["share of that paper's training"].to_dict() == {"sagan": "1 %", "stargan": ""}
+    assert comparison.speed(results)[0].empty and comparison.speed(results)[1].data == ""
+    (results / "benchmarks").mkdir()
+    (results / "benchmarks" / "speed.json").write_text('{"sagan": {"plain / float32": 1.2}, "machine": {"cpu": "C", "torch": "2"}}')
+    table, machine = comparison.speed(results)
+    assert table.values.tolist() == [["sagan", 1.2]] and "C with PyTorch 2" in machine.data
 
 
 def test_the_ledger_counts_seeds_once(results):
@@ -136,11 +141,10 @@ def test_a_verdict_over_seeds():
 
 
 def test_the_findings_of_the_readme_are_written_between_its_marks(results, tmp_path):
-    text = comparison.findings(comparison.select(results, WHAT)[0], WHAT)
-    model, evaluation = comparison.modules("sagan")
+    text, (model, evaluation) = comparison.findings(comparison.select(results, WHAT)[0], WHAT), comparison.modules("sagan")
     pages = "[seed 0](reports/sagan-s0.html), [seed 1](reports/sagan-s1.html)"
     assert f"| {model.TITLE} | {evaluation.QUESTION} | It \\| does. | 1 partly, 1 undecided | {pages} |" in text
-    assert re.search(r"DIAT-A\) \| .* \| Not trained at this scale yet. \|  \|  \|$", text), "a paper without a run has its row too"
+    assert re.search(r"DIAT-A\) \| .* \| Not tested yet: its models are not trained. \|  \|  \|$", text), "a paper without a run has its row too"
     readme, (start, end) = tmp_path / "README.md", comparison.MARKS
     readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
     for _ in range(2):  # the second time changes nothing

@@ -269,10 +269,10 @@ def test_numbers_stand_right_and_words_left(tmp_path, chromium):
     }  # fmt: skip
 
 
-def test_messages_of_a_cell_stand_together_and_a_page_below_points_back(tmp_path):
-    outputs = [stream("a\n", "stderr"), stream("one\n"), stream("b\n", "stderr"), stream("two\n"), shown({"text/plain": "x"}), stream("three\n")]
+def test_prints_are_joined_and_a_page_below_points_back(tmp_path):
+    outputs = [stream("a\n", "stderr"), stream("b\n", "stderr"), stream("one\n"), stream("\n"), stream("two\n"), shown({"text/plain": "x"})]
     out = page_of(tmp_path, code("t", *outputs), home="../index.html")
-    assert [pre.get_text() for pre in BeautifulSoup(text_of(out), "html.parser").select("pre.out")] == ["a\nb", "one\ntwo", "x", "three"]
+    assert [pre.get_text() for pre in BeautifulSoup(text_of(out), "html.parser").select("pre.out")] == ["a\nb", "one\ntwo", "x"]
     assert text_of(out).count('href="../index.html"') == 2 and 'href="index.html"' not in text_of(out)
 
 
@@ -424,8 +424,8 @@ def a_run(results, run_id: str, paper: str = "sagan", seed: int = 0, **more):
 
 
 def test_index_has_a_card_a_paper(tmp_path, chromium):
-    results, reports = tmp_path / "results", tmp_path / "reports"
-    reports.mkdir()
+    results = tmp_path / "results"
+    (reports := tmp_path / "reports").mkdir()
     a_run(results, "first")
     a_run(results, "second", seed=1)
     a_run(results, "faces #2 50%?x", data="faces #2 50%?x")
@@ -438,21 +438,19 @@ def test_index_has_a_card_a_paper(tmp_path, chromium):
     for name in ("sagan-first", "sagan-second", "sagan-tried", "atigan-old", "sagan-faces #2 50%?x", "data-faces #2 50%?x", "claims"):
         (reports / f"{name}.html").write_text("<!DOCTYPE html><title>r</title>", encoding="utf-8")
     assert index.write(results, reports, STUDY) == reports / "index.html"
-    strange = quote("faces #2 50%?x.html")
     with open_page(reports / "index.html", chromium=chromium) as opened:
-        page = opened.page
+        page, strange = opened.page, quote("faces #2 50%?x.html")
         assert opened.errors == [] and opened.blocked == []
         assert page.locator(".card h2").all_inner_texts() == [f"Title of {paper}" for paper in STUDY["papers"]]
         card = page.locator("#sagan")
         assert evaluation.QUESTION in card.inner_text() and "It does in 87 % of the cases." in card.inner_text()
         assert card.locator(".chips").inner_text().split("\n") == ["1 reproduced", "1 not reproduced", "1 undecided"]
         assert card.locator("img").evaluate("i => [i.naturalWidth, i.alt.length > 20]") == [560, True]
-        box = card.locator("img").bounding_box()
-        assert box["y"] + box["height"] < 900, "a picture is seen without scrolling"
+        assert (box := card.locator("img").bounding_box())["y"] + box["height"] < 900, "a picture is seen without scrolling"
         links = card.locator("a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
         assert links == ["sagan-first.html", "sagan-first.html", "sagan-second.html", f"sagan-{strange}"]
         assert "drawn faces: seed 0, seed 1; on faces #2 50%?x: seed 0" in card.inner_text()
-        assert "Not trained at this scale yet." in page.locator("#diat").inner_text() and page.locator("#diat a").count() == 0
+        assert "Not tested yet: its models are not trained." in page.locator("#diat").inner_text() and page.locator("#diat a").count() == 0
         assert page.locator("#atigan a").evaluate_all("all => all.map(a => a.getAttribute('href'))") == ["atigan-old.html"]
         page.locator(".provenance summary").click()
         what = dict(zip(page.locator(".runs tbody th").all_inner_texts(), page.locator(".runs td:nth-child(2)").all_inner_texts(), strict=True))
@@ -511,10 +509,10 @@ def test_directions_are_words():
 
 def test_verdicts_are_short_with_the_details_in_a_fold():
     claims = pd.read_csv(io.StringIO("id,claim,source,criterion,verdict,measured,reason,n\n" + CLAIMS), keep_default_na=False)
-    claims.loc[0, "measured"] = "edit success of Eyeglasses +, SaGAN: 93 % [90, 95], n = 100; asked >= 80 %: holds; 1 of 2 not measured"
+    claims.loc[0, "measured"] = "edit success of Eyeglasses +, SaGAN: 93 % [90, 95], n = 100; required >= 80 %: holds; 1 of 2 not measured"
     soup = BeautifulSoup(tables.verdicts(claims).data, "html.parser")
     assert [v.get_text() for v in soup.select(".v")] == ["reproduced", "not reproduced", "undecided"]
     assert [li.get_text() for li in soup.select("tbody tr:first-child li")] == [
-        "edit success of glasses on, SaGAN: 93 % [90, 95], n = 100; asked >= 80 %: holds", "1 of 2 not measured",
+        "edit success of glasses on, SaGAN: 93 % [90, 95], n = 100; required >= 80 %: holds", "1 of 2 not measured",
     ]  # fmt: skip
     assert "Undecided: one seed." in soup.select("tbody tr")[2].details.get_text()

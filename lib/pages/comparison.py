@@ -186,6 +186,13 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).fillna("")
 
 
+def speed(results: Path) -> tuple[pd.DataFrame, Markdown]:
+    """What `python -m benchmarks.speed` measured, a line per method, and on which machine; empty without its record."""
+    record = read_record(results / "benchmarks" / "speed.json") or {"machine": {}}
+    words = "Measured on {cpu} with PyTorch {torch}, one thread.".format_map(record["machine"]) if record["machine"] else ""
+    return pd.DataFrame([{"method": name} | row for name, row in record.items() if name != "machine"]).fillna(""), Markdown(words)
+
+
 # ---------------------------------------------------------------------------------------------- claims
 
 
@@ -231,7 +238,7 @@ def sentence(claims: pd.DataFrame) -> str:
     total, runs_ = claims["verdict"].value_counts(), set(", ".join(claims["paper"] + "/" + claims["run"]).split(", "))
     parts = ", ".join(f"{int(total.get(v, 0))} {v}" for v in VERDICTS)
     several = " A claim that several seeds tested is counted once." if (claims["seeds"] > 1).any() else ""
-    return f"{len(claims)} claims from {len(runs_)} runs: {parts}.{several}"
+    return f"{len(claims)} claims from {len(runs_)} {'run' if len(runs_) == 1 else 'runs'}: {parts}.{several}"
 
 
 def page_of(paper: str, run: str) -> str:
@@ -259,7 +266,7 @@ def findings(found: pd.DataFrame, study: dict) -> str:
     lines = ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
     for paper in study["papers"]:
         own, (model, evaluation) = found[found["paper"] == paper], modules(paper)
-        said, verdicts, pages = "Not trained at this scale yet.", "", ""
+        said, verdicts, pages = "Not tested yet: its models are not trained.", "", ""
         if len(own):
             said, total = own["finding"].iloc[0] or "", claims.loc[claims["paper"] == paper, "verdict"].value_counts()
             verdicts = ", ".join(f"{total[v]} {v}" for v in VERDICTS if v in total)

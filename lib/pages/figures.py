@@ -147,8 +147,7 @@ def card(edits: dict[object, Edited], k: int = 1) -> Figure:
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
-    """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded
-    choice."""
+    """The k edits of each direction that changed most outside the region: what can go wrong, beside the seeded choice."""
     out = {}
     for key, e in edits.items():
         order = torch.argsort(((e.y - e.x).abs().mean(1, keepdim=True) * ~e.region).flatten(1).sum(1), descending=True)[:k]
@@ -194,7 +193,7 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
         y = np.array([names.index(r) for r in part["row"]]) + step * (i - (len(methods) - 1) / 2)
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         axis.errorbar(part["value"], y, xerr=spread, fmt="o", ms=4, lw=1.2, color=colour, label=method)
-    axis.set(yticks=range(len(names)), yticklabels=[spoken(n).replace("_", " ") for n in names], title=title, xlabel=unit)
+    axis.set(yticks=range(len(names)), yticklabels=[spoken(n).replace("_", " ") for n in names], title=title * bool(unit), xlabel=unit or title)
     axis.invert_yaxis()
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=axis)
@@ -212,8 +211,7 @@ def show(figure: Figure, alt: str, faces: bool = True) -> None:
 
 
 def examples(edits: dict[tuple[str, int], Edited], k: int = 8) -> Tensor:
-    """(<= k, 3, S, S): the first test faces of the seeded choice of the first attribute, half without it and half with
-    it."""
+    """(<= k, 3, S, S): the first test faces of the seeded choice of the first attribute, half without it, half with it."""
     first = next(iter(edits))[0]
     half = k // 2
     return torch.cat([edits[first, 1].x[:half], edits[first, 0].x[:half]])

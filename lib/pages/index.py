@@ -16,7 +16,7 @@ from lib.pages.report import TEMPLATES, frame, save
 from lib.pages.tables import CHIPS
 from lib.training.config import read_study
 
-TITLE = "Five face-editing papers, reproduced"
+TITLE = "Five face-editing papers, put to the test"
 
 
 def write(results: Path, reports: Path, study: dict | None = None) -> Path:
@@ -72,11 +72,10 @@ def _line(r, pages: set[str]) -> dict:
     """A run's line in the fold."""
     hardware = r.hardware or {}
     name = f"{r.paper}-{r.run}.html"
-    reason = f"failed: {r.reason or 'no reason recorded'}"
     return {
         "run": r.run,
         "link": quote(name) if r.status == "complete" and name in pages else "",
-        "what": r.kind if r.status == "complete" else reason if r.status == "failed" else "not finished",
+        "what": {"complete": r.kind, "failed": f"failed: {r.reason or 'no reason recorded'}"}.get(r.status, "not finished"),
         "paper": r.paper,
         "size": "–" if pd.isna(r.size) else f"{r.size:g} px",
         "share": "–" if pd.isna(r.share) else f"{100 * r.share:.2g} %",

@@ -63,6 +63,7 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     }
     config = Config()
     config.HTMLExporter.template_name = TEMPLATES.name
+    config.CoalesceStreamsPreprocessor.enabled = True
     config.TemplateExporter.extra_template_basedirs = [str(TEMPLATES.parent)]
     text, _ = HTMLExporter(config=config).from_notebook_node(nb, {"page": page, "metadata": {"name": notebook.stem}})
     if not images:
@@ -134,7 +135,7 @@ class _Cells:
                 injected = "injected-parameters" in tags
                 cell.metadata.study_summary = "parameters" if "parameters" in tags else "parameters of this run" if injected else "code"
                 cell.source = _without_folders(cell.source) if injected else cell.source
-                outputs = [] if "remove_output" in tags else _merged(cell.outputs)
+                outputs = [] if "remove_output" in tags else _printed(cell.outputs)
                 if "lead" in tags:  # the head is for the figure, not for what was printed on the way
                     outputs = [output for output in outputs if output.output_type != "stream"]
                 cell.outputs = self.outputs(outputs, show)
@@ -182,24 +183,12 @@ def _without_folders(source: str) -> str:
     return "\n".join(re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", line) for line in kept)
 
 
-def _merged(outputs: list) -> list:
-    """Neighbouring prints joined, all messages (stderr) of the cell in one, progress bars reduced to their last
-    state."""
-    merged: list = []
+def _printed(outputs: list) -> list:
+    """Outputs whose prints name no folder of this machine; empty prints are left out. nbconvert joins what is left."""
     for output in outputs:
-        name = output.get("name")
-        earlier = merged if name == "stderr" else merged[-1:]
-        same = next((other for other in earlier if name and other.get("name") == name), None)
-        if same is not None:
-            same.text += output.text
-        else:
-            merged.append(output)
-    for output in merged:
         if output.output_type == "stream":
-            output.text = output.text.replace(str(TEMPLATES.parents[2]), ".").replace(str(Path.home()), "~")  # no folders of this machine
-            lines = output.text.replace("\r\n", "\n").split("\n")
-            output.text = "\n".join(next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in lines).strip("\n")
-    return [output for output in merged if output.output_type != "stream" or output.text]
+            output.text = output.text.replace(str(TEMPLATES.parents[2]), ".").replace(str(Path.home()), "~")
+    return [output for output in outputs if output.output_type != "stream" or output.text.strip()]
 
 
 def _clean(text: str, alt: str = "Figure") -> str:

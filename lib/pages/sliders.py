@@ -5,8 +5,6 @@ labelled filmstrip (JupyterLab, scripts switched off, print). The report's own s
 range inputs.
 """
 
-import base64
-import io
 import json
 from collections.abc import Callable, Sequence
 from html import escape
@@ -14,11 +12,11 @@ from html import escape
 import ipywidgets
 import numpy as np
 import torch
-from IPython.display import HTML
+from IPython.display import HTML, display
 from PIL import Image
 from torch import Tensor
 
-from lib.pages.figures import pixels
+from lib.pages.figures import data_uri, pixels
 
 # Best first; the first that stays under SPRITE_BYTES is taken, so that a page holds many strips. Small faces bleed into
 # their background under WebP's halved colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
@@ -61,35 +59,25 @@ def _sprite(grid: np.ndarray) -> str:
     rows, columns, height, width, _ = grid.shape
     sheet = grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     for quality in QUALITIES:
-        buffer = io.BytesIO()
-        Image.fromarray(sheet).save(buffer, "WEBP", **quality)
-        if buffer.tell() <= SPRITE_BYTES:
+        uri = data_uri(Image.fromarray(sheet), "webp", **quality)
+        if 3 * len(uri) // 4 <= SPRITE_BYTES:
             break
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return uri
 
 
 def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Widget:
     """Controls for JupyterLab: choose a face and an attribute, move its strength, see input, edit and mask.
 
     edit: (attribute, x (1,3,S,S) in [-1,1], strength in [0,1]) -> object with .image and .mask (or None). x: (N,3,S,S),
-    the faces to choose from. An error inside an edit raises in the cell: nothing is swallowed.
+    the faces to choose from. An error inside an edit is shown below the controls.
     """
-    face = ipywidgets.IntSlider(0, 0, len(x) - 1, description="face")
-    attribute = ipywidgets.Dropdown(options=list(attributes), description="attribute")
-    strength = ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="strength")
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="480px"))
-    picture.add_class("study-live")
 
-    def draw(_=None) -> None:
-        one = x[face.value : face.value + 1]
-        result = edit(attribute.value, one, strength.value)
-        shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
+    def draw(face: int, attribute: str, strength: float) -> None:
+        result = edit(attribute, x[face : face + 1], strength)
+        shown = [x[face : face + 1].cpu(), result.image.cpu()]
+        shown += [] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)]
         row = pixels(torch.cat(shown, dim=3))[0]
-        buffer = io.BytesIO()
-        Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.LANCZOS).save(buffer, "png")
-        picture.value = buffer.getvalue()
+        display(Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.LANCZOS))
 
-    for control in (face, attribute, strength):
-        control.observe(draw, "value")
-    draw()
-    return ipywidgets.VBox([ipywidgets.HBox([face, attribute, strength]), picture])
+    strength = ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05)
+    return ipywidgets.interactive(draw, face=ipywidgets.IntSlider(0, 0, len(x) - 1), attribute=list(attributes), strength=strength)

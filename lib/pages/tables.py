@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from lib.claims import SHARES, Deviation
+from lib.claims import SHARES, Deviation, measure
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
 PERCENT = SHARES | {"judge_majority_rate", "landmark_outside"}
@@ -42,7 +42,7 @@ def show(frame: pd.DataFrame) -> HTML:
     without rows."""
     if frame.empty:
         return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
-    frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
+    frame = frame.rename(columns=lambda name: measure(str(name)))
     with pd.option_context("display.max_colwidth", None):
         return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
 
@@ -65,7 +65,7 @@ def number(metric: str, value: float) -> str:
         return f"{100 * value:.1f} %"
     if abs(value) >= 10:
         return f"{value:.1f}"
-    return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-")
+    return np.format_float_positional(round(value, 5), 3, fractional=False, trim="-")
 
 
 def cell(row) -> str:
@@ -176,15 +176,16 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     rows: metric rows. share: of the paper's training, in [0, 1]. Empty if nothing was measured.
     """
     own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")]
-    hits, gains = (own[own["metric"] == m].set_index("row")["value"].dropna() for m in ("edit_success", "counterfactual_gain"))
+    hits, gains = (own[(own["metric"] == m) & own["value"].notna()].set_index("row") for m in ("edit_success", "counterfactual_gain"))
     if hits.empty:
         return ""
-    low, high = (f"{100 * hits[row]:.0f} % ({spoken(row)})" for row in (hits.idxmin(), hits.idxmax()))
-    words = f"Both judges see what was asked in {low} to {high} of {method}'s edits, in 80 % or more in "
-    words += f"{(hits >= 0.8).sum()} of {len(hits)} directions."
+    low, high = (hits.loc[row] for row in (hits["value"].idxmin(), hits["value"].idxmax()))
+    ends = " to ".join(f"{100 * r['value']:.0f} % [{100 * r['ci_low']:.0f}, {100 * r['ci_high']:.0f}] ({spoken(r.name)})" for r in (low, high))
+    words = f"Both judges see what was asked in {ends} of {method}'s edits, "
+    words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        words += f" In {(gains > 0.5).sum()} of {len(gains)} most edits are nearer to the exact answer than the face was before."
-    return f"{words} Each model was shown {100 * share:.2g} % of the images that the paper's training shows."
+        words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} most edits bring the face closer to the exact answer."
+    return f"{words} Each of its models was shown {100 * share:.2g} % of the images of a full training."
 
 
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
@@ -204,15 +205,16 @@ def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
 
 
 def verdicts(claims: pd.DataFrame) -> HTML:
-    """The claims (columns of claims.csv) as a short table; criterion, measured values and n are folded under each
-    claim."""
+    """The claims (columns of claims.csv) as a short table; criterion and measured values are folded under each claim."""
     lines = []
     for r in claims.itertuples():
-        parts = "" if pd.isna(r.measured) else "".join(f"<li>{escape(spoken(part))}</li>" for part in re.split("; (?!asked )", r.measured))
+        parts = re.split("; (?!required )", r.measured) if isinstance(r.measured, str) and r.measured else []
         why = "" if pd.isna(r.reason) or not r.reason else f"<p>Undecided: {escape(r.reason)}.</p>"
-        fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p><ul>{parts}</ul>{why}<p>n = {r.n}</p>"
+        listed = f"<ul>{''.join(f'<li>{escape(spoken(p))}</li>' for p in parts)}</ul>" if parts else "<p>Nothing that it needs was measured.</p>"
+        fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p>{listed}{why}"
         claim = f"{escape(r.claim)} <small>({escape(r.source)})</small><details>{fold}</details>"
         chip = f'<span class="v {CHIPS[r.verdict]}">{r.verdict}</span>'
         lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
-    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>')
+    rule = "A requirement holds where the measured value meets it, fails where its whole 95 % interval misses it, and is open in between."
+    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table><p><small>{rule}</small></p>')

@@ -7,14 +7,15 @@ for (const figure of document.querySelectorAll("figure.study-slider")) {
   const labels = JSON.parse(figure.dataset.labels);
   const names = JSON.parse(figure.dataset.names);
 
-  const scale = Math.max(1, Math.ceil(160 / width));
+  const full = width * Math.max(1, Math.ceil(160 / width)) + "px";
+  const shown = rows > 1 ? `min(${full}, calc(50% - .25rem))` : full; // two side by side on a phone
   const stage = document.createElement("div");
   stage.className = "study-stage";
   const pictures = [];
   for (let row = 0; row < rows; row++) {
     const pane = document.createElement("div");
     pane.className = "study-pane";
-    pane.style.width = width * scale + "px";
+    pane.style.width = names[row] ? "100%" : shown;
     pane.style.aspectRatio = width + " / " + height;
     const picture = sprite.cloneNode();
     picture.removeAttribute("width");
@@ -26,7 +27,7 @@ for (const figure of document.querySelectorAll("figure.study-slider")) {
     pane.append(picture);
     if (names[row]) {
       const part = document.createElement("div");
-      part.style.width = width * scale + "px";
+      part.style.width = shown;
       part.append(pane, names[row]);
       stage.append(part);
     } else stage.append(pane);

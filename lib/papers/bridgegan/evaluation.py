@@ -49,8 +49,8 @@ TOGETHER = ("Mouth_Slightly_Open", "Bangs")  # Fig. 12
 WITHOUT, ITSELF = "a reference without it", "the source as reference"  # placebos
 Edits = dict[tuple[str, int], Edited]
 QUESTION = (
-    "One network edits many attributes, by label or by a reference picture, once the two kinds of code "
-    "are brought together."
+    "One network edits many attributes, by label or by a reference picture, once the codes of the two "
+    "are aligned."
 )
 
 
@@ -589,7 +589,7 @@ TRAINED = Precondition(
     "at least 5 % of the paper's images, or flat curves", (Test("trained | training | BridgeGAN", ">=", 1.0, table="comparisons"),)
 )
 PERSON = Precondition(
-    "both paths keep the person better than one and the same picture does",
+    "both paths keep the person better than constant G, one picture for all faces",
     tuple(Test(f"identity_cosine difference | all | {m} - constant G", ">", 0.0, "ci_low", "comparisons") for m in (LABEL, REFERENCE)),
 )
 DOMAINS_TOLD = Precondition(

@@ -33,8 +33,8 @@ METHODS = (*RIVALS, "SaGAN")  # in the order of Figs 4 to 7
 RED = np.array([220, 30, 30], np.uint8)
 Edits = dict[tuple[str, int], Edited]
 QUESTION = (
-    "An attention mask, learned without masks to learn from, confines an edit to the region of its "
-    "attribute, and the edit succeeds all the same."
+    "An attention mask, learned without mask supervision, confines an edit to the region of its "
+    "attribute, while the edit still succeeds."
 )
 
 
@@ -467,8 +467,8 @@ CLAIMS = (
     ),
     Claim(  # the floor: one picture for all faces pleases every judge
         "H5a", "Edits succeed", "Sec. 4.2, Figs 3-7",
-        "both judges see the target in at least 80 % of edits, each attribute and direction; the person and what lies outside is kept better than by "
-        "one and the same picture",
+        "both judges see the target in at least 80 % of edits, each attribute and direction; the person and what lies outside the region are kept "
+        "better than by constant G, one picture for all faces",
         (*_each("edit_success", ">=", 0.80), _overall("identity_cosine difference", "SaGAN - constant G", ">", 0.0, "ci_low"),
          _overall("change_outside_l1 difference", "SaGAN - constant G", "<", 0.0, "ci_high")),
         (TRUSTED, TRAINED),
@@ -493,7 +493,8 @@ CLAIMS = (
         (works(*METHODS),),
     ),
     Claim(  # a generator that does nothing returns every input
-        "H8", "Editing towards the own label returns the input", "Sec. 4.3", "mean |G(I, c^g) - I| at most 2/255 on the [0, 1] scale, each attribute",
+        "H8", "Editing towards the label that a face has returns the input", "Sec. 4.3",
+        "mean |G(I, c^g) - I| at most 2/255 on the [0, 1] scale, each attribute",
         _each("own_label_l1", "<=", 2 / 255, rows=("{a}",), table="own label"), (edited(*ATTRIBUTES),),
     ),
     Claim(
