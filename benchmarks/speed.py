@@ -97,17 +97,19 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     record = json.loads(args.out.read_text()) if args.out.exists() else {}
     for paper in args.paper or names:
+        plan = make_plan(paper, profile=args.profile)
         first: dict[str, Job] = {}
-        for job in make_plan(paper, profile=args.profile).jobs.values():
-            first.setdefault(job.key, job)
+        for job in plan.jobs.values():
+            if job.key != "judges":
+                first.setdefault(job.key, job)
         for key, job in first.items():
-            if key == "judges":
+            if missing := [name for name in job.after if not plan.jobs[name].trained]:
+                print(f"{key}: left out, since it starts from {', '.join(missing)}, not trained yet")
                 continue
             record[key] = {"size": job.cfg.size} | {k: round(v, 4) for k, v in training(job, args.pairs).items()}
             print(key, record[key], flush=True)
-    record["machine"] = hardware("cpu") | versions()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(args.out, record)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(args.out, record | {"machine": hardware("cpu") | versions()})  # what is measured stays, whatever comes
     return 0
 
 
