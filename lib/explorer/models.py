@@ -36,10 +36,10 @@ FIRST, DRAWN = 1_000_000, 120  # drawn faces are numbers FIRST .. of seed 0: no 
 PARTS = ("attribute", "task")  # fields of a Config in which models that edit together may differ
 ELSEWHERE = (*PARTS, "attributes", "size", "d_layers", "start")  # fields that say on what a model works, not how
 BETWEEN = {  # what a method's own BETWEEN means
-    "condition": "Between 0 and 1 the value is the condition itself, which was 0 or 1 in training.",
-    "outputs": "It has no strength: between 0 and 1 its outputs for 0 and for 1 are blended pixel by pixel.",
-    "threshold": "It has no strength: the attribute is there above .5 and gone below.",
-    "input": "It has no strength: .5 is the input, into which its output for 0 or for 1 is blended pixel by pixel.",
+    "condition": "In between, the value is the condition itself, which was 0 or 1 in training.",
+    "outputs": "It has no strength: in between, its outputs for 0 and for 1 are blended pixel by pixel.",
+    "threshold": "It has no strength: the attribute is there above one half and gone below.",
+    "input": "It has no strength: one half is the input, into which its output for 0 or for 1 is blended pixel by pixel.",
 }
 DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError, StudyError)
 
