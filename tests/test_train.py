@@ -55,7 +55,7 @@ def test_the_list_says_what_is_trained_and_what_is_left(study, capsys):
 
 def test_the_graph_trains_two_at_once_stops_and_goes_on(study):
     more = yaml.safe_load(study.read_text())
-    more["parameters"]["sagan"]["g_steps"] = 200
+    more["parameters"]["sagan"]["g_steps"] = 600
     study.write_text(yaml.safe_dump(more))
     jobs = planned(study)
     chosen = [place for place in jobs if place.startswith("sagan/")][:2]

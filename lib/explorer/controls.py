@@ -333,7 +333,8 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
     words = direction(attribute, target)
     title = f"{words[0].upper()}{words[1:]}: {face.title}"
     alt = f"{face.title}, {words}, at {steps} values up to {target}, by {', '.join(rows)}"
-    return sliders.slider(np.array(list(rows.values())), ["before", *(f"{100 * k // steps} %" for k in range(1, steps)), "edited"], title, alt, list(rows), steps)
+    labels = ["before", *(f"{100 * k // steps} %" for k in range(1, steps)), "edited"]
+    return sliders.slider(np.array(list(rows.values())), labels, title, alt, list(rows), steps)
 
 
 def page(results: str | Path = RESULTS) -> None:

@@ -163,8 +163,7 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
 
 
 def by_direction(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Methods by attribute directions, the mean over seeds of one metric; empty where a method does not make that
-    edit."""
+    """Methods by attribute directions, the mean over seeds of one metric; empty where a method lacks that edit."""
     found = edits(rows)
     found = found[found["metric"] == metric].assign(row=lambda f: f["row"].map(tables.spoken))
     return found.pivot_table(index="name", columns="row", values="value", aggfunc="mean", sort=False).rename_axis(index=None, columns=None)
@@ -197,8 +196,8 @@ def speed(results: Path) -> tuple[pd.DataFrame, Markdown]:
 
 
 def over_all(verdicts: list[str]) -> str:
-    """One verdict from those of several seeds: reproduced, or not reproduced, if every seed that decided it says so,
-    else partly. Undecided, or not tested, where no seed decided it."""
+    """One verdict from those of several seeds: that of the seeds which decided it if they agree, else partly; undecided,
+    or not tested, where none did."""
     decided = {v for v in verdicts if v not in ("not tested", "undecided")}
     if not decided:
         return "undecided" if "undecided" in verdicts else "not tested"

@@ -115,8 +115,7 @@ def _require_no_picture(text: str, notebook: Path) -> None:
 
 
 class _Cells:
-    """The cells of one notebook made ready for the template: every output becomes one of text/html, text/plain or a
-    stream."""
+    """The cells of one notebook made ready for the template: every output becomes text/html, text/plain or a stream."""
 
     def __init__(self, notebook: Path, images: bool):
         self.notebook, self.images = notebook, images

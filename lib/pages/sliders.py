@@ -12,15 +12,14 @@ from html import escape
 import ipywidgets
 import numpy as np
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
 from lib.pages.figures import data_uri, pixels
 
-# Best first; the first that stays under SPRITE_BYTES is taken, so that a page holds many strips. Small faces bleed into
-# their background under WebP's halved colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
-# (Lossless "quality" is effort: more of it takes seconds and saves a few per cent.)
+# Best first; the first that stays under SPRITE_BYTES is taken. Small faces bleed into their background under WebP's halved
+# colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
 QUALITIES = ({"lossless": True, "quality": 20, "method": 2}, *({"quality": quality, "use_sharp_yuv": True} for quality in (92, 85, 75, 60, 45)))
 SPRITE_BYTES = 150_000
 
@@ -69,15 +68,21 @@ def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Wid
     """Controls for JupyterLab: choose a face and an attribute, move its strength, see input, edit and mask.
 
     edit: (attribute, x (1,3,S,S) in [-1,1], strength in [0,1]) -> object with .image and .mask (or None). x: (N,3,S,S),
-    the faces to choose from. An error inside an edit is shown below the controls.
+    the faces to choose from. An error inside an edit raises in the cell: nothing is swallowed.
     """
+    face = ipywidgets.IntSlider(0, 0, len(x) - 1, description="face")
+    attribute = ipywidgets.Dropdown(options=list(attributes), description="attribute")
+    strength = ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05, description="strength")
+    picture = ipywidgets.HTML()  # no Output widget: notebooks that are executed by the batch hung in one now and then
 
-    def draw(face: int, attribute: str, strength: float) -> None:
-        result = edit(attribute, x[face : face + 1], strength)
-        shown = [x[face : face + 1].cpu(), result.image.cpu()]
-        shown += [] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)]
-        row = pixels(torch.cat(shown, dim=3))[0]
-        display(Image.fromarray(row).resize((row.shape[1] * 160 // row.shape[0], 160), Image.Resampling.LANCZOS))
+    def draw(_=None) -> None:
+        one = x[face.value : face.value + 1]
+        result = edit(attribute.value, one, strength.value)
+        shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
+        row = Image.fromarray(pixels(torch.cat(shown, dim=3))[0])
+        picture.value = f'<img alt="input, edit and mask" height="160" src="{data_uri(row, "png")}">'
 
-    strength = ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.05)
-    return ipywidgets.interactive(draw, face=ipywidgets.IntSlider(0, 0, len(x) - 1), attribute=list(attributes), strength=strength)
+    for control in (face, attribute, strength):
+        control.observe(draw, "value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([face, attribute, strength]), picture])

@@ -160,8 +160,7 @@ def against_paper(paper: str, ours: dict[str, object]) -> pd.DataFrame:
 
 
 def attribute_shares(faces, split, attributes) -> pd.DataFrame:
-    """Per attribute its share among the training and the test faces, and the number of test faces with and without
-    it."""
+    """Per attribute its share among training and test faces, and the number of test faces with and without it."""
     rows = []
     for a in attributes:
         train, test = faces.column(a)[split.train], faces.column(a)[split.test]
@@ -172,9 +171,7 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
 def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     """What a method's edits came to, in two or three sentences for the index: success by both judges over the
     directions of its main table, the exact answers where there are any, and how long it was trained.
-
-    rows: metric rows. share: of the paper's training, in [0, 1]. Empty if nothing was measured.
-    """
+    rows: metric rows. share: of the paper's training, in [0, 1]. Empty if nothing was measured."""
     own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")]
     hits, gains = (own[(own["metric"] == m) & own["value"].notna()].set_index("row") for m in ("edit_success", "counterfactual_gain"))
     if hits.empty:
