@@ -90,9 +90,9 @@ WORDS = {  # what a page calls a measure, where its name alone puzzles
 
 
 def measure(metric: str) -> str:
-    """A metric's name for readers: 'mask_share difference' -> 'mask above 0.1, difference'."""
+    """A metric's name for readers: 'mask_share difference' -> 'mask above 0.1, difference'; other texts lose their _."""
     name, _, of = metric.partition(" ")
-    return ", ".join(part for part in (WORDS.get(name, name.replace("_", " ")), of.replace("_", " ")) if part)
+    return WORDS[name] + f", {of}" * bool(of) if name in WORDS else metric.replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def facts(entries: dict) -> pd.DataFrame:
 
 
 def number(metric: str, value: float) -> str:
-    """A value as a table shows it: shares of verdicts in %, small distances with three digits, never as a power of ten."""
-    if metric in PERCENT:
+    """A value as a table shows it: shares and their differences in %, others with three digits, never as a power of ten."""
+    if metric.removesuffix(" difference") in PERCENT:
         return f"{100 * value:.1f} %"
     if abs(value) >= 10:
         return f"{value:.1f}"
@@ -213,5 +213,5 @@ def verdicts(claims: pd.DataFrame) -> HTML:
         chip = f'<span class="v {CHIPS[r.verdict]}">{r.verdict}</span>'
         lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
-    rule = "A requirement holds where the measured value meets it, fails where its whole 95 % interval misses it, and is open in between."
-    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table><p><small>{rule}</small></p>')
+    rule = "<p><small>A requirement holds where the value meets it, fails where the whole 95 % interval misses it, else it is open.</small></p>"
+    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>{rule}')
