@@ -2,8 +2,7 @@
 float32 loop.
 
 Pairs A B A B in one process, one thread, processor time, the first pair dropped; what is reported are ratios. Plain
-is the loop of public code: float32, PyTorch's own LeakyReLU (whose second derivative costs a critic with a gradient
-penalty a third more), Adam that is not fused. The last
+is the loop of public code: float32, PyTorch's own LeakyReLU, Adam that is not fused. The last
 column is the share of a cycle that convolutions take, forward and backward: what would
 be left if everything else were free. Writes results/benchmarks/speed.json.
 """
