@@ -181,8 +181,8 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     words = f"Both judges see what was asked in {ends} of {method}'s edits, "
     words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} most edits bring the face closer to the exact answer."
-    return f"{words} Each of its models was shown {100 * share:.2g} % of the images of a full training."
+        words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} directions most edits bring the face closer to the exact answer."
+    return f"After {100 * share:.2g} % of a full training, one seed: {words[0].lower()}{words[1:]}"
 
 
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
@@ -213,5 +213,5 @@ def verdicts(claims: pd.DataFrame) -> HTML:
         chip = f'<span class="v {CHIPS[r.verdict]}">{r.verdict}</span>'
         lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
-    rule = "<p><small>A requirement holds where the value meets it, fails where the whole 95 % interval misses it, else it is open.</small></p>"
+    rule = "<p><small>A requirement holds where the value meets it, fails where its whole 95 % interval misses it, and is open otherwise.</small></p>"
     return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>{rule}')
