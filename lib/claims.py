@@ -39,9 +39,9 @@ class Test:
     __test__ = False  # not a pytest class
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The row and the column of the measure."""
-        return tuple(part.strip() for part in self.measure.split("|")[1:])
+    def parts(self) -> tuple[str, str, str]:
+        """Metric, row and column of the measure."""
+        return tuple(part.strip() for part in self.measure.split("|"))
 
     def holds(self, value: float) -> bool:
         """Whether a value meets it. NaN never does."""
@@ -62,7 +62,7 @@ class Test:
 
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
-        metric, (place, column) = self.measure.split("|")[0].strip(), self.place
+        metric, place, column = self.parts
         share = metric.split(" ")[0] in SHARES
         value = f"{100 * row['value']:.0f} %" if share else f"{row['value']:.3g}"
         if pd.notna(row["ci_low"]):
@@ -189,7 +189,7 @@ def _lacking(claim: Claim, known: dict) -> str:
         rows = [(test, lookup(test, known)) for test in need.tests]
         for test, row in rows:
             if row is None:
-                left = dict.fromkeys(place if place != "all" else column for place, column in (t.place for t, r in rows if r is None))
+                left = dict.fromkeys(place if place != "all" else column for _, place, column in (t.parts for t, r in rows if r is None))
                 return f"{need.words}: not measured for {', '.join(left).replace('_', ' ')}"
             if not test.holds(row[test.at]):
                 return f"{need.words}: {test.words(row)}"

@@ -270,9 +270,9 @@ def test_numbers_stand_right_and_words_left(tmp_path, chromium):
 
 
 def test_prints_are_joined_and_a_page_below_points_back(tmp_path):
-    outputs = [stream("a\n", "stderr"), stream("b\n", "stderr"), stream("one\n"), stream("\n"), stream("two\n"), shown({"text/plain": "x"})]
+    outputs = [stream("a\n", "stderr"), stream("b\n", "stderr"), stream("one\n"), stream("two\n"), shown({"text/plain": "x"}), stream("three\n")]
     out = page_of(tmp_path, code("t", *outputs), home="../index.html")
-    assert [pre.get_text() for pre in BeautifulSoup(text_of(out), "html.parser").select("pre.out")] == ["a\nb", "one\ntwo", "x"]
+    assert [pre.get_text() for pre in BeautifulSoup(text_of(out), "html.parser").select("pre.out")] == ["a\nb", "one\ntwo", "x", "three"]
     assert text_of(out).count('href="../index.html"') == 2 and 'href="index.html"' not in text_of(out)
 
 

@@ -193,7 +193,7 @@ def dots(rows: pd.DataFrame, title: str, unit: str = "") -> Figure:
         y = np.array([names.index(r) for r in part["row"]]) + step * (i - (len(methods) - 1) / 2)
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         axis.errorbar(part["value"], y, xerr=spread, fmt="o", ms=4, lw=1.2, color=colour, label=method)
-    axis.set(yticks=range(len(names)), yticklabels=[spoken(n).replace("_", " ") for n in names], title=title * bool(unit), xlabel=unit or title)
+    axis.set(yticks=range(len(names)), yticklabels=[spoken(n).replace("_", " ") for n in names], title=title if unit else "", xlabel=unit or title)
     axis.invert_yaxis()
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=axis)
