@@ -271,7 +271,7 @@ def test_one_model_starts_from_another(tmp_path, faces, split):
     models.train(task)
     nets = models.load(task)["male_to_female"]
     moved = {k: torch.equal(v, before[k]) for k, v in nets.T.state_dict().items()}
-    assert all(same == ("running" in k or "num_batches" in k) for k, same in moved.items())  # batch norm's statistics stay
+    assert not any(moved.values())  # batch norm's statistics go on, too: D13
     assert all(torch.equal(v, held.E_global.state_dict()[k]) for k, v in nets.E_global.state_dict().items())
     kept = {k.split("/")[1].split(".")[0] for k in loop.weights({"m": nets})}
     assert kept == {"T", "D", "E_global"} and all(torch.equal(v, held.f.state_dict()[k]) for k, v in nets.f.state_dict().items())

@@ -148,7 +148,7 @@ class Config:
 
 PROFILES = {
     "smoke": lambda: Config(size=32, r_width=2, g_width=2, d_width=2, p_width=2, blocks=1, batch=4, n_iter=24),  # proves the path: its numbers mean nothing
-    "cpu": lambda: Config(size=64, r_width=24, g_width=32, d_width=16, p_width=32, batch=8, n_iter=10_000),
+    "cpu": lambda: Config(size=64, r_width=16, g_width=32, d_width=16, p_width=32, batch=8, n_iter=12_000),
     "gpu": lambda: Config(n_iter=40_000),
     "paper": Config,
 }
