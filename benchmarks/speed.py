@@ -2,9 +2,9 @@
 float32 loop.
 
 Pairs A B A B in one process, one thread, processor time, the first pair dropped; what is reported are ratios. Plain
-is the loop of public code: float32, PyTorch's own LeakyReLU, Adam that is not fused. The last
-column is the share of a cycle that convolutions take, forward and backward: what would
-be left if everything else were free. Writes results/benchmarks/speed.json.
+is the loop of public code: float32, an Adam that is not fused. The last column is the share of a cycle that
+convolutions take, forward and backward: what would be left if everything else were free. Writes
+results/benchmarks/speed.json.
 """
 
 import argparse
@@ -15,10 +15,8 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from lib.layers import LeakyReLU
 from lib.sources import ROOT
 from lib.study import make_plan
 from lib.training import loop, precision
@@ -36,9 +34,6 @@ class Cycle:
         self.nets = job.method.build(job.cfg)
         self.modules = loop.networks(self.nets)
         self.stage = precision.at(stage, "bf16" if variant == "bf16" else "float32", torch.device("cpu"))
-        if variant == "plain":
-            for net in self.modules.values():
-                _with_torch_leaky(net)
         fused = variant != "plain"
         self.optimisers = {u.name: _adam(u, self.modules, fused) for u in stage.updates}
         self.batches = loop._sources(self.stage, job.faces, job.split, 0, torch.device("cpu"))
@@ -60,14 +55,6 @@ def _adam(update: loop.Update, modules: dict, fused: bool) -> torch.optim.Optimi
         return loop._optimiser(update, modules)
     parameters = [p for name in update.trains for p in modules[name].parameters()]
     return torch.optim.Adam(parameters, lr=update.lr, betas=update.betas, fused=fused)
-
-
-def _with_torch_leaky(net: nn.Module) -> None:
-    for name, child in net.named_children():
-        if isinstance(child, LeakyReLU):
-            setattr(net, name, nn.LeakyReLU(child.slope))
-        else:
-            _with_torch_leaky(child)
 
 
 def training(job: Job, pairs: int) -> dict[str, float]:

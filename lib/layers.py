@@ -1,36 +1,6 @@
 """Layers that two or more papers share identically, and their weight initialisation."""
 
-import torch
 from torch import nn
-
-
-class _Scaled(torch.autograd.Function):
-    """g where x > 0, else slope * g. Linear in g, and so are all its derivatives; x is a constant."""
-
-    @staticmethod
-    def forward(ctx, g, x, slope):
-        ctx.save_for_backward(x)
-        ctx.slope = slope
-        return torch.ops.aten.leaky_relu_backward(g, x, slope, False)
-
-    @staticmethod
-    def backward(ctx, g):
-        (x,) = ctx.saved_tensors
-        return _Scaled.apply(g, x, ctx.slope), None, None
-
-
-class LeakyReLU(nn.Module):
-    """max(x, slope * x), elementwise, for critics that carry a gradient penalty.
-
-    Same function and same gradients as `torch.nn.LeakyReLU`. That one's second derivative is a tensor of zeros which
-    the double backward of a gradient penalty still pushes through every layer below; here there is none. """
-
-    def __init__(self, slope: float):
-        super().__init__()
-        self.slope = slope
-
-    def forward(self, x):
-        return _Scaled.apply(x, x.detach(), self.slope)
 
 
 class ResidualBlock(nn.Module):

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from lib.baselines import Edit
 from lib.claims import Deviation
 from lib.data.sparse import sparse_examples
-from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
 from lib.training.config import listed, pick, require, require_each
 from lib.training.loop import Stage, Update
@@ -168,7 +167,7 @@ class Discriminator(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         channels = [3] + [cfg.width * 2**i for i in range(cfg.d_layers)]  # 64 x 64 x 64, 128 x 32 x 32, ... 2048 x 2 x 2
-        layers = [[nn.Conv2d(i, o, 4, 2, 1), LeakyReLU(cfg.slope)] for i, o in zip(channels, channels[1:], strict=False)]
+        layers = [[nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(cfg.slope)] for i, o in zip(channels, channels[1:], strict=False)]
         self.trunk = nn.Sequential(*[m for layer in layers for m in layer])
         self.src = nn.Conv2d(channels[-1], 1, 3, 1, 1, bias=False)
         self.cls = nn.Conv2d(channels[-1], len(attributes_of(cfg)), cfg.size // 2**cfg.d_layers, 1, 0, bias=False)

@@ -29,7 +29,6 @@ from lib.baselines import Edit
 from lib.claims import Deviation
 from lib.data import FaceSet, Split
 from lib.data.lookup import row_finder
-from lib.layers import LeakyReLU
 from lib.losses import l1
 from lib.training.config import listed, require, require_each
 from lib.training.loop import Stage, Update
@@ -119,7 +118,7 @@ class ResBlk(nn.Module):
 
     def __init__(self, i: int, o: int, norm: bool = False, down: bool = False):
         super().__init__()
-        self.act, self.down = LeakyReLU(0.2), down
+        self.act, self.down = nn.LeakyReLU(0.2), down
         self.conv1, self.conv2 = nn.Conv2d(i, i, 3, 1, 1), nn.Conv2d(i, o, 3, 1, 1)
         self.norm1, self.norm2 = (nn.InstanceNorm2d(i, affine=True) if norm else nn.Identity() for _ in range(2))
         self.shortcut = nn.Conv2d(i, o, 1, bias=False) if i != o else nn.Identity()
@@ -147,7 +146,7 @@ class AdainResBlk(nn.Module):
 
     def __init__(self, i: int, o: int, style: int, up: bool = False):
         super().__init__()
-        self.act, self.up = LeakyReLU(0.2), up
+        self.act, self.up = nn.LeakyReLU(0.2), up
         self.conv1, self.conv2 = nn.Conv2d(i, o, 3, 1, 1), nn.Conv2d(o, o, 3, 1, 1)
         self.norm1, self.norm2 = AdaIN(style, i), AdaIN(style, o)
         self.shortcut = nn.Conv2d(i, o, 1, bias=False) if i != o else nn.Identity()
@@ -174,7 +173,7 @@ class Generator(nn.Module):
         self.encode = nn.Sequential(*[ResBlk(i, o, True, True) for i, o in steps], *[ResBlk(c[-1], c[-1], True) for _ in range(2)])
         ups = [AdainResBlk(o, i, cfg.style, True) for i, o in reversed(steps)]
         self.decode = nn.ModuleList([AdainResBlk(c[-1], c[-1], cfg.style) for _ in range(2)] + ups)
-        self.last = nn.Sequential(nn.InstanceNorm2d(c[0], affine=True), LeakyReLU(0.2), nn.Conv2d(c[0], 3, 1))
+        self.last = nn.Sequential(nn.InstanceNorm2d(c[0], affine=True), nn.LeakyReLU(0.2), nn.Conv2d(c[0], 3, 1))
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         h = self.encode(self.first(x))
@@ -208,7 +207,7 @@ class Trunk(nn.Module):
         super().__init__()
         c = widths(cfg, int(log2(cfg.size)) - 2)
         blocks = [ResBlk(i, o, False, True) for i, o in zip(c, c[1:], strict=False)]
-        act = LeakyReLU(0.2)
+        act = nn.LeakyReLU(0.2)
         self.shared = nn.Sequential(nn.Conv2d(3, c[0], 3, 1, 1), *blocks, act, nn.Conv2d(c[-1], c[-1], 4), act, nn.Flatten())
         self.own = nn.ModuleList([nn.Linear(c[-1], outputs) for _ in range(domains_of(cfg))])
 

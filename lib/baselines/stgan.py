@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from lib.baselines import Edit
 from lib.baselines.stargan import changed_labels, target_labels
 from lib.claims import Deviation
-from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate, l1
 from lib.training.config import listed, require, require_each
 from lib.training.loop import Stage, Update
@@ -129,7 +128,7 @@ class Generator(nn.Module):
         def layer(kind, i, o, act):
             return nn.Sequential(kind(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o, eps=1e-3, momentum=1e-3), act)
 
-        self.encoder = nn.ModuleList([layer(nn.Conv2d, i, o, LeakyReLU(cfg.slope)) for i, o in zip([3, *c], c, strict=False)])
+        self.encoder = nn.ModuleList([layer(nn.Conv2d, i, o, nn.LeakyReLU(cfg.slope)) for i, o in zip([3, *c], c, strict=False)])
         self.units = nn.ModuleList([Unit(o + n, i) for i, o in zip(c, c[1:], strict=False)])
         # each layer of the decoder sees the one before it, the unit's map beside that, and the labels
         inner = [layer(nn.ConvTranspose2d, c[-1] + n, c[-1], nn.ReLU())]
@@ -154,11 +153,11 @@ class Discriminator(nn.Module):
         super().__init__()
         c, layers = [3] + [cfg.width * 2**k for k in range(cfg.layers)], []
         for i, o in zip(c, c[1:], strict=False):
-            layers += [nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.InstanceNorm2d(o, eps=1e-6, affine=True), LeakyReLU(cfg.slope)]
+            layers += [nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.InstanceNorm2d(o, eps=1e-6, affine=True), nn.LeakyReLU(cfg.slope)]
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         flat = c[-1] * (cfg.size // 2**cfg.layers) ** 2
         self.adv, self.att = (
-            nn.Sequential(nn.Linear(flat, cfg.hidden), LeakyReLU(cfg.slope), nn.Linear(cfg.hidden, outputs))
+            nn.Sequential(nn.Linear(flat, cfg.hidden), nn.LeakyReLU(cfg.slope), nn.Linear(cfg.hidden, outputs))
             for outputs in (1, len(listed(cfg.attributes)))
         )
 

@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from lib.baselines import stargan
 from lib.claims import Deviation
-from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate
 from lib.training.config import pick, require, require_each
 from lib.training.loop import Stage, Update
@@ -72,18 +71,18 @@ DEVIATIONS = (
               "a falling tail limits gridding; reflected borders must be narrower than the map"),  # fmt: skip
     Deviation("D8", "What D learns to reject: G(x-hat) (Algorithm 1, line 7), x-hat too (Sec. 3.1), G's second output x'' too (Fig. 2)",
               "half G(x-hat), half x-hat, from the first iteration; d_fakes = 'G' is the algorithm's line",
-              "'R is backed up by D as if it were a vanilla GAN' (Sec. 3.1); where D never rejects x-hat, R's score rises without end: 14 after 1,450 "
-              "iterations, the hole full of coloured noise"),  # fmt: skip
+              "'R is backed up by D as if it were a vanilla GAN' (Sec. 3.1); where D never rejects x-hat, R's score rises without end: to 14 after "
+              "1,450 iterations, the hole full of coloured noise"),  # fmt: skip
     Deviation("D9", "||.||_1 in eqs (3) and (4): sum or mean not stated",
-              "means, each over what it compares: the patch, which Fig. 4a shows cut out, or the whole picture; l1 = `sum` is the other reading of eq. (3)",
+              "means, each over what it compares: the patch, which Fig. 4a shows cut out, or the whole picture; l1 = `sum` reads eq. (3) as sums",
               "the lambdas are StarGAN's, whose norms are means; under the sum the critics hardly reach R"),  # fmt: skip
     Deviation("D10", "'10 epochs, then linearly to 0 over the next 10' (Sec. 4.2) are 250,749 iterations, not the 200,000 printed",
               "constant for half of the iterations, then linear to 0", "StarGAN's schedule for the same 200,000"),  # fmt: skip
-    Deviation("D11", "Number of layers, heads and slope of D not stated",
+    Deviation("D11", "Number of layers, widths, heads and slope of D not stated",
               "halvings down to 2x2 (D_g) and 1x1 (D_p), leaky ReLU 0.2, no norm; one convolution without bias per head, the class heads summed",
-              "StarGAN's discriminator, but for its slope, 0.01, under which all units of D_p's last layer fell silent within 2,900 iterations; D_p has half of its 64 channels in profile `cpu`, since with 16 it "
-              "scores what G paints above real patches from the start and never learns better; "
-              "a sum of two convolutions is the 'one final convolutional layer to combine both'"),  # fmt: skip
+              "StarGAN's discriminator, but for its slope, 0.01, under which all of D_p's last units fell silent within 2,900 iterations. D_p keeps "
+              "half of its 64 channels in profile `cpu`: with 16 it scores G's noise above real patches and never turns round. A sum of two "
+              "convolutions is the 'one final convolutional layer to combine both'"),  # fmt: skip
     Deviation("D12", "c_target and cross-entropy's reduction not stated",
               "a permutation of the batch's labels; sum over attributes, mean over the batch",
               "StarGAN's; drawn anew for D's and for G's update"),  # fmt: skip
@@ -147,7 +146,8 @@ class Config:
 
 
 PROFILES = {
-    "smoke": lambda: Config(size=32, r_width=2, g_width=2, d_width=2, p_width=2, blocks=1, batch=4, n_iter=24),  # proves the path: its numbers mean nothing
+    # proves the path: its numbers mean nothing
+    "smoke": lambda: Config(size=32, r_width=2, g_width=2, d_width=2, p_width=2, blocks=1, batch=4, n_iter=24),
     "cpu": lambda: Config(size=64, r_width=16, g_width=32, d_width=16, p_width=32, batch=8, n_iter=12_000),
     "gpu": lambda: Config(n_iter=40_000),
     "paper": Config,
@@ -280,7 +280,7 @@ class Discriminator(nn.Module):
         def trunk(size: int, layers: int, width: int):
             channels = [3] + [width * 2**i for i in range(layers)]
             pairs = zip(channels, channels[1:], strict=False)
-            net = nn.Sequential(*[m for i, o in pairs for m in (nn.Conv2d(i, o, 4, 2, 1), LeakyReLU(cfg.slope))])
+            net = nn.Sequential(*[m for i, o in pairs for m in (nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(cfg.slope))])
             kernel = size // 2**layers  # the map's size: 2 for D_g (3 where the size is no power of two), 1 for D_p
             return net, nn.Conv2d(channels[-1], 1, 3, 1, 1, bias=False), nn.Conv2d(channels[-1], len(ATTRIBUTES), kernel, bias=False)
 

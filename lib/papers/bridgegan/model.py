@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from lib.claims import Deviation
 from lib.data import FaceSet, Split
 from lib.data.lookup import row_finder
-from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate, l1
 from lib.training.config import pick, require, require_each, selected
 from lib.training.loop import Stage, Update
@@ -357,10 +356,10 @@ class Discriminator(nn.Module):
         c = [cfg.width_d * 2**j for j in range(int(log2(cfg.size)) - 2)]  #                               16 .. 256
 
         def head(outputs):
-            return nn.Sequential(nn.Conv2d(c[-1], c[-1], 8), LeakyReLU(cfg.slope), nn.Flatten(), nn.Linear(c[-1], outputs))
+            return nn.Sequential(nn.Conv2d(c[-1], c[-1], 8), nn.LeakyReLU(cfg.slope), nn.Flatten(), nn.Linear(c[-1], outputs))
 
-        blocks = [ResBlk(i, o, None, LeakyReLU(cfg.slope), "down") for i, o in zip(c, c[1:], strict=False)]  # 32x64x64 .. 256x8x8
-        self.trunk = nn.Sequential(nn.Conv2d(3, c[0], 1), *blocks, LeakyReLU(cfg.slope))  #               256 x 8 x 8
+        blocks = [ResBlk(i, o, None, nn.LeakyReLU(cfg.slope), "down") for i, o in zip(c, c[1:], strict=False)]  # 32x64x64 .. 256x8x8
+        self.trunk = nn.Sequential(nn.Conv2d(3, c[0], 1), *blocks, nn.LeakyReLU(cfg.slope))  #               256 x 8 x 8
         self.D, self.C = head(1), head(len(attributes_of(cfg)))
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,9 +114,10 @@ DEVIATIONS = (
               "the pixel term of eq. (10) a mean; w = 1",
               "lambda = 0.1 multiplies features of the order of 100 in DIAT, of 1 in DIAT-A, so that it cannot mean the same"),
     Deviation("D7", "dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
-              "1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999 but in the game (D13); 20,000 cycles in profile `paper`, the share is printed",
-              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic; D is pre-trained for 200 updates, when it is always right: after 1,500 "
-              "it is so sure that T never catches up and paints patterns instead"),
+              "1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999 but in the game (D13); 20,000 cycles in profile `paper`, "
+              "the share is printed",
+              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic. Elsewhere D is pre-trained for 200 updates, when it is always "
+              "right: after 1,500 it is so sure that T never catches up"),
     Deviation("D8", "14 of 62 landmark clusters are excluded by eye (Sec. 5.1)", "the 14 whose centre is turned most to the side",
               "'partially invisible' faces are turned ones; the rule drops 13.0 % of CelebA, as the paper's hats imply"),
     Deviation("D9", "68 landmarks from a deep detector, margin of the mask not stated (Sec. 3.2)",
@@ -134,7 +135,7 @@ DEVIATIONS = (
               "3,000 updates at the printed rate go no further than 300 of these: after 2,000 of them men's lips are red, and no more"),
     Deviation("D13", "Batch norm in adversarial training, Adam's beta_1 there: not stated",
               "T's batch norms go on as in pre-training; 0.5",
-              "with the statistics of pre-training T paints a grid of dots over the face within 1,000 cycles; 0.5 is what such games are played with"),
+              "with the statistics of pre-training T paints a grid of dots over the face within 1,000 cycles; 0.5 is usual in GANs"),
     Deviation("D14", "Learning rate of T's and D's pre-training, of g and f: not stated",
               "0.0001 in profile `paper`, else 0.001 (D 0.0003); falling linearly to 0", "an epoch at 0.0001 ends long before T returns its input"),
     Deviation("D15", "E_global is trained on 'the same dataset' as T (Sec. 3.2)", "on all faces kept, once for both global tasks",

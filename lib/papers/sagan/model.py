@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.claims import Deviation
-from lib.layers import LeakyReLU, ResidualBlock, init_normal
+from lib.layers import ResidualBlock, init_normal
 from lib.losses import gradient_penalty, interpolate, l1
 from lib.training.config import pick, require, require_each, selected
 from lib.training.loop import Stage, Update
@@ -238,7 +238,7 @@ class Discriminator(nn.Module):
         super().__init__()
         n_down = int(log2(cfg.size)) - 1
         channels = [3] + [cfg.width * 2**i for i in range(n_down)]  # 32 x 64 x 64, 64 x 32 x 32, ... 1024 x 2 x 2
-        layers = [[nn.Conv2d(i, o, 4, 2, 1), LeakyReLU(cfg.slope)] for i, o in zip(channels, channels[1:], strict=False)]
+        layers = [[nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(cfg.slope)] for i, o in zip(channels, channels[1:], strict=False)]
         self.trunk = nn.Sequential(*[m for layer in layers for m in layer])
         self.src = nn.Conv2d(channels[-1], 1, 3, 1, 1)
         self.cls = nn.Conv2d(channels[-1], 1, cfg.size // 2**n_down, 1, 0)

@@ -32,7 +32,6 @@ from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
 from lib.claims import Deviation
 from lib.data import Examples, FaceSet, Split, sparse
-from lib.layers import LeakyReLU
 from lib.losses import gradient_penalty, interpolate, l1
 from lib.training.config import listed, pick, require, require_each
 from lib.training.loop import Stage, Update
@@ -327,7 +326,7 @@ class Down(nn.Module):
 
     def __init__(self, i: int, o: int, slope: float):
         super().__init__()
-        self.conv, self.act = nn.Conv2d(i, o, 5, 2), LeakyReLU(slope)
+        self.conv, self.act = nn.Conv2d(i, o, 5, 2), nn.LeakyReLU(slope)
 
     def forward(self, x):
         return self.act(self.conv(pad(x, (1, 2, 1, 2))))
