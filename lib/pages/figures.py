@@ -166,7 +166,8 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
     styles = {"-": "solid", "--": "dashed", ":": "dotted"}
     rows = -(-len(groups) // 2)
     figure = Figure(figsize=(8.6, 2.7 * rows + 0.4), layout="constrained")
-    for axis, (title, columns) in zip(figure.subplots(rows, 2, squeeze=False).flat, groups.items(), strict=False):
+    for place, (title, columns) in enumerate(groups.items(), 1):
+        axis = figure.add_subplot(rows, 2, place)
         parts = history.groupby("stage", sort=False)
         for (stage, part), (column, style) in product(parts, zip(columns, styles, strict=False)):
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()

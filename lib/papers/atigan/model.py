@@ -408,9 +408,8 @@ def r_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     cls = cfg.lambda_c * L_class(logits, c_o)
     of_d, of_ae = (torch.autograd.grad(part, x_dot, retain_graph=True)[0] for part in (adv + cls, ae))
     through_x_dot = (x_dot * (of_d + of_ae)).sum()  # has the total's gradient for R, without a second way back through D
-    share = of_d.norm() / (of_d.norm() + of_ae.norm())
     total = through_x_dot + (ae + adv + cls - through_x_dot).detach()
-    return total, {"ae": ae.detach(), "adv": adv.detach(), "cls": cls.detach(), "d_share": share}
+    return total, {"ae": ae.detach(), "adv": adv.detach(), "cls": cls.detach(), "d_share": of_d.norm() / (of_d.norm() + of_ae.norm())}
 
 
 def g_loss(nets: Nets, batch, cfg: Config, on_x: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
