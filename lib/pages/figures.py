@@ -168,8 +168,7 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
     figure = Figure(figsize=(8.6, 2.7 * rows + 0.4), layout="constrained")
     for place, (title, columns) in enumerate(groups.items(), 1):
         axis = figure.add_subplot(rows, 2, place)
-        parts = history.groupby("stage", sort=False)
-        for (stage, part), (column, style) in product(parts, zip(columns, styles, strict=False)):
+        for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
             axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2)
             axis.plot(smooth.index[-1:], smooth[-1:], "o", color=colours[stage], ms=4)
