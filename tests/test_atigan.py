@@ -214,6 +214,10 @@ def test_r_loss(float64):
     of_d = torch.autograd.grad(atigan.L_adv(g, p) + 3 * atigan.L_class(logits, b.y), leaf)[0].norm()
     of_ae = 10 * torch.sign(b.x - x_dot).mul(1 - M + 5 * M / M.mean()).norm() / b.x.numel()
     assert close(parts["d_share"], of_d / (of_d + of_ae))
+    g, p, logits = nets.D(atigan.reconstruct(nets.R, b.x)[1])  # R's gradient is that of the plain sum of the terms
+    plain = 10 * atigan.L_ae(b.x, atigan.reconstruct(nets.R, b.x)[0], M, 5.0) + atigan.L_adv(g, p) + 3 * atigan.L_class(logits, b.y)
+    ours, theirs = (torch.autograd.grad(loss, tuple(nets.R.parameters())) for loss in (total, plain))
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(ours, theirs, strict=True)) and ours[0].abs().max() > 1e-3
 
 
 @equation("atigan", 6)

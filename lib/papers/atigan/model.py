@@ -333,7 +333,8 @@ def reconstruct(R: Reconstructor, x: Tensor) -> tuple[Tensor, Tensor]:
 def L_ae(x: Tensor, x_dot: Tensor, M: Tensor, lambda_p: float, norm: str = "mean") -> Tensor:
     """Eq. (3): ||x-bar - x-dot_ct||_1 + lambda_p ||x_p - x-dot_p||_1, mean over the batch. norm, D9: "sum", both are sums over the elements of a
     picture; "mean", the first is the mean over the picture, 0 in the hole, the second the mean over the patch alone."""
-    contour, patch = ((1 - M) * (x - x_dot).abs()).mean(), (M * (x - x_dot).abs()).mean()
+    error = (x - x_dot).abs()
+    contour, patch = ((1 - M) * error).mean(), (M * error).mean()
     if norm == "sum":
         return (contour + lambda_p * patch) * x[0].numel()
     return contour + lambda_p * patch / M.mean()
