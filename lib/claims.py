@@ -23,11 +23,8 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Test:
-    """One inequality: the measure's value, or an end of its interval, against a bound; with `high`, a band [bound,
-    high] as one test.
-
-    measure: 'metric | row | column' of metrics.csv. table: its table there, needed where the same measure stands in
-    several. """
+    """One inequality: the measure's value, or an end of its interval, against a bound; with `high`, a band [bound, high].
+    measure: 'metric | row | column' of metrics.csv. table: its table there, needed where several have the measure."""
 
     measure: str
     op: str
@@ -70,14 +67,14 @@ class Test:
             value += f" [{low}, {high}]"
         bound = " to ".join(f"{100 * b:.0f} %" if share else f"{b:.3g}" for b in (self.bound, self.high) if b is not None)
         end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
-        required = bound if self.op == "in" else f"{self.op} {bound}"
-        return f"{measure(metric)} of {place.replace('_', ' ')}, {column}: {value}, n = {int(row['n'])}; required {end}{required}"
+        required, n = bound if self.op == "in" else f"{self.op} {bound}", f", n = {row['n']:.0f}" if row["n"] > 1 else ""
+        return f"{measure(metric)} of {place.replace('_', ' ')}, {column}: {value}{n}; required {end}{required}"
 
 
 SHARES = {
     "edit_success", "edit_success_a", "edit_success_b", "success_blurred", "unrelated_kept", "counterfactual_gain", "flip_accuracy", "d_accuracy",
     "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "reference_match",
-    "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy",
+    "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy", "d_share", "share_of_paper", "landmark_outside",
 }  # fmt: skip
 WORDS = {  # what a page calls a measure, where its name alone puzzles
     "edit_success_a": "judge a alone", "edit_success_b": "judge b alone", "success_blurred": "success after a blur",
@@ -86,6 +83,9 @@ WORDS = {  # what a page calls a measure, where its name alone puzzles
     "change_inside_l1": "change inside the region", "change_outside_l1": "change outside the region",
     "own_label_l1": "change towards its own label", "male_changed": "gender verdict changed", "mask_iou": "mask IoU",
     "mask_mean": "mean of the mask", "mask_share": "mask above 0.1", "mask_saturated": "mask above 0.9", "mask_roi_mass": "mask inside the region",
+    "g_inside_l1": "change by G inside the hole", "g_outside_l1": "change by G outside it", "outside_hole_l1": "change outside the hole",
+    "d_share": "D's share of R's gradient", "share_of_paper": "share of a full training", "lpips": "LPIPS", "spearman": "Spearman's rho",
+    "photographs": "photographs (1) or drawings (0)", "landmark_outside": "landmark outside the hole",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from IPython.display import HTML
 from lib.claims import SHARES, Deviation, measure
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
-PERCENT = SHARES | {"judge_majority_rate", "landmark_outside"}
+PERCENT = SHARES | {"judge_majority_rate"}
 WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
     "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
     "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
@@ -34,7 +34,7 @@ def direction(attribute: str, target: int) -> str:
 def spoken(text: object) -> str:
     """A text of metrics.csv for readers: 'Eyeglasses +' -> 'glasses on', wherever it stands."""
     names = "|".join(name.replace("_", "[_ ]") for name in WORDS)
-    return re.sub(rf"\b({names}|\w+) ([+-])(?=$|[,:;)])", lambda m: direction(m[1].replace(" ", "_"), m[2] == "+"), str(text))
+    return re.sub(rf"\b({names}|\w+) ([+-])(?=$|[,:;)]| \()", lambda m: direction(m[1].replace(" ", "_"), m[2] == "+"), str(text))
 
 
 def show(frame: pd.DataFrame) -> HTML:
@@ -186,10 +186,8 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
 
 
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
-    """What training cost, a line per name: models, cycles, images seen by each update, processor hours.
-
-    records: {what the table calls the method: its model.json, or those of all its models}.
-    """
+    """What training cost, a line per name: models, cycles, images seen by each update, processor hours. records: {what
+    the table calls the method: its model.json, or those of all its models}."""
     rows = []
     for name, own in records.items():
         own = own if isinstance(own, list) else [own]
@@ -206,7 +204,7 @@ def verdicts(claims: pd.DataFrame) -> HTML:
     lines = []
     for r in claims.itertuples():
         parts = re.split("; (?!required )", r.measured) if isinstance(r.measured, str) and r.measured else []
-        why = "" if pd.isna(r.reason) or not r.reason else f"<p>Undecided: {escape(r.reason)}.</p>"
+        why = "" if pd.isna(r.reason) or not r.reason else f"<p>Undecided: {escape(spoken(r.reason))}.</p>"
         listed = f"<ul>{''.join(f'<li>{escape(spoken(p))}</li>' for p in parts)}</ul>" if parts else "<p>Nothing that it needs was measured.</p>"
         fold = f"<summary>criterion and measurements</summary><p>{escape(r.criterion)}</p>{listed}{why}"
         claim = f"{escape(r.claim)} <small>({escape(r.source)})</small><details>{fold}</details>"
