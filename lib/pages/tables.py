@@ -169,9 +169,8 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
 
 
 def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
-    """What a method's edits came to, in two or three sentences for the index: success by both judges over the
-    directions of its main table, the exact answers where there are any, and how long it was trained.
-    rows: metric rows. share: of the paper's training, in [0, 1]. Empty if nothing was measured."""
+    """What a method's edits came to, for the index: success by both judges over the directions of its main table, exact answers and
+    masks where there are any, how long it was trained. rows: metric rows. share: of the paper's training, in [0, 1]. Empty: no rows."""
     own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")]
     hits, gains = (own[(own["metric"] == m) & own["value"].notna()].set_index("row") for m in ("edit_success", "counterfactual_gain"))
     if hits.empty:
@@ -182,6 +181,9 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
         words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} directions most edits bring the face closer to the exact answer."
+    outside, masks = (own.loc[own["metric"] == m, "value"].dropna() for m in ("change_outside_l1", "mask_iou"))
+    words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} % of the range." if len(outside) else ""
+    words += f" The masks overlap the exact region with an IoU of {masks.min():.2f} to {masks.max():.2f}." if len(masks) else ""
     return f"After {100 * share:.2g} % of a full training, one seed: {words[0].lower()}{words[1:]}"
 
 

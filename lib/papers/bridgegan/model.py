@@ -332,8 +332,7 @@ class Encoder(nn.Module):
     """Fig. 5: E(X, d), image and label difference as n constant planes -> (B, 32, H/2, H/2), >= 0.
 
     A trap: the first layer is a 1x1 convolution and the first block begins with instance norm, so the planes are constant where they are first
-    normalised and vanish there. d reaches the code only on the shortcuts, as one shift a channel, and acts at the ReLU behind the last block.
-    """
+    normalised and vanish there. d reaches the code only on the shortcuts, as one shift a channel, and acts at the ReLU behind the last block."""
 
     def __init__(self, cfg: Config):
         super().__init__()

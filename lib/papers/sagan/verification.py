@@ -110,8 +110,7 @@ class Versions:
     """Images of a set, (N, 3, S, S), and after them those of its training faces edited to 0 and to 1: (N + 2n, 3, S, S)
     uint8 by row.
 
-    Nothing is edited before the first edited row is asked for; then all are, once, into the data cache.
-    """
+    Nothing is edited before the first edited row is asked for; then all are, once, into the data cache."""
 
     def __init__(self, faces: FaceSet, split: Split, job: Job, fingerprint: str):
         self.faces, self.train, self.job, self.fingerprint = faces, split.train, job, fingerprint

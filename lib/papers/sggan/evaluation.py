@@ -422,13 +422,16 @@ def chequerboards(study, edits: dict[str, Callable], cases: Flips, k: int = 32) 
 QUESTION = "A few labelled faces are enough to train one network that edits several attributes."
 
 
-def finding(rows: pd.DataFrame) -> str:
-    """What the rows of Table 2 answer, one sentence."""
-    hits = rows[rows["metric"] == "edit_success"]
+def finding(rows: pd.DataFrame, share: float) -> str:
+    """What the rows of Table 2 answer, for the index. share: of the paper's training, in [0, 1]."""
+    hits, outside = (rows[rows["metric"] == metric] for metric in ("edit_success", "change_outside_l1"))
     ways = {ALL: "with all labels", SOME: "with 5 % of them", FEW: "with 0.5 %", "StarGAN": "by StarGAN with all labels"}
     means = hits.groupby("column")["value"].mean()
-    shares = [f"{100 * means[method]:.0f} % {words}" for method, words in ways.items() if method in means]
-    return f"Both judges see the target in {', '.join(shares)} (mean of {', '.join(hits['row'].unique())})."
+    shares = ", ".join(f"{100 * means[method]:.0f} % {words}" for method, words in ways.items() if method in means)
+    text = f"After {100 * share:.2g} % of a full training, one seed: both judges see the target in {shares} (mean of "
+    text += f"{', '.join(hits['row'].unique())}), and what lies outside the attribute's region changes by "
+    text += f"{100 * outside.loc[outside['column'] == ALL, 'value'].mean():.2g} % of the full range."
+    return text if SOME in means else f"{text} With fewer labels, which the claim is about, nothing is trained yet."
 
 
 def _differ(metric: str, op: str, bound: float, pair: str, groups: str, at: str = "value", table: str = "comparisons") -> tuple[Test, ...]:
