@@ -182,7 +182,7 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     if len(gains):
         words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} directions most edits bring the face closer to the exact answer."
     outside, masks = (own.loc[own["metric"] == m, "value"].dropna() for m in ("change_outside_l1", "mask_iou"))
-    words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} % of the range." if len(outside) else ""
+    words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} %." if len(outside) else ""
     words += f" The masks overlap the exact region with an IoU of {masks.min():.2f} to {masks.max():.2f}." if len(masks) else ""
     return f"After {100 * share:.2g} % of a full training, one seed: {words[0].lower()}{words[1:]}"
 
