@@ -155,17 +155,18 @@ def codes(nets, b, pi, R, a):
     return d, S_s, S_rand, S_ref, a * S_rand + (1 - a) * S_ref
 
 
-@pytest.mark.parametrize("weight", [1.0, 3.0])
-def test_d_loss_term_by_term(float64, weight):
-    cfg = small(lambda_cls_d=weight)
+@pytest.mark.parametrize(("weight", "kinds"), [(1.0, 3), (3.0, 1)])
+def test_d_loss_term_by_term(float64, weight, kinds):
+    cfg = small(lambda_cls_d=weight, d_kinds=kinds)
     nets, (b, pi, R, a, later) = nets_of(cfg), drawn(cfg)
     total, parts = bridgegan.d_loss(nets, b, cfg)
     _, _, *S = codes(nets, b, pi, R, a)
     fakes = [nets.G(b.x, s).detach() for s in S]
+    fakes = fakes if kinds == 3 else [torch.stack([fakes[k][i] for i, k in enumerate(torch.randint(3, (3,), generator=later))])]
     score = [[nets.D(x[None])[0].item() for x in images] for images in (b.x, *fakes)]
     adv = -np.mean(score[0]) + np.mean([np.mean(s) for s in score[1:]])
     assert close(parts["adv"], adv) and close(parts["gap"], -adv)
-    u, penalties = torch.rand(9, 1, 1, 1, generator=later), []
+    u, penalties = torch.rand(3 * kinds, 1, 1, 1, generator=later), []
     for i, (real, fake) in enumerate((r, f) for images in fakes for r, f in zip(b.x, images, strict=True)):
         at = (u[i] * real + (1 - u[i]) * fake)[None].requires_grad_(True)
         nets.D(at)[0].sum().backward()

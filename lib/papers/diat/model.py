@@ -256,9 +256,8 @@ def printed_settings(cfg: Config) -> dict[str, object]:
 UNIT = {"phi": PROXY, "scale": "unit", "sampler": "balanced"}  # where VGG-Face's weights are not at hand: D5, D6, D11
 PROFILES = {
     "smoke": lambda: Config(
-        size=32, width=2, blocks=1, hidden=8, batch=4, pre_cycles=3, d_pre_cycles=2, g_cycles=2, f_cycles=2, cycles=3,
-        e_cycles=2, inputs=40, clusters=8, dropped=2, **UNIT,
-    ),
+        size=32, width=2, blocks=1, hidden=8, batch=4, pre_cycles=3, d_pre_cycles=2, g_cycles=2, f_cycles=2, cycles=3, e_cycles=2,
+        inputs=40, clusters=8, dropped=2, **UNIT),
     # half an hour a model: half of the printed widths
     "cpu": lambda: Config(
         size=64, width=16, hidden=500, batch=16, cycles=3_000, pre_cycles=6_000, d_pre_cycles=200, g_cycles=1_500,
