@@ -77,7 +77,7 @@ GROUPS = {
 
 DEVIATIONS = (  # id, what the paper says and where, what we do, why
     Deviation("D1", "'first 10000 iterations ... next 10000' (Sec. 3.2): of G or of D not stated",
-              "iterations are updates of G, each after d_per_g updates of D; profile `cpu` makes 4,000 of them",
+              "iterations are updates of G, each after d_per_g updates of D; profile `cpu` makes 3,200 of them",
               "'the generator is updated once after every five'; how many, core-hours decide"),
     Deviation("D2", "lambda_rec = 10 (Sec. 3.2)", "10 on both terms of eq. (5), for every attribute",
               "as printed; the released code has one mean over all outputs, for four attributes an eighth of the weight"),
