@@ -33,7 +33,7 @@ def write(results: Path, reports: Path, study: dict | None = None) -> Path:
     papers = list(dict.fromkeys([*study["papers"], *every["paper"]]))
     questions = dict.fromkeys(papers, "") | {paper: comparison.modules(paper)[1].QUESTION for paper in study["papers"]}
     more = [(f"{name}.html", words) for name, words in SUMMARIES.items() if f"{name}.html" in pages]
-    more += [(quote(p), f"The faces: {p[5:-5]}") for p in sorted(pages) if p.startswith("data-")]
+    more += [(quote(p), f"The faces: {p[5:-5].rpartition('-')[0].replace('synthetic', 'drawn')}") for p in sorted(pages) if p.startswith("data-")]
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     page = frame(TITLE)
     page["style"] = Markup(page["style"])
