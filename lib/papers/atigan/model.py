@@ -44,7 +44,7 @@ TRAINING = 2  # raised when a change alters what is trained
 KEEPS = ("R", "G", "D")  # D: the labels of a face that brings none, see `editor`
 BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
 # processor seconds of one iteration in profile cpu, on one core in bf16, by stage
-SECONDS = {"iteration 0": 0.8, "G on x": 0.47, "G on x-hat": 0.5, "no inpainting": 0.23, "R alone": 0.22}
+SECONDS = {"iteration 0": 0.8, "G on x": 0.33, "G on x-hat": 0.35, "no inpainting": 0.23, "R alone": 0.22}
 ATTRIBUTES = ("Eyeglasses", "Mustache", "Smiling", "Young")  # Sec. 4.4
 PAPER_ITERATIONS = 200_000  # Sec. 4.2
 
