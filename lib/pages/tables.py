@@ -49,8 +49,7 @@ def show(frame: pd.DataFrame) -> HTML:
 
 def deviations(paper) -> pd.DataFrame:
     """A paper file's DEVIATIONS; without the column of effects where none was measured."""
-    columns = ["id", "the paper", "here", "why", "effect"]
-    out = pd.DataFrame([(d.id, d.paper, d.ours, d.why, d.effect) for d in paper.DEVIATIONS], columns=columns)
+    out = pd.DataFrame([vars(d) for d in paper.DEVIATIONS]).set_axis(["id", "the paper", "here", "why", "effect"], axis=1)
     return out if (out["effect"] != Deviation.effect).any() else out.drop(columns="effect")
 
 
@@ -180,7 +179,8 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     words = f"Both judges see what was asked in {ends} of {method}'s edits, "
     words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} directions most edits bring the face closer to the exact answer."
+        far = ", ".join(spoken(way) for way in gains.index[gains["value"] <= 0.5])
+        words += f" In {(gains['value'] > 0.5).sum()} of {len(gains)} directions most edits bring the face closer to the exact answer{f' (not: {far})' * bool(far)}."
     outside, masks = (own.loc[own["metric"] == m, "value"].dropna() for m in ("change_outside_l1", "mask_iou"))
     words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} %." if len(outside) else ""
     words += f" The masks overlap the exact region with an IoU of {masks.min():.2f} to {masks.max():.2f}." if len(masks) else ""
