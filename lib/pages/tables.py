@@ -44,7 +44,7 @@ def show(frame: pd.DataFrame) -> HTML:
         return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
     frame = frame.rename(columns=lambda name: measure(str(name)))
     with pd.option_context("display.max_colwidth", None):
-        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}"))
+        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}"))
 
 
 def deviations(paper) -> pd.DataFrame:
