@@ -321,7 +321,7 @@ def ablations(study, edits: Edits) -> None:
             out += compared(lines, table, task, a, b, PAIRED)
             out += compared(lines, table, task, a, b, PAIRED, "of the means, paired by face", "ratio")
             value = distance(study, versions[a]) / max(distance(study, versions[b]), 1e-12)
-            out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", value, "features of judge b", len(lines)))
+            out.append(row(table, task, f"{a} / {b}", "frechet_judge ratio", value, "features of judge b", len(versions[a].x)))
     study.add(out)
 
 
