@@ -272,7 +272,7 @@ def findings(found: pd.DataFrame, study: dict) -> str:
             pages = ", ".join(f"[seed {r.seed}](reports/{page_of(paper, r.run)})" for r in own.itertuples())
             if (own["folder"].iloc[0] / "figures" / "card.png").exists():
                 source, alt = f"results/{paper}/{own['run'].iloc[0]}/figures/card.png", f"Faces, our edits, exact answers: {model.TITLE}"
-                pictures.append(f'**{model.TITLE}**\n\n<img src="{source}" width="420" alt="{alt}">\n')
+                pictures.append(f'**{model.TITLE}**<br><img src="{source}" width="420" alt="{alt}">\n')
         cells = [model.TITLE, evaluation.QUESTION, said, verdicts, pages]
         lines.append("| " + " | ".join(c.replace("|", r"\|").replace("\n", " ") for c in cells) + " |")
     return "\n".join([*pictures, *lines])
