@@ -119,8 +119,7 @@ def trusted(attributes: tuple[str, ...]) -> Precondition:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where the paper makes it, the criterion in words, the same criterion as inequalities, and what must
-    hold for it to be decided."""
+    """A claim, where the paper makes it, the criterion in words and as inequalities, and what must hold for it to be decided."""
 
     id: str
     claim: str

@@ -1,7 +1,6 @@
 """A disk that is full, a folder that is read-only: a clear error, and nothing half-written.
 
-A temporary file that is a link to /dev/full fails as on a full disk: the system refuses every byte.
-"""
+A temporary file that is a link to /dev/full fails as on a full disk: the system refuses every byte."""
 
 import errno
 import os

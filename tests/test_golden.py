@@ -1,7 +1,6 @@
 """What a training does, recorded: three cycles of every method from seed 0 in its smoke profile. A loss that differs
-from the record means that
-what is trained has changed: raise the method's TRAINING, so that models trained before are not taken for new ones,
-and record it again with `python tests/test_golden.py --record NAME`."""
+from the record means that what is trained has changed: raise the method's TRAINING, so that models trained before are
+not taken for new ones, and record it again with `python tests/test_golden.py --record NAME`."""
 
 import importlib
 import io
@@ -22,9 +21,7 @@ from lib.training import loop
 RECORD = Path(__file__).parent / "golden.json"
 METHODS = {p.parent.name: f"lib.papers.{p.parent.name}.model" for p in sorted((ROOT / "lib" / "papers").glob("*/model.py"))}
 METHODS |= {"diat shared": METHODS["diat"]}  # the model that all others of its study start from
-METHODS |= {
-    p.stem: f"lib.baselines.{p.stem}" for p in sorted((ROOT / "lib" / "baselines").glob("*.py")) if "\nTRAINING = " in p.read_text()
-}
+METHODS |= {p.stem: f"lib.baselines.{p.stem}" for p in sorted((ROOT / "lib" / "baselines").glob("*.py")) if "\nTRAINING = " in p.read_text()}
 
 
 def config_of(method, task: str = ""):

@@ -1,5 +1,4 @@
-"""The training loop: resume equals an uninterrupted run bit for bit, whatever stopped it; NaN stops with the term and
-the cycle."""
+"""The training loop: resume equals an uninterrupted run bit for bit, whatever stopped it; NaN stops with term and cycle."""
 
 import os
 import random

@@ -40,7 +40,7 @@ def lines(paths) -> int:
 
 # Lines. The house is meant for 14,000, half of them outside papers and baselines, and 7,500 of tests; it is not there
 # yet, and may only shrink.
-MOST = {"lib": 17_226, "beside papers and baselines": 8_185, "tests": 8_315}
+MOST = {"lib": 17_226, "beside papers and baselines": 8_185, "tests": 8_311}
 
 
 def test_the_house_only_shrinks():

@@ -179,8 +179,9 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     words = f"Both judges see what was asked in {ends} of {method}'s edits, "
     words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        far = f" (not: {', '.join(map(spoken, gains.index[gains['value'] <= 0.5]))})".replace(" (not: )", "")
-        words += f" In {sum(gains['value'] > 0.5)} of {len(gains)} directions most edits bring the face closer to the exact answer{far}."
+        near = gains["value"] > 0.5
+        far = ", ".join(map(spoken, near.index[~near]))
+        words += f" In {near.sum()} of {len(near)} directions most edits bring the face closer to the exact answer{f' (not: {far})' * bool(far)}."
     outside, masks = (own.loc[own["metric"] == m, "value"].dropna() for m in ("change_outside_l1", "mask_iou"))
     words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} %." if len(outside) else ""
     words += f" The masks overlap the exact region with an IoU of {masks.min():.2f} to {masks.max():.2f}." if len(masks) else ""
