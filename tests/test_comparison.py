@@ -98,7 +98,7 @@ def test_the_leaderboard_averages_directions_then_seeds(results):
     assert v.value == pytest.approx(0.7) and v.ci_high - v.value == pytest.approx(12.706 * 0.1, rel=1e-3)
     v = comparison.over_seeds(np.array([0.8, 0.6, 0.7]))
     assert v.n == 3 and v.ci_high - v.value == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
-    assert board.loc["SaGAN", "edit_success"].startswith("70.0 % [") and board.loc["ResGAN", "edit_success"] == "35.0 %"
+    assert board.loc["SaGAN", "edit_success"].startswith("70 % [") and board.loc["ResGAN", "edit_success"] == "35.0 %"
     assert board.loc["SaGAN", "change_outside_l1"] == "0.01" and board.loc["ResGAN", "change_outside_l1"] == ""
     assert set(comparison.leaderboard(rows, ("Smiling",))["method"]) == {"SG-GAN", "StarGAN (in sggan's run)"}
     other = comparison.elsewhere(results, WHAT)

@@ -139,11 +139,11 @@ def beside(edits: dict[str, list[Edited]], chosen: list, changes: bool = False, 
     return montage([(name, list(np.concatenate(parts))) for name, parts in rows], heads, tile)
 
 
-def card(edits: dict[object, Edited], k: int = 1) -> Figure:
-    """The picture of a paper's card on the index, kept as `card`: k faces of every direction, four at most in all,
-    input above edit above exact answer."""
-    shown = list(edits.values())[: 4 // k]
-    return beside({"edited": shown}, [slice(k)] * len(shown), tile=112)
+def card(edits: dict[object, Edited]) -> Figure:
+    """The picture of a paper's card on the index, kept as `card`: a face of every direction, five at most, input above
+    edit above exact answer."""
+    shown = list(edits.values())[:5]
+    return beside({"edited": shown}, [slice(1)] * len(shown), tile=112)
 
 
 def worst(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:

@@ -58,24 +58,23 @@ def facts(entries: dict) -> pd.DataFrame:
     return pd.DataFrame(entries.items(), columns=["fact", "value"])
 
 
-def number(metric: str, value: float) -> str:
+def number(metric: str, value: float, digits: int = 1) -> str:
     """A value as a table shows it: shares and their differences in %, others with three digits, never as a power of ten."""
     if metric.removesuffix(" difference") in PERCENT:
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.{digits}f} %"
     if abs(value) >= 10:
         return f"{value:.1f}"
     return np.format_float_positional(round(value, 5), 3, fractional=False, trim="-")
 
 
 def cell(row) -> str:
-    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why). One % sign is enough."""
-    if pd.isna(row["value"]):
-        return "unavailable"
-    text = number(row["metric"], row["value"])
+    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why). One % sign is enough, and
+    whole numbers are where the interval of a share is wider than two points."""
     if pd.isna(row["ci_low"]):
-        return text
-    low, high = (number(row["metric"], row[end]).removesuffix(" %") for end in ("ci_low", "ci_high"))
-    return f"{text} [{low}, {high}]"
+        return "unavailable" if pd.isna(row["value"]) else number(row["metric"], row["value"])
+    digits = int(row["ci_high"] - row["ci_low"] < 0.02)
+    text, low, high = (number(row["metric"], row[key], digits) for key in ("value", "ci_low", "ci_high"))
+    return f"{text} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 
 def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.DataFrame:
