@@ -63,7 +63,7 @@ def test_what_belongs_to_the_study_is_what_study_yaml_says(results):
     assert broken == [] and every.set_index("run").loc[["tried", "s5", "real", "old"], "kind"].tolist() == [OTHER, OTHER, FACES, EARLIER]
     found, rows = comparison.select(results, WHAT)
     assert set(found["kind"]) == {STUDY} and found[["paper", "seed"]].values.tolist() == [["sagan", 0], ["sagan", 1], ["sggan", 0]]
-    assert set(comparison.edits(rows)["name"]) == {"SaGAN", "StarGAN (in sagan's run)", "ResGAN", "SG-GAN", "StarGAN (in sggan's run)"}
+    assert set(comparison.edits(rows)["name"]) == {"SaGAN", "StarGAN (in SaGAN's run)", "ResGAN", "SG-GAN", "StarGAN (in SG-GAN's run)"}
     assert comparison.select(results, WHAT, "/somewhere/celeba50k")[0]["run"].tolist() == ["real"]
     put(results, "diat", 0, success("DIAT", 0.5, 0.5), name="mine", data="folder-synthetic mine")
     found, _ = comparison.select(results, WHAT | {"data": "~/synthetic mine/"})  # a folder's runs, named as its reader names them
@@ -100,7 +100,7 @@ def test_the_leaderboard_averages_directions_then_seeds(results):
     assert v.n == 3 and v.ci_high - v.value == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
     assert board.loc["SaGAN", "edit_success"].startswith("70 % [") and board.loc["ResGAN", "edit_success"] == "35.0 %"
     assert board.loc["SaGAN", "change_outside_l1"] == "0.01" and board.loc["ResGAN", "change_outside_l1"] == ""
-    assert set(comparison.leaderboard(rows, ("Smiling",))["method"]) == {"SG-GAN", "StarGAN (in sggan's run)"}
+    assert set(comparison.leaderboard(rows, ("Smiling",))["method"]) == {"SG-GAN", "StarGAN (in SG-GAN's run)"}
     other = comparison.elsewhere(results, WHAT)
     assert other[["faces", "method", "edit_success"]].values.tolist() == [["celeba50k, 64 px", "SaGAN", tables.number("edit_success", 0.7)]]
 
@@ -108,8 +108,8 @@ def test_the_leaderboard_averages_directions_then_seeds(results):
 def test_training_is_read_from_the_models(results):
     found, _ = comparison.select(results, WHAT)
     cost = comparison.training(results, found)
-    first = cost[(cost["in the run of"] == "sagan") & (cost["seed"] == 0)].set_index("method")
-    assert first.loc["sagan", ["models", "processor hours", "images seen by D"]].tolist() == [1, "1.00", "480"]
+    first = cost[(cost["in the run of"] == "SaGAN") & (cost["seed"] == 0)].set_index("method")
+    assert first.loc["sagan", ["models", "cycles", "processor hours"]].tolist() == [1, "100", "1.00"]
     assert first["share of that paper's training"].to_dict() == {"sagan": "1 %", "stargan": ""}
     assert comparison.speed(results)[0].empty and comparison.speed(results)[1].data == ""
     (results / "benchmarks").mkdir()
@@ -126,7 +126,7 @@ def test_the_ledger_counts_seeds_once(results):
     assert mine.loc["H0", "measured"] == "seed 0, reproduced: m; seed 1, not reproduced: m" and mine.loc["H0", "run"] == "s0, s1"
     said = "4 claims from 3 runs: 1 reproduced, 1 partly, 0 not reproduced, 1 undecided, 1 not tested."
     assert comparison.sentence(claims) == f"{said} A claim that several seeds tested is counted once."
-    assert comparison.counts(claims).set_index("paper").loc["sggan"].tolist() == ["synthetic, 64 px", 1, 0, 0, 0, 1]
+    assert comparison.counts(claims).set_index("paper").loc["SG-GAN"].tolist() == ["synthetic, 64 px", 1, 0, 0, 0, 1]
     (heading, own), (other, _) = comparison.by_paper(found, claims)
     assert heading.data.startswith("## Paper sagan") and "[seed 1](../reports/sagan-s1.html)" in heading.data and len(own) == 2
     assert "Paper sggan" in other.data and tables.verdicts(own).data.count("<details>") == 2

@@ -27,7 +27,7 @@ from lib.training.config import data_of, from_params
 from lib.training.models import read_record
 from lib.training.runs import of_record
 
-REFERENCES = ("unedited", "constant G", "mean face", "counterfactual")  # floors and ceiling, not methods
+REFERENCES = ("unedited", "real faces", "own label", "constant G", "mean face", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
 LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
 STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made by an earlier version"  # what a run is
@@ -41,6 +41,11 @@ class NothingToCompare(StudyError):
 def modules(paper: str) -> tuple:
     """The modules model and evaluation of a paper."""
     return tuple(importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
+
+
+def short(paper: str) -> str:
+    """A paper's method, as its title ends: "sagan" -> "SaGAN"."""
+    return modules(paper)[0].TITLE.rpartition("(")[2].removesuffix(")")
 
 
 def expected(paper: str, study: dict) -> dict:
@@ -110,9 +115,9 @@ def measurements(found: pd.DataFrame) -> pd.DataFrame:
     """All metric rows of those runs, with paper, run and seed beside them, and `name`, the method as tables show it."""
     frames = [pd.read_csv(r.folder / "metrics.csv").assign(paper=r.paper, run=r.run, seed=r.seed) for r in found.itertuples()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "table", "metric", "row", "column"])
-    papers = edits(rows).groupby("column")["paper"].nunique()
-    shared = set(papers[papers > 1].index)  # such names need the paper to be told apart
-    return rows.assign(name=[f"{c} (in {p}'s run)" if c in shared else c for c, p in zip(rows["column"], rows["paper"], strict=True)])
+    papers = edits(rows).groupby("column")["paper"].nunique()  # names that several have need the paper to be told apart
+    pairs = zip(rows["column"], rows["paper"], strict=True)
+    return rows.assign(name=[f"{c} (in {short(p)}'s run)" if papers.get(c, 1) > 1 else c for c, p in pairs])
 
 
 def elsewhere(results: Path, study: dict) -> pd.DataFrame:
@@ -180,8 +185,8 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
                 records.setdefault(place.split("/")[0], []).append(record)
         for method, own in records.items():
             share = f"{100 * r.share:.2g} %" if method == r.paper else ""
-            cost = tables.training_cost({method: own}).iloc[0].to_dict()
-            lines.append({"in the run of": r.paper, "seed": r.seed} | cost | {"share of that paper's training": share})
+            cost = tables.training_cost({method: own}).filter(regex="^(?!images)").iloc[0].to_dict()
+            lines.append({"in the run of": short(r.paper), "seed": r.seed} | cost | {"share of that paper's training": share})
     return pd.DataFrame(lines).fillna("")
 
 
@@ -229,7 +234,7 @@ def ledger(found: pd.DataFrame) -> pd.DataFrame:
 def counts(claims: pd.DataFrame) -> pd.DataFrame:
     """Verdicts per paper and faces, of a `ledger`."""
     table = claims.groupby(["paper", "faces", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
-    return table.reset_index().rename_axis(columns=None)
+    return table.reset_index().assign(paper=lambda f: f["paper"].map(short)).rename_axis(columns=None)
 
 
 def sentence(claims: pd.DataFrame) -> str:
@@ -304,10 +309,8 @@ def heatmap(table: pd.DataFrame, label: str) -> Figure:
 def pareto(rows: pd.DataFrame) -> Figure:
     """Edit success against change outside the region, one point per method (mean over its directions); upper left is
     better. The line joins the methods that no other one beats on both."""
-    found = edits(rows)
-    found = found[found["metric"].isin(["edit_success", "change_outside_l1"])]
-    points = found.pivot_table(index="name", columns="metric", values="value").reindex(columns=["edit_success", "change_outside_l1"])
-    points = points.dropna().sort_values("change_outside_l1")
+    points = edits(rows).pivot_table(index="name", columns="metric", values="value")
+    points = points.reindex(columns=["edit_success", "change_outside_l1"]).dropna().sort_values("change_outside_l1")
     front = points[points["edit_success"].cummax() <= points["edit_success"]]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()

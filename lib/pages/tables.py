@@ -38,8 +38,7 @@ def spoken(text: object) -> str:
 
 
 def show(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table without row numbers, no text cut short, names of columns as words; a sentence for a frame
-    without rows."""
+    """A frame as an HTML table without row numbers, names of columns as words; a sentence for a frame without rows."""
     if frame.empty:
         return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
     frame = frame.rename(columns=lambda name: measure(str(name)))
@@ -150,8 +149,7 @@ def against_paper(paper: str, ours: dict[str, object]) -> pd.DataFrame:
     raises KeyError."""
     values = printed(paper)
     values.index = values["row"] + ", " + values["column"]
-    missing = [k for k in ours if k not in values.index]
-    if missing:
+    if missing := [k for k in ours if k not in values.index]:
         raise KeyError(f"results/paper_values.csv has no {paper} row {missing[0]!r}; it has: {'; '.join(values.index[:40])}")
     rows = [(key, values.loc[[key], "table"].iloc[0], values.loc[[key], "value"].iloc[0], value) for key, value in ours.items()]
     return pd.DataFrame(rows, columns=["quantity", "where printed", "paper", "here"])
