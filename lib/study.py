@@ -172,11 +172,10 @@ class Study(runs.Run):
         super().figure(figure, name, faces)
         figures.show(figure, alt, faces)
 
-    def complete(self, method: str = "", table: str = "") -> str:
+    def complete(self, method: str = "", table: str = "", more: str = "") -> str:
         """Mark the run complete and return a sentence about it. method, table: whose edits, measured in which table, the
-        index speaks of as what was found."""
-        share = self.entries["share_of_paper"]
-        return super().complete(tables.finding(self.frame(), method, table, share) if method else "")
+        index speaks of as what was found; more: what it says after that."""
+        return super().complete(tables.finding(self.frame(), method, table, self.entries["share_of_paper"]) + more if method else "")
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
@@ -187,8 +186,8 @@ def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
     study = Study(plan, with_images)
     if study.missing:
         hours = sum(job.seconds_left for job in study.missing.values()) / 3600
-        few = ", ".join(list(study.missing)[:4]) + (", ..." if len(study.missing) > 4 else "")
+        few = ", ".join(list(study.missing)[:4]) + (" and others" if len(study.missing) > 4 else "")
         print(f"{len(study.missing)} of {len(study.jobs)} models are not trained yet, about {hours:.2g} processor hours: {few}.")
         what = "They are trained where they are needed below." if plan.training else "What needs them is left out."
-        print(f"{what} make status lists them, make train trains them.")
+        print(f"{what} `make status` lists them; `make train` trains them.")
     return study

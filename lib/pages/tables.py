@@ -40,7 +40,7 @@ def spoken(text: object) -> str:
 def show(frame: pd.DataFrame) -> HTML:
     """A frame as an HTML table without row numbers, names of columns as words; a sentence for a frame without rows."""
     if frame.empty:
-        return HTML("<p>Nothing measured: the models or the faces for it are not at hand.</p>")
+        return HTML("<p>Not measured yet: this needs models or faces that this run did not have.</p>")
     frame = frame.rename(columns=lambda name: measure(str(name)))
     with pd.option_context("display.max_colwidth", None):
         return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}"))
@@ -111,14 +111,12 @@ def printed(paper: str, table: str = "") -> pd.DataFrame:
 def with_printed(rows: list[dict], paper: str, table: str, place: Callable[[dict], tuple[str, str] | None]) -> list[dict]:
     """Metric rows with `paper_value` put in, on their own scale (a printed 86 % is 0.86).
 
-    place: metric row -> (row, column) of that table in results/paper_values.csv, or None for a row that is no cell of
-    it.
+    place: metric row -> (row, column) of that table in results/paper_values.csv; None for what is no cell of it.
     """
     values = printed(paper, table).set_index(["row", "column"])
     out = []
     for r in rows:
-        at = place(r)
-        known = values.loc[[at]].iloc[0] if at in values.index else None
+        known = values.loc[[at]].iloc[0] if (at := place(r)) in values.index else None
         out.append(r if known is None else r | {"paper_value": known["value"] / (100 if known["unit"] == "%" else 1)})
     return out
 
@@ -167,22 +165,24 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
 def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     """What a method's edits came to, for the index: success by both judges over the directions of its main table, exact answers and
     masks where there are any, how long it was trained. rows: metric rows. share: of the paper's training, in [0, 1]. Empty: no rows."""
-    own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")]
-    hits, gains = (own[(own["metric"] == m) & own["value"].notna()].set_index("row") for m in ("edit_success", "counterfactual_gain"))
+    own = rows[(rows["table"] == table) & (rows["column"] == method) & rows["row"].astype(str).str.fullmatch(r"\w+ [+-]") & rows["value"].notna()]
+    names = ("edit_success", "counterfactual_gain", "counterfactual_psnr", "change_outside_l1", "mask_iou")
+    hits, gains, whole, outside, masks = (own[own["metric"] == name].set_index("row") for name in names)
     if hits.empty:
         return ""
     low, high = (hits.loc[row] for row in (hits["value"].idxmin(), hits["value"].idxmax()))
     ends = " to ".join(f"{100 * r['value']:.0f} % [{100 * r['ci_low']:.0f}, {100 * r['ci_high']:.0f}] ({spoken(r.name)})" for r in (low, high))
-    words = f"Both judges see what was asked in {ends} of {method}'s edits, "
-    words += f"in 80 % or more in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
+    words = f"Each model was trained once, for {100 * share:.2g} % of the reference length. Both judges see the requested attribute in {ends} of "
+    words += f"{method}'s edits, in at least 80 % in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        near = gains["value"] > 0.5
+        near, floor = gains["ci_low"] > 0.5, rows[(rows["column"] == "unedited") & (rows["metric"] == names[2])].set_index("row")["value"]
         far = ", ".join(map(spoken, near.index[~near]))
-        words += f" In {near.sum()} of {len(near)} directions most edits bring the face closer to the exact answer{f' (not: {far})' * bool(far)}."
-    outside, masks = (own.loc[own["metric"] == m, "value"].dropna() for m in ("change_outside_l1", "mask_iou"))
-    words += f" Outside the attribute's region they change {100 * outside.min():.2g} to {100 * outside.max():.2g} %." if len(outside) else ""
-    words += f" The masks overlap the exact region with an IoU of {masks.min():.2f} to {masks.max():.2f}." if len(masks) else ""
-    return f"After {100 * share:.2g} % of a full training, one seed: {words[0].lower()}{words[1:]}"
+        words += f" Inside the attribute's region most edits come closer to the exact answer in {near.sum()} of {len(near)} directions"
+        words += f"{f' (not shown for {far})' * bool(far)}; the whole picture does in {(whole['value'] > floor.reindex(whole.index)).sum()}."
+    less, more = 100 * outside["value"].min(), 100 * outside["value"].max()
+    words += f" Outside the region, pixels change on average by {less:.2g} to {more:.2g} % of the brightness range." if len(outside) else ""
+    less, more = masks["value"].min(), masks["value"].max()
+    return words + (f" Masks and exact regions overlap by {less:.2f} to {more:.2f} (IoU; 1 is complete)." if len(masks) else "")
 
 
 def training_cost(records: dict[str, dict | list[dict]]) -> pd.DataFrame:
@@ -211,5 +211,6 @@ def verdicts(claims: pd.DataFrame) -> HTML:
         chip = f'<span class="v {CHIPS[r.verdict]}">{r.verdict}</span>'
         lines.append(f"<tr><td>{r.id}</td><td>{claim}</td><td>{chip}</td></tr>")
     head = '<tr><th scope="col"></th><th scope="col">the paper claims</th><th scope="col">here</th></tr>'
-    rule = "<p><small>A requirement holds where the value meets it, fails where its whole 95 % interval misses it, and is open otherwise.</small></p>"
-    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>{rule}')
+    rule = "A requirement holds where the value meets it, fails where value and interval miss it, else it is open. Partly: one holds, another fails."
+    rule += " Not reproduced: all fail. Undecided: anything else, or a condition set beforehand is not met. Not tested: nothing was measured."
+    return HTML(f'<table class="verdicts"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table><p><small>{rule}</small></p>')

@@ -126,6 +126,6 @@ def facts(record: dict) -> dict[str, str]:
         "split": f"{split['rule']}: {sizes}, checksum {split['checksum'][:12]}",
         "hardware of the evaluation": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["hardware"].items()),
         "versions": ", ".join(f"{k} {v}" for k, v in r["versions"].items()),
-        "share of the paper's training": f"{100 * r['share_of_paper']:.2g} % of its images, per model",
+        "share of the reference length": f"{100 * r['share_of_paper']:.2g} % of the images shown to a model (paper, or assumed where not stated)",
         "models": ", ".join(f"{name}: {place}" for name, place in r["models"].items()),
     } | ({"date": r["finished"]} if r["finished"] else {})

@@ -65,8 +65,7 @@ PROTOCOLS = {
 }
 Edits = dict[tuple[str, int], Edited]
 QUESTION = (
-    "An edit stays local, and the old attribute does not show through, when the attribute's region is "
-    "inpainted first."
+    "If the attribute's region is inpainted first, the edit stays local and the old attribute does not show through."
 )
 
 

@@ -341,7 +341,7 @@ def figure_4_to_7(study, edits: dict[str, Edits], frame: pd.DataFrame, attribute
     """Figs 4 to 7: the same faces edited by all methods, with the change under each edit: the first of the seeded
     choice, then those that SaGAN's edit convinces the judges least of."""
     if (attribute, 1) not in edits["SaGAN"]:
-        return print(f"Not drawn: no model of {attribute} is at hand.")
+        return print(f"Not drawn: no model for {attribute} is trained yet.")
     own = frame[(frame["method"] == "SaGAN") & (frame["attribute"] == attribute)]
     worst = {t: np.argsort(own.loc[own["target"] == t, "confidence"].to_numpy(), kind="stable")[:k] for t, _ in DIRECTIONS}
     alt = f"Input, then edited face and change by {', '.join(edits)}: {attribute.replace('_', ' ')}, added at the left, removed at the right"

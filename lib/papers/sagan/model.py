@@ -81,7 +81,7 @@ DEVIATIONS = (
               "tests",
               "on a small set the rule leaves too few test faces with a rare attribute"),  # fmt: skip
     Deviation("D12", "128x128 faces, 32 channels (Tables 1, 2)",
-              "64x64 and 16 channels in profile `cpu`; everything else as printed",
+              "64x64 and 16 channels in profile `cpu`",
               "a cycle then takes a second of one processor core"),  # fmt: skip
     Deviation("D13", "How the ResNet-18 for face recognition is trained and compared: not stated (Sec. 4.3)",
               "softmax over the training identities, SGD (0.1, momentum 0.9, weight decay 5e-4, a tenth after 50 "
