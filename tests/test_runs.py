@@ -101,7 +101,7 @@ def test_the_record_says_what_a_reader_needs(run):
     assert not set(needed.split()) - record.keys() and record["status"] == "running" and record["publishable"] is True
     assert record["share_of_paper"] == round(3 * 4 / (20_833 * 16), 5) and "SaGAN Eyeglasses" in record["models"]
     facts = runs.facts(record)
-    assert "% of its images" in facts["share of the paper's training"] and facts["profile, seed"] == "smoke, 0"
+    assert "% of the images" in facts["share of the reference length"] and facts["profile, seed"] == "smoke, 0"
     runs.fail(run.folder, "because")
     assert json.loads((run.folder / "run.json").read_text())["reason"] == "because"
     (run.folder / "run.json").write_text("{")
