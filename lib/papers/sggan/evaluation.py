@@ -420,10 +420,10 @@ def finding(rows: pd.DataFrame, share: float) -> str:
     means, outside = (rows[rows["metric"] == name].groupby("column")["value"].mean() for name in ("edit_success", "change_outside_l1"))
     ways = {ALL: "of the edits with all labels", SOME: "with 5 % of them", FEW: "with 0.5 %", "StarGAN": "by StarGAN with all labels"}
     shares = ", ".join(f"{100 * means[method]:.0f} % {words}" for method, words in ways.items() if method in means)
-    own = rows[(rows["metric"] == "edit_success") & (rows["column"] == ALL)]
-    each = ", ".join(f"{r.row} {100 * r.value:.0f} %" for r in own.itertuples())
+    each = ", ".join(f"{r.row} {100 * r.value:.0f} %" for r in rows[(rows["metric"] == "edit_success") & (rows["column"] == ALL)].itertuples())
     text = f"Each model was trained once, for {100 * share:.2g} % of the reference length. Both judges see the requested value in {shares} "
-    text += f"(with all labels: {each}). Outside the region, pixels change on average by {100 * outside[ALL]:.2g} % of the brightness range."
+    text += f"(with all labels: {each})."
+    text += f" Outside the region, pixels change on average by {100 * outside[ALL]:.2g} % of the brightness range." if ALL in outside else ""
     return text if SOME in means else f"{text} With fewer labels, which the claim is about, nothing is trained yet."
 
 
