@@ -175,7 +175,7 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     words = f"Each model was trained once, for {100 * share:.2g} % of the reference length. Both judges see the requested attribute in {ends} of "
     words += f"{method}'s edits, in at least 80 % in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
-        near, floor = gains["ci_low"] > 0.5, rows[(rows["column"] == "unedited") & (rows["metric"] == names[2])].set_index("row")["value"]
+        near, floor = gains["ci_low"] > 0.5, rows.query("table == @table and column == 'unedited' and metric == @names[2]").set_index("row")["value"]
         far = ", ".join(map(spoken, near.index[~near]))
         words += f" Inside the attribute's region most edits come closer to the exact answer in {near.sum()} of {len(near)} directions"
         words += f"{f' (not shown for {far})' * bool(far)}; the whole picture does in {(whole['value'] > floor.reindex(whole.index)).sum()}."
