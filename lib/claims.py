@@ -60,12 +60,12 @@ class Test:
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
         metric, place, column = self.parts
-        share = metric.split(" ")[0] in SHARES
-        value = f"{100 * row['value']:.0f} %" if share else f"{row['value']:.4g}"
+        share, unit = metric.split(" ")[0] in SHARES, "points" if metric.endswith(" difference") else "%"
+        value = f"{100 * row['value']:.0f} {unit}" if share else f"{row['value']:.4g}"
         if pd.notna(row["ci_low"]):
             low, high = (f"{100 * row[c]:.0f}" if share else f"{row[c]:.4g}" for c in ("ci_low", "ci_high"))
             value += f" [{low}, {high}]"
-        bound = " to ".join(f"{100 * b:.3g} %" if share else f"{b:.4g}" for b in (self.bound, self.high) if b is not None)
+        bound = " to ".join(f"{100 * b:.3g} {unit}" if share else f"{b:.4g}" for b in (self.bound, self.high) if b is not None)
         end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
         required, n = bound if self.op == "in" else f"{self.op} {bound}", f", n = {row['n']:.0f}" if row["n"] > 1 else ""
         return f"{measure(metric)} of {place.replace('_', ' ')}, {column}: {value}{n}; required {end}{required}"

@@ -18,9 +18,7 @@ from lib.training.config import ParameterError, check, from_params, pick, requir
 from lib.training.models import Job
 from lib.training.precision import resolve
 
-KINDS = {
-    "data": str, "profile": str, "seed": int, "device": str, "precision": str, "results": str, "training": bool, "overrides": dict,
-}  # fmt: skip
+KINDS = dict(data=str, profile=str, seed=int, device=str, precision=str, results=str, training=bool, overrides=dict)
 SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 

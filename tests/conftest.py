@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import browser
 
 from lib.data import load, make_split
 from lib.papers.sagan import model as sagan
@@ -68,3 +69,9 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as running:
+        yield running

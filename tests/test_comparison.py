@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.evaluation.measures import over_seeds
 from lib.pages import comparison, tables
 from lib.pages.comparison import EARLIER, FACES, OTHER, STUDY
 from lib.training.runs import METRIC_COLUMNS
@@ -94,9 +95,9 @@ def test_the_leaderboard_averages_directions_then_seeds(results):
     board = comparison.leaderboard(rows).set_index("method")
     assert not {"unedited", "constant G", "SaGAN - StarGAN", "b = 1"} & set(board.index)
     assert board.loc["SaGAN", "seeds"] == 2 and board.loc["SaGAN", "directions"] == 2
-    v = comparison.over_seeds(np.array([0.8, 0.6]))  # mean .7, t interval with one degree of freedom 12.706 * .1
+    v = over_seeds(np.array([0.8, 0.6]))  # mean .7, t interval with one degree of freedom 12.706 * .1
     assert v.value == pytest.approx(0.7) and v.ci_high - v.value == pytest.approx(12.706 * 0.1, rel=1e-3)
-    v = comparison.over_seeds(np.array([0.8, 0.6, 0.7]))
+    v = over_seeds(np.array([0.8, 0.6, 0.7]))
     assert v.n == 3 and v.ci_high - v.value == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
     assert board.loc["SaGAN", "edit_success"].startswith("70 % [") and board.loc["ResGAN", "edit_success"] == "35.0 %"
     assert board.loc["SaGAN", "change_outside_l1"] == "0.01" and board.loc["ResGAN", "change_outside_l1"] == ""
@@ -110,7 +111,7 @@ def test_training_is_read_from_the_models(results):
     cost = comparison.training(results, found)
     first = cost[(cost["in the run of"] == "SaGAN") & (cost["seed"] == 0)].set_index("method")
     assert first.loc["sagan", ["models", "cycles", "processor hours"]].tolist() == [1, "100", "1.00"]
-    assert first["share of that paper's training"].to_dict() == {"sagan": "1 %", "stargan": ""}
+    assert first["share of the reference length"].to_dict() == {"sagan": "1 %", "stargan": ""}
     assert comparison.speed(results)[0].empty and comparison.speed(results)[1].data == ""
     (results / "benchmarks").mkdir()
     (results / "benchmarks" / "speed.json").write_text('{"sagan": {"plain / float32": 1.2}, "machine": {"cpu": "C", "torch": "2"}}')

@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from browser import browser, open_page
+from browser import open_page
 from bs4 import BeautifulSoup
 from nbformat import v4
 from PIL import Image
@@ -123,12 +123,6 @@ def page_file(notebook, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports") / "sagan-run.html"
     assert render(notebook, out, title=TITLE, provenance=PROVENANCE) == out
     return out
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 def overflow(page) -> int:
@@ -264,7 +258,7 @@ def test_numbers_stand_right_and_words_left(tmp_path, chromium):
         ask = "[...document.querySelectorAll('.out th, .out td')].map(c => [c.innerText, getComputedStyle(c).textAlign])"
         cells = opened.page.evaluate(ask)
     assert dict(cells) == {"": "left", "method": "left", "success": "right", "n": "right", "0": "left", "1": "left", "SaGAN": "left"} | {
-        "93.1 % [90, 95]": "right", "100": "right", "unedited": "left", "unavailable": "left", "8": "right",
+        "93.1\u00a0% [90,\u00a095]": "right", "100": "right", "unedited": "left", "unavailable": "left", "8": "right",
         "why": "right", "4 % moustaches are one face in a batch": "left", "12 (of 13)": "right",
     }  # fmt: skip
 

@@ -38,9 +38,8 @@ def lines(paths) -> int:
     return sum(len(p.read_text().splitlines()) for p in paths)
 
 
-# Lines. The house is meant for 14,000, half of them outside papers and baselines, and 7,500 of tests; it is not there
-# yet, and may only shrink.
-MOST = {"lib": 17_226, "beside papers and baselines": 8_185, "tests": 8_311}
+# Lines. The house is meant for 14,000, 7,000 beside and 7,500; it is not there yet, and may only shrink.
+MOST = {"lib": 17_224, "beside papers and baselines": 8_185, "tests": 8_311}
 
 
 def test_the_house_only_shrinks():

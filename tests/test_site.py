@@ -4,17 +4,10 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pytest
-from browser import browser, open_page
+from browser import open_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "reports").glob("*.html"))
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 def broken(page: Path, links: list[str], anchors: dict[Path, set[str]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 DIAT compares with CNIA in Fig. 6. Its abstract states the idea: an image is optimised so that its VGG-Face features keep the input's identity
 and take on the attribute of guided images. Layers, weights and optimiser are not known to us (C1): this is a reconstruction, and every table
-calls it "CNIA-style". What a job of this method leaves are pictures: the first test faces, optimised.
+calls it "CNIA-style". What a job of this method leaves are pictures: some test faces, optimised.
 
 paper            here        shape, range
 x, z             x, z        (B, 3, H, H), [-1, 1]: the input, the image that is optimised
@@ -52,7 +52,7 @@ class Config:
     target: int = 0
     start: str = ""  # folder of the trained phi; vgg-face: VGG-Face from its file; empty: an untrained one
     size: int = 128
-    faces: int = 100  # test faces: the first of the choice that all methods edit
+    faces: int = 100  # test faces: a part of the choice that all methods edit
     steps: int = 500
     lr: float = 0.02
     neighbours: int = 5  # faces of A whose features are averaged

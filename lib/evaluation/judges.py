@@ -331,8 +331,7 @@ class Judges:
     @cached_property
     def verification(self) -> dict[str, float]:
         """The identity network on up to 2,000 test faces of people it never saw: AUC over all pairs, the cosine that
-        half of the genuine pairs exceed and the one that 1 % of the impostor pairs exceed, and the numbers of
-        pairs."""
+        half of the genuine pairs exceed and the one that 1 % of the impostor pairs exceed, and the numbers of pairs."""
         test = self.split.test[:2000]
         vectors, who = self.identity.embed(as_images(self.faces, test)), self.faces.identities[test]
         i, j = np.triu_indices(len(test), 1)

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
+from scipy.stats import t as student
 from torch import Tensor
 
 from lib.claims import SHARES
@@ -80,6 +81,15 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
     return Value(float(samples.mean()), float(low), float(high), len(samples))
 
 
+def over_seeds(values: np.ndarray) -> Value:
+    """Mean over seeds with the 95 % t interval between them; a single seed has none (nan). n is the number of seeds."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return Value(float(values[0]), float("nan"), float("nan"), 1)
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Value(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, len(values))
+
+
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
     """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images:
     percentile bootstrap over people, paired. No interval (nan) for a single image, nan for none. A mean of 0 below the
@@ -142,8 +152,7 @@ def frechet_value(a: np.ndarray, b: np.ndarray) -> float:
 
 def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
     """Frechet distance between Gaussians fitted to features (n, d) and (m, d); interval from a bootstrap over both
-    sets, shifted so that it is centred on the value (resampling biases the distance upwards). n is the smaller
-    set."""
+    sets, shifted so that it is centred on the value (resampling biases the distance upwards). n is the smaller set."""
     value, rng = frechet_value(a, b), np.random.default_rng(SEED)
     draws = [frechet_value(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(resamples)]
     low, high = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value

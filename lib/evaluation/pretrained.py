@@ -69,26 +69,25 @@ def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
         return torch.cat([net(x, y).flatten() for x, y in zip(a.split(64), b.split(64), strict=True)]).numpy()
 
 
-def fid(edited: Tensor, real: Tensor) -> float | str:
-    """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
+def _computed(which: int, parts: tuple[tuple[Tensor, dict], ...]) -> float | str:
+    """A metric of `inception` over pictures, each part with what else `update` wants to know of it."""
     both = inception()
     if isinstance(both, str):
         return both
-    metric = both[0]
+    metric = both[which]
     metric.reset()
-    for part, is_real in ((real, True), (edited, False)):
+    for part, fields in parts:
         for x in part.split(64):
-            metric.update(((x + 1) / 2).clamp(0, 1), real=is_real)
-    return float(metric.compute())
+            metric.update(((x + 1) / 2).clamp(0, 1), **fields)
+    value = metric.compute()
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+def fid(edited: Tensor, real: Tensor) -> float | str:
+    """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
+    return _computed(0, ((real, {"real": True}), (edited, {"real": False})))
 
 
 def inception_score(edited: Tensor) -> float | str:
     """Inception Score (torchmetrics, 10 splits), or 'unavailable: why'."""
-    both = inception()
-    if isinstance(both, str):
-        return both
-    metric = both[1]
-    metric.reset()
-    for x in edited.split(64):
-        metric.update(((x + 1) / 2).clamp(0, 1))
-    return float(metric.compute()[0])
+    return _computed(1, ((edited, {}),))

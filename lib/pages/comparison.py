@@ -16,11 +16,10 @@ import seaborn as sns
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.stats import t
 
 from lib.claims import VERDICTS
 from lib.data.faceset import name_of
-from lib.evaluation.measures import Value
+from lib.evaluation.measures import over_seeds
 from lib.pages import tables
 from lib.sources import StudyError
 from lib.training.config import data_of, from_params
@@ -132,15 +131,6 @@ def elsewhere(results: Path, study: dict) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def over_seeds(values: np.ndarray) -> Value:
-    """Mean over seeds with the 95 % t interval between them; a single seed has none (nan). n is the number of seeds."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return Value(float(values[0]), float("nan"), float("nan"), 1)
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Value(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, len(values))
-
-
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a value about one attribute and direction ('Eyeglasses +'), of methods: no floor, ceiling, ablation."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
@@ -176,7 +166,7 @@ def by_direction(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
     """What the training of every model of those runs cost, a line per paper and method, and the share of the paper's
-    own training. A model that several runs use is counted with each of them."""
+    reference length. A model that several runs use is counted with each of them."""
     lines = []
     for r in found.itertuples():
         records: dict[str, list] = {}
@@ -186,7 +176,7 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
         for method, own in records.items():
             share = f"{100 * r.share:.2g} %" if method == r.paper else ""
             cost = tables.training_cost({method: own}).filter(regex="^(?!images)").iloc[0].to_dict()
-            lines.append({"in the run of": short(r.paper), "seed": r.seed} | cost | {"share of that paper's training": share})
+            lines.append({"in the run of": short(r.paper), "seed": r.seed} | cost | {"share of the reference length": share})
     return pd.DataFrame(lines).fillna("")
 
 

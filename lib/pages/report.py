@@ -24,7 +24,8 @@ from lib.sources import StudyError
 TEMPLATES = Path(__file__).parent / "template"
 MAX_BYTES = 4_000_000
 WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
-NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*%?\s*([±\[(]|$)", re.IGNORECASE)  # with its interval; '4 % moustaches are' is none
+NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*(%|points)?\s*([±\[(]|$)", re.IGNORECASE)  # '4 % moustaches are' is none
+INTERVAL = re.compile(r"([^\[\]]+) (\[[^\[\]]+\])")  # value and interval
 NOTE = '<p class="note">{}</p>'
 LIVE = "Live in JupyterLab: this control asks the model itself and is not part of this page."
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -218,6 +219,8 @@ def _align_numbers(table) -> None:
     for cell in (cell for cells in rows for cell in cells):
         if cell.name == "td" and NUMBER.match(cell.get_text().strip()):
             cell["class"] = [*cell.get("class", []), "num"]
+            if interval := INTERVAL.fullmatch(cell.get_text().strip()):  # in a narrow column it goes below the value, else beside it
+                cell.string = " ".join(part.replace(" ", "\u00a0") for part in interval.groups())
     for cells in rows:
         for column, cell in enumerate(cells):
             below = [row[column] for row in rows if len(row) == len(cells) and row[column].name == "td"]

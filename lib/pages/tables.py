@@ -58,22 +58,22 @@ def facts(entries: dict) -> pd.DataFrame:
 
 
 def number(metric: str, value: float, digits: int = 1) -> str:
-    """A value as a table shows it: shares and their differences in %, others with three digits, never as a power of ten."""
-    if metric.removesuffix(" difference") in PERCENT:
-        return f"{100 * value:.{digits}f} %"
+    """A value as a table shows it: shares in %, their differences in points, others with three digits, no power of ten."""
+    if (share := metric.removesuffix(" difference")) in PERCENT:
+        return f"{100 * value:.{digits}f} {'%' if share == metric else 'points'}"
     if abs(value) >= 10:
         return f"{value:.1f}"
     return np.format_float_positional(round(value, 5), 3, fractional=False, trim="-")
 
 
 def cell(row) -> str:
-    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why). One % sign is enough, and
+    """'value [low, high]', or 'unavailable' for a row without a value (its protocol says why). The unit stands once, and
     whole numbers are where the interval of a share is wider than two points."""
     if pd.isna(row["ci_low"]):
         return "unavailable" if pd.isna(row["value"]) else number(row["metric"], row["value"])
     digits = int(row["ci_high"] - row["ci_low"] < 0.02)
     text, low, high = (number(row["metric"], row[key], digits) for key in ("value", "ci_low", "ci_high"))
-    return f"{text} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
+    return f"{text} [{low.split()[0]}, {high.split()[0]}]"
 
 
 def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.DataFrame:
@@ -162,6 +162,11 @@ def attribute_shares(faces, split, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "training faces", "test faces", "test with", "test without"])
 
 
+def trained_for(share: float) -> str:
+    """How every finding begins. share: of the reference length, in [0, 1]."""
+    return f"Each model was trained once, for {100 * share:.2g} % of the reference length."
+
+
 def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
     """What a method's edits came to, for the index: success by both judges over the directions of its main table, exact answers and
     masks where there are any, how long it was trained. rows: metric rows. share: of the paper's training, in [0, 1]. Empty: no rows."""
@@ -172,8 +177,8 @@ def finding(rows: pd.DataFrame, method: str, table: str, share: float) -> str:
         return ""
     low, high = (hits.loc[row] for row in (hits["value"].idxmin(), hits["value"].idxmax()))
     ends = " to ".join(f"{100 * r['value']:.0f} % [{100 * r['ci_low']:.0f}, {100 * r['ci_high']:.0f}] ({spoken(r.name)})" for r in (low, high))
-    words = f"Each model was trained once, for {100 * share:.2g} % of the reference length. Both judges see the requested attribute in {ends} of "
-    words += f"{method}'s edits, in at least 80 % in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
+    words = f"{trained_for(share)} Both judges see the requested attribute in {ends} of {method}'s edits, "
+    words += f"in at least 80 % in {(hits['value'] >= 0.8).sum()} of {len(hits)} directions."
     if len(gains):
         near, floor = gains["ci_low"] > 0.5, rows.query("table == @table and column == 'unedited' and metric == @names[2]").set_index("row")["value"]
         far = ", ".join(map(spoken, near.index[~near]))

@@ -1,10 +1,9 @@
 """Trained models: what decides one (`Job`), training it, and loading it again.
 
 A model lives in results/<method>/<model id>/: model.json (what was trained, how, where), history.csv (its curves),
-weights.safetensors (the
-networks that edits and evaluation need, in half precision: every reported number is measured with this file) and,
-while it is trained, resume.pt. Its id is a hash of what decides training and of nothing else, so that no comment or
-moved file makes hours of training void. """
+weights.safetensors (the networks that edits and evaluation need, in half precision: every reported number is measured
+with this file) and, while it is trained, resume.pt. Its id is a hash of what decides training and of nothing else, so
+that no comment or moved file makes hours of training void."""
 
 import dataclasses
 import fcntl

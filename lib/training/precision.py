@@ -64,9 +64,8 @@ class Float32Sums(TorchFunctionMode):
 
 
 def in_bf16(loss: Callable, device: str) -> Callable:
-    """The loss of an update, computed in bf16 on a kind of device. No rounded weights are kept between their uses:
-    one made without gradient must not serve where a gradient is wanted, nor one made outside a recorded step within
-    it."""
+    """The loss of an update, computed in bf16 on a kind of device. No rounded weights are kept between their uses: one
+    made without gradient must not serve where a gradient is wanted, nor one made outside a recorded step within it."""
 
     def of_batch(nets, batch, cfg):
         with torch.autocast(device, torch.bfloat16, cache_enabled=False), Float32Sums(device):

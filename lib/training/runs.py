@@ -112,9 +112,8 @@ def fail(folder: Path, reason: str) -> None:
         write_json(folder / "run.json", record | {"status": "failed", "reason": reason, "finished": now()})
 
 
-def facts(record: dict) -> dict[str, str]:
+def facts(r: dict) -> dict[str, str]:
     """The facts behind a run, from its run.json, in words."""
-    r = record
     commit = (r["commit"][:12] or "unknown") + (" with uncommitted changes" if r["dirty"] else "")
     split = r["split"]
     sizes = f"{split['train']} train, {split['validation']} validation, {split['test']} test images"

@@ -8,7 +8,8 @@ for (const figure of document.querySelectorAll("figure.study-slider")) {
   const names = JSON.parse(figure.dataset.names);
 
   const full = width * Math.max(1, Math.ceil(160 / width)) + "px";
-  const shown = rows > 1 ? `min(${full}, calc(50% - .25rem))` : full; // two side by side on a phone
+  // all in one row where they fit, two side by side on a phone
+  const shown = rows > 1 ? `min(${full}, max(9.5rem, calc(${100 / rows}% - .5rem)), calc(50% - .25rem))` : full;
   const stage = document.createElement("div");
   stage.className = "study-stage";
   const pictures = [];

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 from torch import Tensor
 
 from lib.baselines import cnia, semantic_inpainting, vgg_face
@@ -24,9 +23,9 @@ from lib.data import Split
 from lib.data.lfw import Lfw
 from lib.data.splits import divided
 from lib.evaluation import measures
-from lib.evaluation.edits import Case, Edited, apply, floors, test_case, unlabelled_cases
+from lib.evaluation.edits import Case, Edited, apply, floors, test_case, test_index, unlabelled_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import Value, apart, compared, difference, row, value_of
+from lib.evaluation.measures import Value, apart, compared, difference, over_seeds, row, value_of
 from lib.pages import figures, tables
 from lib.pages.figures import montage, pixels
 from lib.pages.schematics import layer_table
@@ -379,29 +378,34 @@ def figure_3(study, edits: Edits, k: int = 6) -> None:
 # ---------------------------------------------------------------------------------------- Figs 6, 7: the two comparators
 
 
-def few(e: Edited, n: int) -> Edited:
-    """The first n of the edited faces."""
+def few(e: Edited, rows: np.ndarray | slice) -> Edited:
+    """The edited faces in these rows."""
     fields = ("index", "people", "x", "region", "truth")
-    parts = {name: value[:n] for name, value in vars(e.case).items() if name in fields and value is not None}
-    return Edited(replace(e.case, **parts, _seen={}), e.y[:n], None, e.ms)
+    parts = {name: value[rows] for name, value in vars(e.case).items() if name in fields and value is not None}
+    return Edited(replace(e.case, **parts, _seen={}), e.y[rows], None, e.ms)
+
+
+def optimised(study, name: str, e: Edited) -> dict[str, Edited]:
+    """CNIA-style pictures of a task and the study's own edits e of the same faces: those that both have."""
+    job = study.jobs[f"CNIA-style {name}"]
+    index = test_index(job.faces, job.split, job.cfg.attribute, 1 - job.cfg.target, job.cfg.faces)
+    _, mine, theirs = np.intersect1d(e.index, index, return_indices=True)
+    own, z = few(e, mine), study.nets(f"CNIA-style {name}").pictures.z.cpu()[theirs]
+    return {"CNIA-style": Edited(own.case, z, None, 1000 * job.record["processor_seconds"] / len(index)), study.cfg.variant: own}
 
 
 def figure_6(study, edits: Edits) -> None:
-    """Fig. 6: CNIA-style transfer of the first faces of each task at hand beside the study's own."""
+    """Fig. 6: CNIA-style transfer of some faces of each task at hand beside the study's own."""
     table, v, out, won, slower, beside = "Fig. 6", study.cfg.variant, [], 0, [], {}
     for name in (t for t in edits if study.has(f"CNIA-style {t}")):
-        job = f"CNIA-style {name}"
-        own = few(edits[name][v], study.jobs[job].cfg.faces)
-        z = study.nets(job).pictures.z.cpu()[: len(own.x)]
-        ms = 1000 * study.record(job)["processor_seconds"] / len(z)
-        beside[name] = {"CNIA-style": Edited(own.case, z, None, ms), v: own}
-        won += distance(study, own) < distance(study, beside[name]["CNIA-style"])
-        slower.append(ms / own.ms)
+        beside[name] = both = optimised(study, name, edits[name][v])
+        won += distance(study, both[v]) < distance(study, both["CNIA-style"])
+        slower.append(both["CNIA-style"].ms / both[v].ms)
     pictures(study, beside, "fig_6", f"Per task two faces: input, CNIA-style result, {v}", k=2)
     if not beside:
         return
     rows_of(study, beside, table)
-    n, steps = min(len(b[v].x) for b in beside.values()), study.jobs[job].cfg.steps
+    n, steps = min(len(b[v].x) for b in beside.values()), study.jobs[f"CNIA-style {next(iter(beside))}"].cfg.steps
     words = f"of {len(beside)} tasks those with a smaller Frechet distance, {n} faces each"
     words += "; CNIA-style is a reconstruction"
     wins = float(won) if len(beside) == len(TASKS) else f"unavailable: {len(beside)} of {len(TASKS)} tasks at hand"
@@ -417,7 +421,7 @@ def figure_7(study, edits: Edits) -> None:
     name = next((t for t in ("eyeglasses_removal", *edits) if t in edits and TASKS[t].hull), None)
     if name is None or not study.has("DCGAN"):
         return
-    settings, own = study.settings, few(edits[name][v], study.settings.inpainting_faces)
+    settings, own = study.settings, few(edits[name][v], slice(study.settings.inpainting_faces))
     boxes, m = semantic_inpainting.face_boxes(np.asarray(study.faces.landmarks)[own.index]), mask_of(study, name, own.index)
     how = semantic_inpainting.Search(steps=settings.inpainting_steps, starts=settings.inpainting_starts)
     began, size = time.perf_counter(), study.jobs["DCGAN"].cfg.size
@@ -523,12 +527,6 @@ def speed(study):
     return study.table(shown.assign(printed=["4.5 ms" if "E" in method else "" for method in shown["method"]]), "speed")
 
 
-def over_seeds(values: list[float]) -> Value:
-    """Mean over seeds with the 95 % t interval; none for a single seed."""
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return Value(float(np.mean(values)), float(np.mean(values) - half), float(np.mean(values) + half), len(values))
-
-
 def settled(success: list[float]) -> int | None:
     """The first place from which every value stays within two points of the best; None if there is none."""
     near = [s >= max(success) - 0.02 for s in success]
@@ -574,9 +572,10 @@ def training_time(study, of: dict[str, Case]) -> None:
 
 def against_diat(rows: pd.DataFrame) -> str:
     """How DIAT-A does beside DIAT, both without enhancement, for the index: success on each compared task, and time."""
-    words = {"edit_success difference": "success differs by {:+.0%} of the faces", "training time ratio": "training takes {:.2g} times as long"}
+    words = {"edit_success difference": "success differs by {} points", "training time ratio": "training takes {} times as long"}
     own = rows[rows["column"].isin(["DIAT-A0 - DIAT3", "DIAT-A0 / DIAT3"]) & rows["metric"].isin(words) & rows["value"].notna()]
-    parts = [f"{words[r.metric].format(r.value)} ({tables.spoken(r.row)})" for r in own.itertuples()]
+    values = [f"{100 * r.value:+.0f}" if r.metric.endswith("difference") else f"{r.value:.2g}" for r in own.itertuples()]
+    parts = [f"{words[r.metric].format(v)} ({tables.spoken(r.row)})" for r, v in zip(own.itertuples(), values, strict=True)]
     return f" Beside DIAT, both without enhancement: {'; '.join(parts)}." if parts else ""
 
 

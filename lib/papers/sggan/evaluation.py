@@ -20,7 +20,7 @@ from lib.evaluation import edits as editing
 from lib.evaluation import measures
 from lib.evaluation.judges import as_images
 from lib.evaluation.measures import row
-from lib.pages import schematics
+from lib.pages import schematics, tables
 from lib.pages.figures import montage, pixels
 from lib.papers.sggan import flips
 from lib.papers.sggan import model as sggan
@@ -421,8 +421,7 @@ def finding(rows: pd.DataFrame, share: float) -> str:
     ways = {ALL: "of the edits with all labels", SOME: "with 5 % of them", FEW: "with 0.5 %", "StarGAN": "by StarGAN with all labels"}
     shares = ", ".join(f"{100 * means[method]:.0f} % {words}" for method, words in ways.items() if method in means)
     each = ", ".join(f"{r.row} {100 * r.value:.0f} %" for r in rows[(rows["metric"] == "edit_success") & (rows["column"] == ALL)].itertuples())
-    text = f"Each model was trained once, for {100 * share:.2g} % of the reference length. Both judges see the requested value in {shares} "
-    text += f"(with all labels: {each})."
+    text = f"{tables.trained_for(share)} Both judges see the requested value in {shares} (with all labels: {each})."
     text += f" Outside the region, pixels change on average by {100 * outside[ALL]:.2g} % of the brightness range." if ALL in outside else ""
     return text if SOME in means else f"{text} With fewer labels, which the claim is about, nothing is trained yet."
 
