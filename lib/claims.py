@@ -60,12 +60,10 @@ class Test:
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
         metric, place, column = self.parts
-        share, unit = metric.split(" ")[0] in SHARES, "points" if metric.endswith(" difference") else "%"
-        value = f"{100 * row['value']:.0f} {unit}" if share else f"{row['value']:.4g}"
-        if pd.notna(row["ci_low"]):
-            low, high = (f"{100 * row[c]:.0f}" if share else f"{row[c]:.4g}" for c in ("ci_low", "ci_high"))
-            value += f" [{low}, {high}]"
-        bound = " to ".join(f"{100 * b:.3g} {unit}" if share else f"{b:.4g}" for b in (self.bound, self.high) if b is not None)
+        share = unit(metric)
+        value, low, high = (f"{round(100 * row[c]) + 0:d}" if share and pd.notna(row[c]) else f"{row[c]:.4g}" for c in ("value", "ci_low", "ci_high"))
+        value += f" {share}" * bool(share) + f" [{low}, {high}]" * pd.notna(row["ci_low"])
+        bound = " to ".join(f"{100 * b:.3g} {share}" if share else f"{b:.4g}" for b in (self.bound, self.high) if b is not None)
         end = {"value": "", "ci_low": "lower end ", "ci_high": "upper end "}[self.at]
         required, n = bound if self.op == "in" else f"{self.op} {bound}", f", n = {row['n']:.0f}" if row["n"] > 1 else ""
         return f"{measure(metric)} of {place.replace('_', ' ')}, {column}: {value}{n}; required {end}{required}"
@@ -75,6 +73,7 @@ SHARES = {
     "edit_success", "edit_success_a", "edit_success_b", "success_blurred", "unrelated_kept", "counterfactual_gain", "flip_accuracy", "d_accuracy",
     "identity_kept", "judge_accuracy", "judge_balanced_accuracy", "male_changed", "domain_accuracy", "reference_match",
     "mask_roi_mass", "judges_disagree", "unedited_floor", "unrelated_accuracy", "d_share", "share_of_paper", "landmark_outside",
+    "judge_majority_rate",
 }  # fmt: skip
 WORDS = {  # what a page calls a measure, where its name alone puzzles
     "edit_success_a": "judge a alone", "edit_success_b": "judge b alone", "success_blurred": "success after a blur",
@@ -84,9 +83,16 @@ WORDS = {  # what a page calls a measure, where its name alone puzzles
     "own_label_l1": "change towards its own label", "male_changed": "gender verdict changed", "mask_iou": "mask IoU",
     "mask_mean": "mean of the mask", "mask_share": "mask above 0.1", "mask_saturated": "mask above 0.9", "mask_roi_mass": "mask inside the region",
     "g_inside_l1": "change by G inside the hole", "g_outside_l1": "change by G outside it", "outside_hole_l1": "change outside the hole",
-    "d_share": "D's share of R's gradient", "share_of_paper": "share of a full training", "lpips": "LPIPS", "spearman": "Spearman's rho",
+    "d_share": "D's share of R's gradient", "share_of_paper": "share of the reference length", "lpips": "LPIPS", "spearman": "Spearman's rho",
     "photographs": "photographs (1) or drawings (0)", "landmark_outside": "landmark outside the hole",
 }  # fmt: skip
+
+
+def unit(metric: str) -> str:
+    """How a metric is shown: shares in '%', differences of shares in 'points', others as they are ('')."""
+    name, _, of = metric.partition(" ")
+    apart = name == "beyond_floor" or name in SHARES and of in ("difference", "drop", "spread")
+    return "points" if apart else "%" if name in SHARES and of in ("", "best") else ""
 
 
 def measure(metric: str) -> str:

@@ -195,7 +195,7 @@ def test_noise_is_measured_and_shades_are_not():
 def test_when_success_has_settled():
     assert transfer.settled([0.1, 0.89, 0.9, 0.91]) == 1
     assert transfer.settled([0.9, 0.5, 0.9]) == 2  # it must stay there
-    assert transfer.settled([0.9, 0.5]) is None
+    assert transfer.settled([0.9, 0.5]) is None and transfer.settled([0.0, 0.0]) is None
 
 
 def test_layer_tables_are_the_printed_ones():

@@ -48,7 +48,8 @@ DEVIATIONS = (
     Deviation("D4", "Batch norm in D on real and generated faces: together or apart not stated",
               "each of the four kinds of image in a pass of its own", "as the re-implementations"),  # fmt: skip
     Deviation("D5", "alpha = 5e-4 (local) or 5e-6 (gender, age), beta = 0.1 alpha, on sums over a 128x128 image",
-              "profile `cpu` multiplies both by 4", "the sums over a 64x64 image have a quarter of the terms"),  # fmt: skip
+              "profile `cpu` multiplies both by 4", "the sums over a 64x64 image have a quarter of the terms (with half the channels phi's "
+              "have an eighth, so that beta weighs half as much)"),  # fmt: skip
     Deviation("D6", "64 channels at 128x128",
               "profile `cpu`: 32 channels at 64x64; fewer updates, the share is printed", "core-hours"),  # fmt: skip
     Deviation("D7", "x + r may leave the range of an image",
@@ -223,8 +224,8 @@ def stages(cfg: Config) -> list[Stage]:
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2)}
     updates = (
         Update("D", ("D",), d_loss, **adam),
-        Update("G_0", ("G_0",), g_0_loss, fresh=False, **adam),
-        Update("G_1", ("G_1",), g_1_loss, fresh=False, **adam),
+        Update("G_0", ("G_0",), g_0_loss, fresh=False, part=0.5, **adam),
+        Update("G_1", ("G_1",), g_1_loss, fresh=False, part=0.5, **adam),
     )
 
     a = cfg.attribute

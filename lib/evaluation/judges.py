@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
-from lib.data import Examples, FaceSet, Split, make_split
+from lib.data import Examples, FaceSet, Split
 from lib.data.errors import fail
 from lib.data.faceset import SYNTHETIC, outline
 from lib.evaluation.resnet import ResNet18
@@ -358,7 +358,8 @@ class Judges:
                 return f"judge {r.judge}'s balanced accuracy on {attribute} is {r.balanced_accuracy:.3f}, below {TRUSTED}"
             if self.faces.faces is None and attribute in CELEBA_REFERENCE:
                 reference = CELEBA_REFERENCE[attribute] - (SMALL_FACES if self.faces.size < 64 else 0)
-                high = binomtest(round(r.accuracy * r.n), int(r.n)).proportion_ci(method="wilson").high
+                people = len(np.unique(self.faces.identities[self.split.test]))
+                high = binomtest(round(r.accuracy * people), people).proportion_ci(method="wilson").high
                 if high < reference:
                     return f"judge {r.judge}'s accuracy on {attribute} is {r.accuracy:.3f} (n = {r.n}), below the reference {reference:.3f}"
         return ""
@@ -373,14 +374,13 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     (results). """
     names = ",".join(a for a in JUDGED if a in faces.attribute_names)
     settings = vars(pick(PROFILES, profile, "profile")())
-    pool, pool_split = faces, split
+    pool = faces
     if faces.name == SYNTHETIC[0]:
         pool = outline(SYNTHETIC[1], faces.size, n=len(faces), seed=int(faces.faces.seed[0]))  # drawn only if it is to be trained on
-        pool_split = make_split(pool)
     out = {}
     for name, kind in (("judge a", "places"), ("judge b", "resnet18")):
         cfg = Config(kind, names, size=faces.size, **settings | {"batch": min(settings["batch"], len(split.train))})
-        out[name] = Job(sys.modules[__name__], cfg, pool, pool_split, seed + (kind == "resnet18"), **place)
+        out[name] = Job(sys.modules[__name__], cfg, pool, split, seed + (kind == "resnet18"), **place)
     classes, rows = people(faces, split)
     settings = settings | {"batch": min(settings["batch"], len(rows))}
     cfg = Config("identity", people=len(classes), size=faces.size, **settings)

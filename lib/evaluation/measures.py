@@ -6,6 +6,7 @@ value carries n, its protocol and a 95 % interval, clustered by person where peo
 results/README.md says that it has none. """
 
 from collections.abc import Callable
+from operator import sub
 from typing import NamedTuple
 
 import numpy as np
@@ -159,13 +160,13 @@ def frechet(a: np.ndarray, b: np.ndarray, resamples: int = 50) -> Value:
     return Value(value, max(0.0, float(low)), float(high), min(len(a), len(b)))
 
 
-def frechet_difference(a: np.ndarray, b: np.ndarray, real: np.ndarray, resamples: int = 200) -> Value:
-    """Distance of a to real minus that of b, features of two methods' edits of the same faces (n, d); bootstrap over
-    the faces (the same for both) and the real ones, shifted as in `frechet`."""
-    value, rng, draws = frechet_value(a, real) - frechet_value(b, real), np.random.default_rng(SEED), []
+def frechet_difference(a: np.ndarray, b: np.ndarray, real: np.ndarray, resamples: int = 200, how: Callable = sub) -> Value:
+    """Distance of a to real minus that of b (over it, with how = truediv), features of two methods' edits of the same
+    faces (n, d); bootstrap over the faces (the same for both) and the real ones, shifted as in `frechet`."""
+    value, rng, draws = how(frechet_value(a, real), max(frechet_value(b, real), 1e-12)), np.random.default_rng(SEED), []
     for _ in range(resamples):
         i, j = rng.integers(len(a), size=len(a)), rng.integers(len(real), size=len(real))
-        draws.append(frechet_value(a[i], real[j]) - frechet_value(b[i], real[j]))
+        draws.append(how(frechet_value(a[i], real[j]), max(frechet_value(b[i], real[j]), 1e-12)))
     low, high = np.quantile(draws, [0.025, 0.975]) - np.mean(draws) + value
     return Value(value, float(low), float(high), min(len(a), len(real)))
 
@@ -266,7 +267,7 @@ def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) 
     if e.mask is not None:
         columns["mask_mean"] = e.mask.flatten(1).mean(1).numpy()
         columns["mask_share"], columns["mask_saturated"] = share(e.mask, 0.1), share(e.mask, 0.9)
-        columns["mask_roi_mass"] = roi_mass(e.mask, e.region)
+        columns |= {} if e.region.all() else {"mask_roi_mass": roi_mass(e.mask, e.region)}
         if e.truth is not None:
             columns["mask_iou"] = iou(e.mask > 0.1, e.region)
     return pd.DataFrame(columns)
@@ -286,7 +287,8 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
 def value_of(frame: pd.DataFrame, measure: str) -> Value:
     """A measure over the lines of a per-face table: verdicts as a share with its Wilson interval, numbers as a mean."""
     samples, people = frame[measure], frame["person"].to_numpy()
-    return proportion(samples, people) if measure in SHARES | {"identity_kept"} and samples.dtype == bool else mean(samples, people)
+    verdicts = measure in SHARES and samples.isin((0, 1)).all()  # whatever their type: a joined frame makes objects of them
+    return proportion(samples, people) if verdicts else mean(samples, people)
 
 
 def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[str] | None = None, protocols: dict | None = None) -> list[dict]:
@@ -314,9 +316,13 @@ def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[
 
 def difference(frame: pd.DataFrame, a: str, b: str, measure: str) -> Value:
     """Mean over faces of method a minus method b, for the edits that both made, paired by face. Narrow the frame
-    first for one attribute."""
+    first for one attribute. Verdicts that differ nowhere get the interval of no case among as many people."""
     (first, second), people = _pairs(frame, [a, b], measure)
-    return mean(first - second, people)
+    gap = mean(first - second, people)
+    if measure in SHARES and len(first) and gap.ci_low == gap.ci_high:
+        room = wilson(0, len(first), len(np.unique(people))).ci_high
+        return Value(gap.value, gap.value - room, gap.value + room, gap.n)
+    return gap
 
 
 def ratio(frame: pd.DataFrame, own: str, others: list[str], measure: str) -> Value:
@@ -365,7 +371,8 @@ def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: i
     y, mask, _ = run_edit(edit, attribute, x, label, device)
     columns = {"attribute": attribute, "face": index, "person": faces.identities[index], "own_label_l1": l1(y, x)}
     if mask is not None:
-        columns |= {"mask_share": share(mask, 0.1), "mask_roi_mass": roi_mass(mask, region_of(faces, index, attribute)[0])}
+        region = region_of(faces, index, attribute)[0]
+        columns |= {"mask_share": share(mask, 0.1)} | ({} if region.all() else {"mask_roi_mass": roi_mass(mask, region)})
     return pd.DataFrame(columns)
 
 
@@ -374,11 +381,11 @@ def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: i
 
 def judge_rows(judges: Judges) -> list[dict]:
     """The judges' own scores on unedited test faces, as metric rows of the table `judges`."""
-    out = []
+    out, people = [], len(np.unique(judges.faces.identities[judges.split.test]))
     for r in judges.scores.itertuples():
         column, n = f"judge {r.judge}", int(r.n)
         balanced = r.balanced_accuracy if np.isfinite(r.balanced_accuracy) else "unavailable: the test split holds only one of its two values"
-        out.append(row("judges", r.attribute, column, "judge_accuracy", wilson(round(r.accuracy * n), n), "unedited test faces"))
+        out.append(row("judges", r.attribute, column, "judge_accuracy", wilson(round(r.accuracy * n), n, people), "unedited test faces"))
         out.append(row("judges", r.attribute, column, "judge_balanced_accuracy", balanced, "unedited test faces", n))
         out.append(row("judges", r.attribute, column, "judge_majority_rate", r.majority_rate, "unedited test faces", n))
     v = judges.verification

@@ -28,7 +28,7 @@ from lib.training.runs import of_record
 
 REFERENCES = ("unedited", "real faces", "own label", "constant G", "mean face", "counterfactual")  # floors and ceiling, not methods
 HIGHER = ("edit_success", "counterfactual_gain", "unrelated_kept", "identity_cosine", "counterfactual_psnr", "mask_iou")
-LOWER = ("change_outside_l1", "frechet_judge", "ms_per_image")
+LOWER = ("change_outside_l1", "ms_per_image")  # a Frechet distance depends on the number of faces
 STUDY, FACES, OTHER, EARLIER = "study", "other faces", "not of the study", "made by an earlier version"  # what a run is
 FACTS = "paper run_id title citation finding data profile seed size share_of_paper hardware status reason started finished models".split()
 
@@ -132,10 +132,13 @@ def elsewhere(results: Path, study: dict) -> pd.DataFrame:
 
 
 def edits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a value about one attribute and direction ('Eyeglasses +'), of methods: no floor, ceiling, ablation."""
+    """The rows with a value about one attribute and direction ('Eyeglasses +'), of methods: no floor or ceiling, and of a
+    run those methods whose success stands in its main table, the first; each value once, from the first table with it."""
     is_edit = rows["row"].astype(str).str.fullmatch(r"\w+ [+-]")
-    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES) & (rows["table"] != "ablations")]
-    return found[found["column"].isin(found.loc[found["metric"] == "edit_success", "column"])]  # the others are differences of two methods
+    found = rows[is_edit & rows["value"].notna() & ~rows["column"].isin(REFERENCES)]
+    hits = found[found["metric"] == "edit_success"]
+    main = hits[hits["table"] == hits["run"].map(hits.groupby("run")["table"].first())].set_index(["run", "column"]).index
+    return found[found.set_index(["run", "column"]).index.isin(main)].drop_duplicates(["run", "row", "column", "metric"])
 
 
 def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -171,7 +174,7 @@ def training(results: Path, found: pd.DataFrame) -> pd.DataFrame:
     for r in found.itertuples():
         records: dict[str, list] = {}
         for place in r.models.values():
-            if record := read_record(results / place / "model.json"):
+            if (record := read_record(results / place / "model.json")) and "stages" in record:
                 records.setdefault(place.split("/")[0], []).append(record)
         for method, own in records.items():
             share = f"{100 * r.share:.2g} %" if method == r.paper else ""

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from lib.claims import SHARES, Deviation, measure
+from lib.claims import Deviation, measure, unit
 
 PAPER_VALUES = Path(__file__).resolve().parents[2] / "results" / "paper_values.csv"
-PERCENT = SHARES | {"judge_majority_rate"}
 WORDS = {  # an attribute put on, and taken off, as a reader says it; any other attribute is "on" or "off"
     "Eyeglasses": ("glasses on", "glasses off"), "Smiling": ("smile on", "smile off"), "Mouth_Slightly_Open": ("mouth open", "mouth closed"),
     "No_Beard": ("beard off", "beard on"), "Mustache": ("moustache on", "moustache off"), "Male": ("to male", "to female"),
@@ -59,8 +58,8 @@ def facts(entries: dict) -> pd.DataFrame:
 
 def number(metric: str, value: float, digits: int = 1) -> str:
     """A value as a table shows it: shares in %, their differences in points, others with three digits, no power of ten."""
-    if (share := metric.removesuffix(" difference")) in PERCENT:
-        return f"{100 * value:.{digits}f} {'%' if share == metric else 'points'}"
+    if share := unit(metric):
+        return f"{round(100 * value, digits) + 0.0:.{digits}f} {share}"
     if abs(value) >= 10:
         return f"{value:.1f}"
     return np.format_float_positional(round(value, 5), 3, fractional=False, trim="-")

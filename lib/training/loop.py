@@ -31,6 +31,7 @@ class Update:
     """One optimiser: which networks of Nets it trains (field names), on which loss, how often in a cycle.
 
     loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}).
+    part: share of a batch's images that it is shown (for the record).
     fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
     every: performed only in cycles every, 2 every, ... (cycles count from 1).
     examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update
@@ -45,6 +46,7 @@ class Update:
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1
+    part: float = 1.0
     fresh: bool = True
     every: int = 1
     examples: Callable[[FaceSet, Split, int], Examples] | None = None
@@ -78,7 +80,7 @@ class Stage:
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
-        return {u.name: cycles // u.every * u.repeats * self.batch for u in self.updates}
+        return {u.name: int(cycles // u.every * u.repeats * self.batch * u.part) for u in self.updates}
 
     def first_step(self, cycle: int) -> int:
         """The number of fresh batches drawn before a cycle (from 1), which is the number of its first batch."""

@@ -21,7 +21,7 @@ from lib.claims import Claim, Precondition, Test, works
 from lib.evaluation import measures
 from lib.evaluation.edits import SEED, Edited, floors, run_edit, test_cases
 from lib.evaluation.judges import as_images
-from lib.evaluation.measures import apart, row
+from lib.evaluation.measures import Value, apart, row
 from lib.pages import figures, schematics, tables
 from lib.pages.figures import montage, pixels
 from lib.papers.atigan import inpainting
@@ -313,8 +313,10 @@ def table_2_rows(study, frame: pd.DataFrame) -> list[dict]:
     share = [float((study.faces.column(c[2])[study.split.train] == c[3]).mean()) for c in two_sided]
     for method, values in ((OWN, [rate[c].value for c in two_sided]), ("paper", [c[5] for c in two_sided])):
         rho = float(spearmanr(values, share).statistic) if len(set(values)) > 1 else 0.0  # equal ranks: no correlation to speak of
+        half = 1.96 * (1.06 / max(len(values) - 3, 1e-9)) ** 0.5  # Fieller's standard error of its Fisher transform
+        ends = np.tanh(np.arctanh(np.clip(rho, -0.999, 0.999)) + np.array([-half, half]))
         how = f"over {len(values)} cells; share of the target label among the training faces"
-        put("success and share of the target", method, "spearman", rho, how, n=len(values))
+        put("success and share of the target", method, "spearman", Value(rho, *map(float, ends), len(values)), how)
     return out
 
 

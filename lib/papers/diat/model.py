@@ -116,7 +116,7 @@ DEVIATIONS = (
     Deviation("D7", "dstep, tstep, batch, Adam's betas, numbers of iterations: not stated ('while not converged')",
               "1:1 on fresh batches of as many inputs as guided faces, betas 0.9 and 0.999 but in the game (D13); 20,000 cycles in profile `paper`, "
               "the share is printed",
-              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic. Elsewhere D is pre-trained for 200 updates, when it is always "
+              "the usual GAN; the later code's 24:6 belongs to a Wasserstein critic. Elsewhere D is pre-trained for 200 updates, when it is mostly "
               "right: after 1,500 it is so sure that T never catches up"),
     Deviation("D8", "14 of 62 landmark clusters are excluded by eye (Sec. 5.1)", "the 14 whose centre is turned most to the side",
               "'partially invisible' faces are turned ones; the rule drops 13.0 % of CelebA, as the paper's hats imply"),

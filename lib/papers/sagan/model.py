@@ -77,8 +77,8 @@ DEVIATIONS = (
               "sum",
               "StarGAN's convention; the patches' mean would shrink the gradient fourfold"),  # fmt: skip
     Deviation("D11", "The 8,177 of 10,177 identities with the most images train (Sec. 4.1)",
-              "that rule in profile `paper`; elsewhere the set's own partition, or a random fifth of the identities "
-              "tests",
+              "that rule in profile `paper`, where a quarter of the held-out people validate; elsewhere the set's own "
+              "partition, or a random fifth of the identities tests",
               "on a small set the rule leaves too few test faces with a rare attribute"),  # fmt: skip
     Deviation("D12", "128x128 faces, 32 channels (Tables 1, 2)",
               "64x64 and 16 channels in profile `cpu`",
@@ -96,7 +96,7 @@ DEVIATIONS = (
     Deviation("D15", "Settings and length of the compared methods: not stated, but 'the same training data' (Sec. "
               "4.2)",
               "settings of their own papers and codes, with SaGAN's faces and no flips, StarGAN with SaGAN's "
-              "sampler; what each was shown stands beside its rows",
+              "sampler; how many faces each was shown stands where its training is",
               "each method is shown as its authors trained it, on the same faces"),  # fmt: skip
 )
 
