@@ -53,16 +53,16 @@ def jobs(plan) -> dict[str, Job]:
     (faces, split), s = animals_of(plan), plan.settings
     cfg = replace(plan.cfg, task="domains", attribute="all", size=s.domain_size, g_steps=s.domain_steps)  # D14
     out = {ANIMALS: plan.job(bridgegan, cfg, faces=faces, split=split)}
-    out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size), faces=faces, split=split)
+    out[V2] = plan.job(starganv2, rival(plan, ",".join(DOMAINS), s.domain_size, s.domain_rival_steps), faces=faces, split=split)
     budget = vars(judges.PROFILES[plan.profile]()) | {"steps": s.domain_judge_steps, "size": s.domain_size}
     for name, kind in zip(JUDGES, ("places", "resnet18"), strict=True):
         out[name] = plan.job(judges, judges.Config(kind, ",".join(DOMAINS), **budget), faces=faces, split=split, seed=0)
     return out
 
 
-def rival(plan, attributes: str, size: int) -> starganv2.Config:
+def rival(plan, attributes: str, size: int, steps: int) -> starganv2.Config:
     """StarGAN v2's configuration for those domains."""
-    return replace(starganv2.PROFILES[plan.profile](), attributes=attributes, size=size, g_steps=plan.settings.starganv2_steps)
+    return replace(starganv2.PROFILES[plan.profile](), attributes=attributes, size=size, g_steps=steps)
 
 
 def paths(study) -> dict[str, list[Callable]]:
