@@ -267,7 +267,7 @@ def test_cells_of_the_printed_tables():
         return {"metric": metric, "row": row, "column": column}
 
     assert evaluation.cell_1(r("is_judge", "hair", "SG-GAN(5 %)")) == ("SG-GAN(5000)", "Hair Color mean")
-    assert evaluation.cell_1(r("is_judge_std", "gender", "real faces")) == ("CelebA", "All std")
+    assert evaluation.cell_1(r("is_judge_std", "all", "real faces")) == ("CelebA", "All std")
     assert evaluation.cell_2(r("edit_success", "gender", "SG-GAN(0.5 %)")) == ("SG-GAN(500)", "Gender / Gender")
     assert evaluation.cell_2(r("unrelated_accuracy", "hair edit, smile", "StarGAN")) == ("StarGAN", "Hair Color / Smile")
     assert evaluation.cell_2(r("edit_success", "smile", "StarGAN")) is None and evaluation.cell_2(r("sharpness", "gender", "StarGAN")) is None

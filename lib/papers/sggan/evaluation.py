@@ -187,7 +187,7 @@ PRINTED_AS = {SOME: "SG-GAN(5000)", FEW: "SG-GAN(500)", "real faces": "CelebA"}
 def cell_1(r: dict) -> tuple[str, str] | None:
     """Where a metric row belongs in Table 1: (row, column) of results/paper_values.csv."""
     method, what = PRINTED_AS.get(r["column"], r["column"]), {"is_judge": "mean", "is_judge_std": "std"}.get(r["metric"])
-    head = "All" if method == "CelebA" else HEADS.get(r["row"])
+    head = "All" if (method, r["row"]) == ("CelebA", "all") else HEADS.get(r["row"])
     return (method, f"{head} {what}") if head and what else None
 
 
@@ -210,7 +210,8 @@ def table_1(study, frame: pd.DataFrame) -> list[dict]:
     methods of Fig. 3 are at hand: in what share of the groups SG-GAN(ALL) leads, and by more than its own spread."""
     columns, out, known = [c for c in frame if c.startswith("p ")], [], {}
     protocol = f"{2 ** len(columns)} joint classes of judge b, a ResNet-18; ten splits"
-    for (group, method), part in frame.groupby(["group", "method"], sort=False):
+    parts = [*frame.groupby(["group", "method"], sort=False), (("all", "real faces"), frame[frame["method"] == "real faces"])]
+    for (group, method), part in parts:
         known[group, method] = value, spread = flips.inception_score(flips.joint_classes(part[columns].to_numpy(float)))
         out += [row("Table 1", group, method, k, v, protocol, len(part)) for k, v in (("is_judge", value), ("is_judge_std", spread))]
     groups = frame["group"].unique() if {*MAIN} <= {*frame["method"]} else ()
