@@ -26,7 +26,7 @@ A sign convention runs through all of it: E(X, own label - other label). E(X_s, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 import numpy as np
@@ -103,6 +103,10 @@ DEVIATIONS = (
     Deviation("D16", paper="References: a random permutation of the batch (the released code), which at batch 48 gives every 48th image itself",
               ours="in smaller batches a permutation without fixed points, but for as many batches as keep that share",
               why="in a plain permutation of 8 every 8th pair would be of one image with itself, from which no edit is learned"),
+    Deviation("D17", paper="lambda_rec = lambda_cyc = lambda_ak = 100, lambda_sty = 50 from the first update on (Sec. C)",
+              ours="`cpu`: a tenth of the four; before that, in the first 600 updates, lambda_rec as printed and the other three 0. The printed "
+              "weights are trained beside it: 'BridgeGAN, printed weights'",
+              why="with the printed ones L_rec, taken over random R and X_r, teaches G to ignore the code before C can teach it an edit"),
 )  # fmt: skip
 
 
@@ -135,6 +139,7 @@ class Config:
     d_per_g: int = 5  # not stated: D3
     d_kinds: int = 3  # kinds of fakes of a face that D sees in an update: all, or 1, drawn for each face (D3)
     g_steps: int = PAPER_STEPS  # G updates; not stated: D4
+    warm_up: int = 0  # the first of them, which learn the reconstruction without the bridge: D17
 
     def __post_init__(self):
         pick(dict.fromkeys(("attributes", "domains")), self.task, "task")
@@ -142,6 +147,7 @@ class Config:
         require(self.size >= 32 and self.size & (self.size - 1) == 0, "size", self.size, "a power of two, at least 32")
         require_each(self, "at least 1", "width", "hidden", "width_d", "noise_length", "d_per_g", "g_steps")
         require(self.d_kinds in (1, 3), "d_kinds", self.d_kinds, "1 or 3")
+        require(0 <= self.warm_up < self.g_steps, "warm_up", self.warm_up, "at least 0 and less than g_steps")
         weights = ("gp", "cls", "cls_d", "rec", "cyc", "ms", "sty", "ak")
         require_each(self, "at least 0", *(f"lambda_{name}" for name in weights))
         require_each(self, "positive", "lr")
@@ -187,8 +193,11 @@ def printed_settings(cfg: Config) -> dict[str, object]:
 
 PROFILES = {
     "smoke": lambda: Config(
-        attribute="Mouth_Slightly_Open,Black_Hair,Bangs", size=32, width=2, style=2, hidden=2, width_d=2, batch=4, d_per_g=1, g_steps=3),
-    "cpu": lambda: Config(size=64, width=16, style=16, hidden=32, width_d=8, batch=8, d_kinds=1, g_steps=5_000),  # D3, D15, D16
+        attribute="Mouth_Slightly_Open,Black_Hair,Bangs", size=32, width=2, style=2, hidden=2, width_d=2, batch=4, d_per_g=1, g_steps=3,
+        warm_up=1),
+    "cpu": lambda: Config(  # D3, D15 to D17
+        size=64, width=16, style=16, hidden=32, width_d=8, batch=8, d_kinds=1, g_steps=5_000, warm_up=600, lambda_rec=10.0, lambda_cyc=10.0,
+        lambda_sty=5.0, lambda_ak=10.0),
     "gpu": lambda: Config(g_steps=10_000),
     "paper": Config,
 }  # fmt: skip
@@ -499,11 +508,22 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     return sum(terms.values()), {k: v.detach() for k, v in (terms | codes).items()}
 
 
+def warm_up_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """g_loss with the printed weight of L_rec and without L_cyc, L_ak and L_sty: D17."""
+    return g_loss(nets, batch, replace(cfg, lambda_rec=100.0, lambda_cyc=0.0, lambda_ak=0.0, lambda_sty=0.0, weights="supplement"))
+
+
 def stages(cfg: Config) -> list[Stage]:
-    """One model for all attributes: per cycle d_per_g updates of D and C, then one of G, M and E together, each on a fresh batch."""
+    """One model for all attributes: per cycle d_per_g updates of D and C, then one of G, M and E together, each on a fresh batch; with
+    another loss in the first `warm_up` cycles (D17)."""
     adam = {"lr": cfg.lr, "betas": (cfg.beta_1, cfg.beta_2)}
-    updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), g_loss, **adam))
-    return [Stage(cfg.task, cfg.task, attributes_of(cfg), updates, cfg.g_steps, cfg.batch)]
+
+    def stage(name: str, loss: Callable, cycles: int) -> Stage:
+        updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), loss, **adam))
+        return Stage(name, cfg.task, attributes_of(cfg), updates, cycles, cfg.batch)
+
+    warm_up = [stage("reconstruction", warm_up_loss, cfg.warm_up)] if cfg.warm_up else []
+    return [*warm_up, stage(cfg.task, g_loss, cfg.g_steps - cfg.warm_up)]
 
 
 # ------------------------------------------------------------------------------------------------ editing
