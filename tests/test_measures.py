@@ -197,7 +197,7 @@ def test_tables_show_value_interval_and_n():
     base = {"table": "T", "row": "A +", "column": "M", "n": 100}
     rows = pd.DataFrame([base | {"metric": k, "value": v, "ci_low": low, "ci_high": high} for k, (v, low, high) in figures.items()])
     frame = tables.compare(rows, ["edit_success", "fid", "change_outside_l1", "lpips"])
-    assert list(frame.columns) == ["row", "method", "n", "edit_success", "fid", "change_outside_l1"]
+    assert list(frame.columns) == ["case", "method", "n", "edit_success", "fid", "change_outside_l1"]
     assert list(frame.iloc[0]) == ["A on", "M", 100, "92 % [85, 95]", "unavailable", "0.00123 [0.001, 0.0015]"]
     assert "…" not in tables.show(pd.DataFrame({"a": ["x" * 300]})).data and "..." not in tables.show(pd.DataFrame({"a": ["x" * 300]})).data
 

@@ -37,12 +37,16 @@ def spoken(text: object) -> str:
 
 
 def show(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table without row numbers, names of columns as words; a sentence for a frame without rows."""
+    """A frame as an HTML table without row numbers, names of columns as words, `code` as code, no column that says
+    only "all"; a sentence for a frame without rows."""
     if frame.empty:
         return HTML("<p>Not measured yet: this needs models or faces that this run did not have.</p>")
+    if "case" in frame and {*frame["case"]} == {"all"}:
+        frame = frame.drop(columns="case")
     frame = frame.rename(columns=lambda name: measure(str(name)))
     with pd.option_context("display.max_colwidth", None):
-        return HTML(frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}"))
+        table = frame.to_html(index=False, na_rep="", border=0, float_format=lambda v: f"{v:.4g}" if abs(v) < 1e4 else f"{v:.0f}")
+    return HTML(re.sub("`([^`<]+)`", r"<code>\1</code>", table))
 
 
 def deviations(paper) -> pd.DataFrame:
@@ -76,7 +80,7 @@ def cell(row) -> str:
 
 
 def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.DataFrame:
-    """One line per (row, method), one column per wanted metric, as text with 95 % intervals; n is the number of test
+    """One line per row ("case") and method, one column per wanted metric, as text with 95 % intervals; n is the number of test
     faces.
 
     metrics: rows with the columns of metrics.csv; table: only that table's. Metrics that no row has are left out.
@@ -84,14 +88,25 @@ def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.Dat
     rows = metrics[metrics["metric"].isin(wanted)]
     rows = rows[rows["table"] == table] if table else rows
     if rows.empty:
-        return pd.DataFrame(columns=["row", "method", "n"])
+        return pd.DataFrame(columns=["case", "method", "n"])
     rows = rows.assign(text=[cell(r) for _, r in rows.iterrows()])
     keys = ["row", "column"]
     wide = rows.pivot_table(index=keys, columns="metric", values="text", aggfunc="first", sort=False)
     wide = wide[[m for m in wanted if m in wide.columns]].fillna("")
     wide.insert(0, "n", rows.groupby(keys, sort=False)["n"].max().astype(int).reindex(wide.index))
-    wide = wide.reset_index().rename(columns={"column": "method"}).rename_axis(columns=None)
-    return wide.assign(row=wide["row"].map(spoken).str.replace("_", " "))
+    wide = wide.reset_index().rename(columns={"row": "case", "column": "method"}).rename_axis(columns=None)
+    return wide.assign(case=wide["case"].map(spoken).str.replace("_", " "))
+
+
+def judges(scores: pd.DataFrame) -> pd.DataFrame:
+    """One line an attribute of `measures.judge_rows`: accuracy and balanced accuracy of either judge, how often the commoner
+    value would be right; last, the identity network's AUC."""
+    rows = scores.assign(text=[cell(r) for _, r in scores.iterrows()], attribute=scores["row"].str.replace("_", " "))
+    ends = {"judge_accuracy": "", "judge_balanced_accuracy": ", balanced", "auc": ", AUC"}
+    names = [f"{r.column}{ends[r.metric]}" if r.metric in ends else "always the commoner value" for r in rows.itertuples()]
+    wide = rows.assign(name=names).pivot_table(index="attribute", columns="name", values="text", aggfunc="first", sort=False)
+    wide.insert(0, "n", rows.groupby("attribute", sort=False)["n"].max().astype(int).reindex(wide.index))
+    return wide.fillna("").reset_index().rename_axis(columns=None)
 
 
 def unavailable(metrics: pd.DataFrame) -> pd.DataFrame:

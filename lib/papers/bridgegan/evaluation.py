@@ -40,6 +40,7 @@ BETWEEN, STARGAN, STGAN = "BridgeGAN (between)", "StarGAN", "STGAN"
 PATHS = {LABEL: "label", REFERENCE: "reference"}
 MAIN = (STARGAN, STGAN, LABEL, REFERENCE)  # what tables and figures show side by side
 V2_BANGS = "StarGAN v2, bangs"  # Fig. 13
+AS_PRINTED = "BridgeGAN, printed weights"  # D17
 PRINTED = {  # rows of Tables 1 to 3
     LABEL: "Ours (Label-based)", REFERENCE: "Ours (Reference-based)", STARGAN: "StarGAN", STGAN: "STGAN",
     domains.V2_LABEL: "StarGAN-V2 (Label-based)", domains.V2_REFERENCE: "StarGAN-V2 (Reference-based)",
@@ -62,6 +63,7 @@ class Settings:
     split: str = "official"  # D12
     test_images: int = 1_000  # test faces per attribute and direction, at most
     strength: float = 1.5  # factor of d for faces: D9
+    printed_steps: int = bridgegan.PAPER_STEPS  # G updates of the model with the printed weights, where the other has others: D17
     stargan_steps: int = 40_000  # G updates of the retrained StarGAN: its paper's
     stgan_steps: int = 189_400  # G updates of STGAN: its paper's
     starganv2_steps: int = 100_000  # G updates of StarGAN v2 on bangs; its paper's
@@ -84,11 +86,11 @@ class Settings:
 
 SETTINGS = {
     "smoke": Settings(
-        faces=600, test_images=8, stargan_steps=2, stgan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2, domain_images=90,
-        domain_rival_steps=2, domain_sources=4, domain_outputs=2, domain_judge_steps=4,
+        faces=600, test_images=8, printed_steps=2, stargan_steps=2, stgan_steps=2, starganv2_steps=2, domain_size=32, domain_steps=2,
+        domain_images=90, domain_rival_steps=2, domain_sources=4, domain_outputs=2, domain_judge_steps=4,
     ),
     "cpu": Settings(
-        faces=40_000, test_images=64, stargan_steps=3_100, stgan_steps=2_500, starganv2_steps=2_700, domain_size=64,
+        faces=40_000, test_images=64, printed_steps=1_500, stargan_steps=3_100, stgan_steps=2_500, starganv2_steps=2_700, domain_size=64,
         domain_steps=1_500, domain_rival_steps=1_050, domain_images=6_000, domain_sources=50, domain_outputs=4, domain_judge_steps=1_000,
     ),
     "gpu": Settings(
@@ -103,9 +105,9 @@ SETTINGS = {
 
 
 def jobs(plan) -> dict[str, Job]:
-    """Every model of the notebook: the faces' and the animals', StarGAN (as many processor seconds in profile cpu) and
-    STGAN for the same attributes, StarGAN v2 for bangs and for animals, two judges of domains. DataError for too few
-    faces of Fig. 12."""
+    """Every model of the notebook: the faces', the same with the printed weights where it has others (D17), the animals',
+    StarGAN (as many processor seconds in profile cpu) and STGAN for the same attributes, StarGAN v2 for bangs and for
+    animals, two judges of domains. DataError for too few faces of Fig. 12."""
     cfg, s = plan.cfg, plan.settings
     for value in (0, 1):
         having(plan, together(cfg), value)
@@ -113,6 +115,9 @@ def jobs(plan) -> dict[str, Job]:
     star = replace(stargan.PROFILES[plan.profile](), d_layers=depth - 1, g_steps=s.stargan_steps, flip=False, **fields)
     st = replace(stgan.PROFILES[plan.profile](), layers=depth - 2, g_steps=s.stgan_steps, **fields)
     out = {"BridgeGAN": plan.job(bridgegan, cfg)}
+    if cfg.warm_up:
+        printed = {name: getattr(bridgegan.Config(), name) for name in ("lambda_rec", "lambda_cyc", "lambda_sty", "lambda_ak")}
+        out[AS_PRINTED] = plan.job(bridgegan, replace(cfg, warm_up=0, g_steps=s.printed_steps, **printed))
     if "Bangs" in attributes_of(cfg):
         out[V2_BANGS] = plan.job(starganv2, domains.rival(plan, "Bangs", cfg.size, s.starganv2_steps))
     return out | {STARGAN: plan.job(stargan, star), STGAN: plan.job(stgan, st)} | domains.jobs(plan)
@@ -124,8 +129,9 @@ def own(plan) -> list[str]:
 
 
 def histories(study) -> pd.DataFrame:
-    """The training curves of the faces' model and, where it is at hand, of the animals'."""
-    return pd.concat([study.history(m) for m in filter(study.has, ("BridgeGAN", domains.ANIMALS))], ignore_index=True)
+    """The training curves of the faces' models and, where it is at hand, of the animals'."""
+    known = [m for m in ("BridgeGAN", AS_PRINTED, domains.ANIMALS) if study.has(m)]
+    return pd.concat([study.history(m) for m in known], ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------------ Sec. A, B: Figs 1 to 5
@@ -172,18 +178,20 @@ def architecture(study) -> pd.DataFrame:
 
 def editors(study) -> dict[str, Callable]:
     """method -> (attribute, x, target) -> Edit: StarGAN and STGAN if they are at hand, BridgeGAN's two paths, the code
-    half-way, and both paths at strength 1 (D9)."""
+    half-way, and both paths at strength 1 (D9) and, if it is at hand, of the model with the printed weights (D17)."""
     labels = label_finder(study.faces, study.split.test, attributes_of(study.cfg))
     rivals = {name: study.jobs[name] for name in (STARGAN, STGAN) if study.has(name)}
     out = {name: job.method.editor(study.models(name), job.cfg, labels) for name, job in rivals.items()}
     out |= {method: ours(study, mode) for method, mode in (PATHS | {BETWEEN: "between"}).items()}
+    if study.has(AS_PRINTED):
+        out |= {f"{method}, printed weights": ours(study, mode, AS_PRINTED) for method, mode in PATHS.items()}
     return out | {f"{method}, strength 1": ours(study, mode, strength=1.0) for method, mode in PATHS.items()}
 
 
-def ours(study, mode: str, **fields) -> Callable:
-    """(attribute, x, target) -> Edit by the faces' model. fields: of `bridgegan.editor`, instead of the study's."""
+def ours(study, mode: str, model: str = "BridgeGAN", **fields) -> Callable:
+    """(attribute, x, target) -> Edit by a model of faces. fields: of `bridgegan.editor`, instead of the study's."""
     fields = {"strength": study.settings.strength} | fields
-    return bridgegan.editor(study.models("BridgeGAN"), study.faces, study.split, study.cfg, mode, **fields)
+    return bridgegan.editor(study.models(model), study.faces, study.split, study.cfg, mode, **fields)
 
 
 def draws(study, k: int) -> dict[str, list[Callable]]:

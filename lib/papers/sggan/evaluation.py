@@ -321,7 +321,7 @@ def figure_3(study, edits: dict[str, Callable], cases: Flips) -> None:
     alt = "Per face one row per method: input, every attribute turned to its other value, two attributes at once"
     study.figure(grid(study, {m: edits[m] for m in MAIN if m in edits}, shown(cases, 4), columns), "fig_3", alt)
     alt = "Twelve faces, a row each: input and every attribute turned to its other value"
-    study.figure(grid(study, {"": edits[ALL]}, shown(cases, 12), {g: (g,) for g in groups}), "appendix_6_2", alt)
+    study.figure(grid(study, {ALL: edits[ALL]}, shown(cases, 12), {g: (g,) for g in groups}), "appendix_6_2", alt)
 
 
 def figure_4(study, cases: Flips) -> list[dict]:

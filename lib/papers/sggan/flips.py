@@ -269,7 +269,7 @@ def compared(frame: pd.DataFrame, table: str, group: str, a: str, b: str, names:
 def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One measure of many edits: a line per method, a column per row of metrics.csv."""
     part = tables.compare(rows, [metric])
-    table = part.pivot(index="method", columns="row", values=metric).loc[part["method"].unique(), part["row"].unique()]
+    table = part.pivot(index="method", columns="case", values=metric).loc[part["method"].unique(), part["case"].unique()]
     return table.rename_axis(columns=None).reset_index()
 
 
