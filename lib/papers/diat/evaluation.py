@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -484,6 +485,7 @@ def figures_8_9(study, edits: Edits, lfw: Lfw | None) -> None:
 def figures_10_to_13(study, edits: Edits) -> None:
     """Figs 10 to 13: what enhancement does, the two identity losses, no identity loss, perceptual regularisation."""
     for number, methods in ((10, ("DIAT-A0", "DIAT-A")), (11, ("DIAT", "DIAT-A")), (12, ("DIAT1", "DIAT3")), (13, ("DIAT2", "DIAT3"))):
+        display(Markdown(f"**Fig. {number}**: {' and '.join(methods)}"))
         pictures(study, edits, f"fig_{number}", f"Input, {' and '.join(methods)} on the compared tasks", methods, k=4)
 
 
@@ -554,6 +556,7 @@ def training_time(study, of: dict[str, Case]) -> None:
     points, out = pd.DataFrame(points), []
     for method, part in points.groupby("method", sort=False):
         best = over_seeds([p["success"].max() for _, p in part.groupby("seed")])
+        best = best._replace(ci_low=max(best.ci_low, 0.0), ci_high=min(best.ci_high, 1.0))  # what a share can be; nan stays
         out.append(row(table, case.row, method, "edit_success best", best, "best along the way, mean over seeds"))
         out.append(row(table, case.row, method, "seeds", float(best.n), "", best.n))
         out.append(row(table, case.row, method, "seconds a step", float(part["seconds"].median()), "processor time, D and T", len(part)))
@@ -587,10 +590,11 @@ def learning_curve(points: pd.DataFrame) -> Figure:
     """Success against cycles, a colour per method, a line per seed."""
     import seaborn as sns  # not above: it takes seconds, and a wrong parameter needs none
 
-    figure = Figure(figsize=(5.6, 3.0), layout="constrained")
+    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
     axis = figure.subplots()
     sns.lineplot(points, x="cycles", y="success", hue="method", units="seed", estimator=None, marker="o", ax=axis)
-    axis.set(xlabel="adversarial cycles", ylabel="edit success", ylim=(-0.03, 1.03), xscale="log")
+    axis.set(xlabel="adversarial cycles", ylabel="edit success", ylim=(-0.03, 1.03))
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1, 1), title="")
     return figure
 
 
