@@ -129,9 +129,20 @@ def own(plan) -> list[str]:
 
 
 def histories(study) -> pd.DataFrame:
-    """The training curves of the faces' models and, where it is at hand, of the animals'."""
-    known = [m for m in ("BridgeGAN", AS_PRINTED, domains.ANIMALS) if study.has(m)]
-    return pd.concat([study.history(m) for m in known], ignore_index=True)
+    """The training curves of the faces' models and, where it is at hand, of the animals', G's terms without their weights;
+    the stages of a model follow each other."""
+    parts = []
+    for name in filter(study.has, ("BridgeGAN", AS_PRINTED, domains.ANIMALS)):
+        done = 0
+        for stage, part in study.history(name).groupby("stage", sort=False):
+            cfg = study.jobs[name].cfg
+            cfg = bridgegan.warming_up(cfg) if stage == "reconstruction" else cfg
+            cyc, ak = bridgegan.keeping_weights(cfg)
+            weights = {"cls": cfg.lambda_cls, "rec": cfg.lambda_rec, "cyc": cyc, "ak": ak, "sty": cfg.lambda_sty}
+            terms = {f"G/{term}": part[f"G/{term}"] / (weight or np.nan) for term, weight in weights.items()}
+            parts.append(part.assign(stage=f"{name}: {stage}", cycle=part["cycle"] + done, **terms))
+            done += part["cycle"].max()
+    return pd.concat(parts, ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------------ Sec. A, B: Figs 1 to 5

@@ -508,9 +508,9 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     return sum(terms.values()), {k: v.detach() for k, v in (terms | codes).items()}
 
 
-def warm_up_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
-    """g_loss with the printed weight of L_rec and without L_cyc, L_ak and L_sty: D17."""
-    return g_loss(nets, batch, replace(cfg, lambda_rec=100.0, lambda_cyc=0.0, lambda_ak=0.0, lambda_sty=0.0, weights="supplement"))
+def warming_up(cfg: Config) -> Config:
+    """What holds in the first `warm_up` updates: the printed weight of L_rec, neither L_cyc nor L_ak nor L_sty (D17)."""
+    return replace(cfg, lambda_rec=100.0, lambda_cyc=0.0, lambda_ak=0.0, lambda_sty=0.0, weights="supplement")
 
 
 def stages(cfg: Config) -> list[Stage]:
@@ -522,8 +522,8 @@ def stages(cfg: Config) -> list[Stage]:
         updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), loss, **adam))
         return Stage(name, cfg.task, attributes_of(cfg), updates, cycles, cfg.batch)
 
-    warm_up = [stage("reconstruction", warm_up_loss, cfg.warm_up)] if cfg.warm_up else []
-    return [*warm_up, stage(cfg.task, g_loss, cfg.g_steps - cfg.warm_up)]
+    first = [stage("reconstruction", lambda nets, batch, cfg: g_loss(nets, batch, warming_up(cfg)), cfg.warm_up)] if cfg.warm_up else []
+    return [*first, stage(cfg.task, g_loss, cfg.g_steps - cfg.warm_up)]
 
 
 # ------------------------------------------------------------------------------------------------ editing
