@@ -77,7 +77,6 @@ def test_chunks_and_threads_leave_no_trace(monkeypatch):
     faces = S.sample(3, range(40))
     whole = S.render(faces, 32)
     monkeypatch.setattr(canvas, "CHUNK", 7 * 32 * 32)
-    monkeypatch.setattr(canvas, "FACES_AT_ONCE", 17)
     assert torch.equal(S.render(faces, 32), whole)
     torch.set_num_threads(3)
     assert torch.equal(S.render(faces, 32), whole) and torch.get_num_threads() == 3

@@ -45,7 +45,7 @@ VERSION = 1  # of the pictures: part of every fingerprint, to be raised when a c
 
 def render(faces: Faces, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
-    return canvas.render(portrait.scene, portrait.draw, faces, size, device)
+    return canvas.render(portrait.draw, faces, size, device)
 
 
 def region(faces: Faces, attribute: str, size: int) -> Tensor:

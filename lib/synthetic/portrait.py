@@ -1,6 +1,5 @@
 """A face in layers: background, hair, neck, ears, skin, beard, eyes, mouth, hair before the face, glasses, hat."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
@@ -38,31 +37,30 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
     """Colours (3, B, 1, 1) of skin, hair, lips and irises, each with its dark and light end."""
     p, device = g.p, faces.index.device
     pale = (has(faces, "Pale_Skin") > 0)[None, :, None, None]
-    skin = torch.where(pale, ramp(rgb(_PALE, device), p.tone), ramp(rgb(_SKIN, device), p.tone))
-    shift = rgb(((0.012, -0.008, -0.004),), device).T[:, :, None, None]
-    skin = skin - shift * p.undertone.float()[None, :, None, None]
+    skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
+    skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
     c = SimpleNamespace(skin=skin)
-    c.skin_dark = skin * torch.where(pale, *(rgb((v,), device).T[:, :, None, None] for v in ((0.60, 0.46, 0.42), (0.46, 0.33, 0.29))))
+    c.skin_dark = skin * torch.where(pale, rgb((0.60, 0.46, 0.42), device), rgb((0.46, 0.33, 0.29), device))
     c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
     dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
     dark, light = (
-        torch.where(dyed, pick(rgb(bright, device), (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(rgb(red, device), p.hair_other / 0.92))
+        torch.where(dyed, pick(bright, (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(red, p.hair_other / 0.92))
         for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
     )
     for name, (darks, lights) in _HAIR.items():
         mine = (has(faces, name) > 0)[None, :, None, None]
         shade = 0.5 + 0.5 * p.hair_shade
-        dark = torch.where(mine, ramp(rgb(darks, device), shade), dark)
-        light = torch.where(mine, ramp(rgb(lights, device), shade), light)
+        dark = torch.where(mine, ramp(darks, shade), dark)
+        light = torch.where(mine, ramp(lights, shade), light)
     c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
     gray, blond = (has(faces, name).float()[None, :, None, None] for name in ("Gray_Hair", "Blond_Hair"))
     faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
     c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
     c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
-    natural = skin * rgb(((0.86, 0.65, 0.61),), device).T[:, :, None, None] + rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
+    natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
     painted = (has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
-    c.lip = torch.where(painted, pick(rgb(_LIPSTICK, device), p.lipstick), natural)
-    c.iris = ramp(rgb(_IRIS, device), p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
+    c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
+    c.iris = ramp(_IRIS, p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
     return c
 
 
@@ -421,28 +419,9 @@ def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         paint(view, cover((1 - q) * wide * 0.5, w), c.skin_dark + (c.skin_light - c.skin_dark) * shade)
 
 
-@dataclass
-class _Scene:
-    """Everything per face that a layer needs, packed so that selecting faces is three operations instead of two hundred."""
-
-    names: tuple[str, ...]
-    values: Tensor  # (len(names), B, 1, 1) float32: geometry and strengths, then the raw parameters under "p."
-    colour_names: tuple[str, ...]
-    colours: Tensor  # (len(colour_names), 3, B, 1, 1) float32
-
-    def __getitem__(self, idx) -> "_Scene":
-        return _Scene(self.names, self.values[:, idx], self.colour_names, self.colours[:, :, idx])
-
-    def open(self) -> tuple[SimpleNamespace, SimpleNamespace]:
-        """Namespaces of (B, 1, 1) numbers (with the raw parameters in `.p`) and of (3, B, 1, 1) colours."""
-        g = SimpleNamespace(p=SimpleNamespace())
-        for name, value in zip(self.names, self.values.unbind(0), strict=True):
-            setattr(g.p if name[:2] == "p." else g, name.removeprefix("p."), value)
-        return g, SimpleNamespace(**dict(zip(self.colour_names, self.colours.unbind(0), strict=True)))
-
-
-def scene(faces: Faces) -> _Scene:
-    """Geometry and colours of the faces, computed in float64 where they pass through functions that are not exactly rounded."""
+def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Namespaces of (B, 1, 1) numbers, the raw parameters in `.p`, and of (3, B, 1, 1) colours; float32, computed in float64
+    where they pass through functions that are not exactly rounded."""
     g = measure(faces)
     p, c = g.p, _colours(faces, g)
     g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
@@ -454,21 +433,25 @@ def scene(faces: Faces) -> _Scene:
     for name in BEARD_PARTS:
         setattr(g, name.lower(), has(faces, name))
     for name, value in _FIXED.items():
-        setattr(c, name, rgb((value,), p.yaw.device).T[:, :, None, None].expand_as(c.skin))
-    c.rim = pick(rgb(_RIMS, p.yaw.device), p.glasses_colour)
+        setattr(c, name, rgb(value, p.yaw.device).expand_as(c.skin))
+    c.rim = pick(_RIMS, p.glasses_colour)
     c.eyeshadow = c.skin_dark * 0.8 + hsv((p.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
     c.blush = c.skin * 0.55 + c.blush
     c.hat = hsv(p.hat_hue, 0.30 + 0.35 * (1 - p.hat_tone.abs()), 0.52 + 0.34 * p.hat_tone)
     c.hat_band = c.hat * 0.62 + hsv((p.hat_hue + 0.45) % 1, 0.4, 0.26 + 0.10 * p.hat_tone)
     c.clothes = hsv(p.clothes_hue, 0.25 + 0.35 * (1 - p.clothes_tone.abs()), 0.52 + 0.38 * p.clothes_tone)
-    values = {k: v for k, v in vars(g).items() if isinstance(v, Tensor)} | {f"p.{k}": v for k, v in vars(p).items()}
-    packed = torch.stack(list(values.values())).float()[:, :, None, None]
-    return _Scene(tuple(values), packed, tuple(vars(c)), torch.stack(list(vars(c).values())))
+    return _each(g, lambda value: value.float()[:, None, None]), c
 
 
-def draw(scene: _Scene, size: int) -> Tensor:
+def _each(space: SimpleNamespace, change) -> SimpleNamespace:
+    """The namespace with change(tensor) in the place of every tensor, those of `.p` too."""
+    pairs = vars(space).items()
+    return SimpleNamespace(**{name: change(v) if isinstance(v, Tensor) else _each(v, change) for name, v in pairs})
+
+
+def draw(faces: Faces, size: int) -> Tensor:
     """(3, B, size, size) in [0, 1], before exposure and noise."""
-    g, c = scene.open()
+    g, c = _scene(faces)
     p = g.p
     # frames; the edge width is the pixel's, or the blur's where that is wider
     centre = (torch.arange(size, dtype=torch.float32, device=g.cx.device) + 0.5) / size
@@ -500,7 +483,7 @@ def draw(scene: _Scene, size: int) -> Tensor:
         on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
         if len(on):
             some = img[:, on]
-            layer(some, *scene[on].open(), *(frame[on] for frame in frames))
+            layer(some, *(_each(s, lambda value: value[..., on, :, :]) for s in (g, c)), *(frame[on] for frame in frames))
             img[:, on] = some
 
     on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x[:, *face], y[:, *face], head)
