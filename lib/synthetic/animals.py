@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.synthetic import canvas
-from lib.synthetic.canvas import background, bump, cover, line, paint, rgb, texture, wave
+from lib.synthetic.canvas import background, bump, cover, frames, line, paint, rgb, texture, wave
 from lib.synthetic.chance import uniform
 from lib.synthetic.parameters import Drawn, as_index, own, ranges
 
@@ -103,11 +103,9 @@ def _draw(animals: Animals, size: int) -> Tensor:
     nose_colour = rgb(_ANIMAL_NOSE, device)[:, domain]
     hw, hh, ear_x, ear_y, eye_x, eye_y, eye_r, nose_y, nose_w, muz_w, muz_h = torch.tensor(_ANIMAL, device=device)[domain].T[:, :, None, None]
 
-    centre = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
-    px, py = centre[None, None, :], centre[None, :, None]
     angle, scale = animals.roll.double() * math.radians(8), 1 + 0.06 * p.zoom
     cos, sin = angle.cos().float()[:, None, None] / scale, angle.sin().float()[:, None, None] / scale
-    x, y = (px - 0.5) * cos + (py - 0.54) * sin, (py - 0.54) * cos - (px - 0.5) * sin
+    px, py, x, y = frames(size, 0.5, 0.54, cos, sin)
     w = 1 / size / scale
     img = background(p, px, py, w)
     where = (animals.texture.double(), (animals.texture.double() * 7.77) % 1)

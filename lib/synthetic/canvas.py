@@ -84,11 +84,17 @@ def _noise(size: int, cells: float, device: str) -> Tensor:
     return grid[0, 0].float().to(device).contiguous()
 
 
-def texture(size: int, cells: float, where: tuple[Tensor, Tensor], rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:
-    """(B, h, w) windows of the noise, each face at its own place `where` (two (B,) tensors in [0, 1])."""
-    tile = _noise(size, cells, str(where[0].device))
-    windows = tile.unfold(0, size, 1).unfold(1, size, 1)[:, :, rows, cols]
+def texture(size: int, cells: float, where: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, S, S) windows of the noise, each face at its own place `where` (two (B,) tensors in [0, 1])."""
+    windows = _noise(size, cells, str(where[0].device)).unfold(0, size, 1).unfold(1, size, 1)
     return windows[(where[0] * size).long().clamp_(max=size - 1), (where[1] * size).long().clamp_(max=size - 1)]
+
+
+def frames(size: int, cx: Tensor | float, cy: Tensor | float, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+    """The pixels' centres in the crop, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
+    px = (torch.arange(size, dtype=torch.float32, device=cos.device)[None, None] + 0.5) / size
+    py = px.mT
+    return px, py, (px - cx) * cos + (py - cy) * sin, (py - cy) * cos - (px - cx) * sin
 
 
 def box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:

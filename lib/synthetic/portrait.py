@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from lib.synthetic.canvas import background, box, bump, cover, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
-from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, has, measure
-from lib.synthetic.parameters import BEARD_PARTS, Faces
+from lib.synthetic.canvas import background, box, bump, cover, frames, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
+from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, each, measure
+from lib.synthetic.parameters import Faces
 
 _SKIN = ((0.945, 0.765, 0.635), (0.915, 0.715, 0.570), (0.870, 0.665, 0.500), (0.790, 0.565, 0.400), (0.670, 0.455, 0.305), (0.540, 0.350, 0.235),
          (0.430, 0.275, 0.190))  # fmt: skip
@@ -15,10 +15,10 @@ _PALE = ((1.000, 0.910, 0.860), (0.980, 0.880, 0.828))
 _IRIS = ((0.23, 0.12, 0.06), (0.36, 0.20, 0.09), (0.45, 0.33, 0.14), (0.33, 0.42, 0.22), (0.25, 0.47, 0.62), (0.38, 0.55, 0.70), (0.45, 0.50, 0.54))
 # Dark and light end of each hair colour, each for the darkest and the lightest shade of it.
 _HAIR = {
-    "Black_Hair": (((0.015, 0.014, 0.019), (0.032, 0.029, 0.034)), ((0.125, 0.125, 0.150), (0.165, 0.158, 0.172))),
-    "Blond_Hair": (((0.610, 0.460, 0.210), (0.710, 0.570, 0.330)), ((0.960, 0.810, 0.480), (1.000, 0.940, 0.740))),
-    "Brown_Hair": (((0.195, 0.112, 0.058), (0.265, 0.168, 0.098)), ((0.490, 0.315, 0.180), (0.590, 0.405, 0.250))),
-    "Gray_Hair": (((0.370, 0.380, 0.400), (0.520, 0.528, 0.545)), ((0.760, 0.770, 0.790), (0.940, 0.945, 0.955))),
+    "black_hair": (((0.015, 0.014, 0.019), (0.032, 0.029, 0.034)), ((0.125, 0.125, 0.150), (0.165, 0.158, 0.172))),
+    "blond_hair": (((0.610, 0.460, 0.210), (0.710, 0.570, 0.330)), ((0.960, 0.810, 0.480), (1.000, 0.940, 0.740))),
+    "brown_hair": (((0.195, 0.112, 0.058), (0.265, 0.168, 0.098)), ((0.490, 0.315, 0.180), (0.590, 0.405, 0.250))),
+    "gray_hair": (((0.370, 0.380, 0.400), (0.520, 0.528, 0.545)), ((0.760, 0.770, 0.790), (0.940, 0.945, 0.955))),
 }
 # none of the four: strawberry, copper, auburn, mahogany, wine; dyed rose, teal, lilac or denim
 _HAIR_RED = (
@@ -33,10 +33,10 @@ _LIPSTICK = ((0.86, 0.03, 0.09), (0.95, 0.11, 0.40), (0.98, 0.21, 0.15), (0.64, 
 _RIMS = ((0.04, 0.04, 0.05), (0.09, 0.06, 0.05), (0.24, 0.12, 0.05), (0.48, 0.34, 0.08), (0.42, 0.04, 0.07), (0.07, 0.13, 0.36), (0.36, 0.38, 0.42))
 
 
-def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
+def _colours(g: SimpleNamespace) -> SimpleNamespace:
     """Colours (3, B, 1, 1) of skin, hair, lips and irises, each with its dark and light end."""
-    p, device = g.p, faces.index.device
-    pale = (has(faces, "Pale_Skin") > 0)[None, :, None, None]
+    p, device = g.p, g.male.device
+    pale = (g.pale_skin > 0)[None, :, None, None]
     skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
     skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
     c = SimpleNamespace(skin=skin)
@@ -48,17 +48,17 @@ def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
         for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
     )
     for name, (darks, lights) in _HAIR.items():
-        mine = (has(faces, name) > 0)[None, :, None, None]
+        mine = (getattr(g, name) > 0)[None, :, None, None]
         shade = 0.5 + 0.5 * p.hair_shade
         dark = torch.where(mine, ramp(darks, shade), dark)
         light = torch.where(mine, ramp(lights, shade), light)
     c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
-    gray, blond = (has(faces, name).float()[None, :, None, None] for name in ("Gray_Hair", "Blond_Hair"))
+    gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
     faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
     c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
     c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
     natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
-    painted = (has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
+    painted = (g.wearing_lipstick > 0)[None, :, None, None]
     c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
     c.iris = ramp(_IRIS, p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
     return c
@@ -249,7 +249,7 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         paint(view, line(ey - lower, 0.0011, w) * (a > 0) * (0.30 + 0.25 * g.lash), c.lash)
         # brow
         v = (ex - BROW_X) / BROW_W
-        by = y[:, rows, cols] - brow_line(g.brow_y, g.brow_arch, g.brow_tilt, v)
+        by = y[:, rows, cols] - brow_line(g, v)
         v2 = v * v
         thick = g.brow_h * (1.05 - 0.18 * v - 0.65 * v2 * v2)
         hairs = 0.92 + 0.08 * wave(v * 9 + by * 60)
@@ -269,7 +269,7 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     within = (a > -0.05).float()
     lips = slab(my - upper, lower - my, w) * within
     gloss = bump(((u - 0.1 * g.p.light_x) / 0.42).square() + ((my - g.open_l * a - 0.46 * g.lip_l) / 0.0075).square())
-    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * g.painted) * gloss - 0.10 * u * u
+    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * g.wearing_lipstick) * gloss - 0.10 * u * u
     paint(view, lips * g.lip_alpha, (c.lip * shade).clamp_(max=1))
     # the line where the lips meet, reaching a little beyond the corners
     top, bottom = -g.open_u * a, g.open_l * a
@@ -290,7 +290,7 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     size = img.shape[-1]
     rows, cols = box(size, 0.20, 0.42, 0.80, 0.98)
     view, where = img[:, :, rows, cols], (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1)
-    grain = texture(size, 150, where, rows, cols)
+    grain = texture(size, 150, where)[:, rows, cols]
     rows, cols = _face_box(size, 0.20, 0.42, 0.80, 0.98)
     bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
     hx = (bx - g.hx).abs() / g.width
@@ -423,15 +423,12 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     """Namespaces of (B, 1, 1) numbers, the raw parameters in `.p`, and of (3, B, 1, 1) colours; float32, computed in float64
     where they pass through functions that are not exactly rounded."""
     g = measure(faces)
-    p, c = g.p, _colours(faces, g)
+    p, c = g.p, _colours(g)
     g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
     g.eyeshadow = (0.28 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
     g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
-    g.painted = has(faces, "Wearing_Lipstick")
-    g.lip_alpha = torch.where(g.painted > 0, 1.0, 0.74 - 0.16 * g.male)
+    g.lip_alpha = torch.where(g.wearing_lipstick > 0, 1.0, 0.74 - 0.16 * g.male)
     g.jaw_beard = faces.jaw_beard.double()
-    for name in BEARD_PARTS:
-        setattr(g, name.lower(), has(faces, name))
     for name, value in _FIXED.items():
         setattr(c, name, rgb(value, p.yaw.device).expand_as(c.skin))
     c.rim = pick(_RIMS, p.glasses_colour)
@@ -440,25 +437,15 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     c.hat = hsv(p.hat_hue, 0.30 + 0.35 * (1 - p.hat_tone.abs()), 0.52 + 0.34 * p.hat_tone)
     c.hat_band = c.hat * 0.62 + hsv((p.hat_hue + 0.45) % 1, 0.4, 0.26 + 0.10 * p.hat_tone)
     c.clothes = hsv(p.clothes_hue, 0.25 + 0.35 * (1 - p.clothes_tone.abs()), 0.52 + 0.38 * p.clothes_tone)
-    return _each(g, lambda value: value.float()[:, None, None]), c
-
-
-def _each(space: SimpleNamespace, change) -> SimpleNamespace:
-    """The namespace with change(tensor) in the place of every tensor, those of `.p` too."""
-    pairs = vars(space).items()
-    return SimpleNamespace(**{name: change(v) if isinstance(v, Tensor) else _each(v, change) for name, v in pairs})
+    return each(g, lambda value: value.float()[:, None, None]), c
 
 
 def draw(faces: Faces, size: int) -> Tensor:
     """(3, B, size, size) in [0, 1], before exposure and noise."""
     g, c = _scene(faces)
     p = g.p
-    # frames; the edge width is the pixel's, or the blur's where that is wider
-    centre = (torch.arange(size, dtype=torch.float32, device=g.cx.device) + 0.5) / size
-    px, py = centre[None, None, :], centre[None, :, None]
-    cos, sin = g.cos / g.scale, g.sin / g.scale
-    x = (px - g.cx) * cos + (py - g.cy) * sin
-    y = (py - g.cy) * cos - (px - g.cx) * sin
+    px, py, x, y = frames(size, g.cx, g.cy, g.cos / g.scale, g.sin / g.scale)
+    # the edge width is the pixel's, or the blur's where that is wider
     w = torch.maximum(torch.full_like(g.scale, 1 / size), p.blur / 90) / g.scale
     where = (p.texture[:, 0, 0], (p.texture[:, 0, 0] * 7.77) % 1)
 
@@ -472,24 +459,24 @@ def draw(faces: Faces, size: int) -> Tensor:
     _ears(img, g, c, x, y, size, w)
     face = box(size, *_FACE_BOX)
     head = _head(g, x[:, *face], y[:, *face])
-    shade = _skin_shade(g, x[:, *face], y[:, *face], front[:, *face], size, w, texture(size, 90, where, *face))
+    shade = _skin_shade(g, x[:, *face], y[:, *face], front[:, *face], size, w, texture(size, 90, where)[:, *face])
     paint(img[:, :, *face], cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
     rows, cols = box(size, 0.22, 0.50, 0.78, 0.78)
     spots = bump(((x[:, rows, cols].abs() - 0.125) / 0.075).square() + ((y[:, rows, cols] - 0.105) / 0.060).square())
     paint(img[:, :, rows, cols], spots * g.blush, c.blush)
 
-    def on_some(flag, layer, *frames):
+    def on_some(flag, layer, *fields):
         """A layer that few faces have, on those that have it."""
         on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
         if len(on):
             some = img[:, on]
-            layer(some, *(_each(s, lambda value: value[..., on, :, :]) for s in (g, c)), *(frame[on] for frame in frames))
+            layer(some, *(each(s, lambda value: value[..., on, :, :]) for s in (g, c)), *(field[on] for field in fields))
             img[:, on] = some
 
     on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x[:, *face], y[:, *face], head)
     _eyes(img, g, c, x, y, size, w)
     _mouth(img, g, c, x, y, size, w)
     paint(img, cover(front, w * 1.2), hair)
-    on_some(g.glasses, _glasses, x, y, w)
+    on_some(g.eyeglasses, _glasses, x, y, w)
     on_some(g.hat, _hat, x, y, w)
     return img
