@@ -106,11 +106,8 @@ class Drawn:
 
 @dataclass
 class Faces(Drawn):
-    """Parameters of B faces.
-
-    A face carries parameters for everything that an attribute could switch on (its own glasses, hat, beard, grey ...), so that each attribute can
-    be changed alone. Ranges are in `PARAMETERS`; parameters from -1 to 1 are relative to an average face.
-    """
+    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each attribute can
+    be changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
@@ -311,20 +308,19 @@ def counterfactual(faces: Faces, attribute: str, value: int | Tensor) -> Faces:
     value = torch.as_tensor(value, dtype=torch.int64, device=faces.state.device).expand(len(faces))
     if len(value) and not bool(((value == 0) | (value == 1)).all()):
         raise ValueError(f"{attribute} is 0 or 1, got {sorted(set(value.tolist()))}")
-    state, jaw = faces.state.clone(), faces.jaw_beard.clone()
+    state, jaw = faces.state.clone(), faces.jaw_beard
     changed = state[:, k] != value
-    on, off = changed & (value == 1), changed & (value == 0)
     if attribute in HAIR_COLOURS:
         colours = [COLUMN[c] for c in HAIR_COLOURS]
-        place = HAIR_COLOURS.index(attribute)
-        follower = (place + 1 + (faces.hair_next * 3.999).long()) % 5  # one of the four other colours; 4: none of the named ones
-        for j, colour in enumerate(colours):
-            state[:, colour] = torch.where(on, 0, torch.where(off, (follower == j).long(), state[:, colour]))
-    state[:, k] = torch.where(changed, value, state[:, k])
+        # one of the four other colours; 4: none of the named ones
+        follower = (HAIR_COLOURS.index(attribute) + 1 + (faces.hair_next * 3.999).long()) % 5
+        others = (follower[:, None] == torch.arange(4, device=follower.device)) & (value == 0)[:, None]
+        state[:, colours] = torch.where(changed[:, None], others.long(), state[:, colours])
+    state[:, k] = value
     parts = [COLUMN[c] for c in BEARD_PARTS]
     if attribute == "No_Beard":
-        jaw = torch.where(on, 0, torch.where(off, 1, jaw))
-        state[:, parts] = torch.where(on[:, None], 0, state[:, parts])
+        jaw = torch.where(changed, 1 - value, jaw)
+        state[:, parts] = torch.where((changed & (value == 1))[:, None], 0, state[:, parts])
     elif attribute in BEARD_PARTS:
         state[:, COLUMN["No_Beard"]] = ((state[:, parts].sum(1) + jaw) == 0).long()
     return dataclasses.replace(faces, state=state, jaw_beard=jaw)

@@ -210,13 +210,10 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
 def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
     """Lids, whites, irises with catch-lights, lashes and brows, both eyes at once: the right box is mirrored into the left one's frame."""
     p = g.p
-    for side in (-1.0, 1.0):
-        left, right = (0.27, 0.50) if side < 0 else (0.495, 0.725)
+    for side, left, right in ((-1.0, 0.27, 0.50), (1.0, 0.495, 0.725)):
         rows, cols = box(size, left, 0.38, right, 0.585)
         view = img[:, :, rows, cols]
-        ex = x[:, rows, cols] * side - g.eye_x  # positive towards the temple
-        near = 1 - 0.05 * p.yaw * side
-        ex = ex / near
+        ex = (x[:, rows, cols] * side - g.eye_x) / (1 - 0.05 * p.yaw * side)  # positive towards the temple
         ey = y[:, rows, cols] + g.eye_tilt * ex
         u = ex / g.eye_w
         a = 1 - u * u
@@ -233,11 +230,10 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         gx = ex - 0.0025 - side * 0.011 * p.gaze
         gy = ey + 0.0045
         d2 = gx * gx + gy * gy
-        radius = g.iris
-        d = (radius * radius - d2) / (2 * radius)
-        iris = c.iris * (0.80 + 0.45 * (gy / radius).clamp(-1, 1)) * (1 - 0.55 * bump((d / 0.0055).square()))
+        d = (g.iris * g.iris - d2) / (2 * g.iris)
+        iris = c.iris * (0.80 + 0.45 * (gy / g.iris).clamp(-1, 1)) * (1 - 0.55 * bump((d / 0.0055).square()))
         eye = white.lerp_(iris, cover(d, w))
-        pupil = radius * 0.46
+        pupil = g.iris * 0.46
         eye.lerp_(c.black, cover((pupil * pupil - d2) / (2 * pupil), w))
         glint = (gx - side * (0.007 * p.light_x)) ** 2 + (gy + 0.0085) ** 2
         eye.lerp_(c.glint, cover((0.0058**2 - glint) / 0.0116, w) * 0.95)
@@ -293,12 +289,9 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
     grain = texture(size, 150, where)[:, rows, cols]
     rows, cols = _face_box(size, 0.20, 0.42, 0.80, 0.98)
     bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
-    hx = (bx - g.hx).abs() / g.width
-    mx = (bx - g.mouth_x).abs()
+    hx, mx = (bx - g.hx).abs() / g.width, (bx - g.mouth_x).abs()
     shape = g.p.beard_shape
-    dense = 0.78 + 0.08 * g.p.beard
-    soft = 0.016
-    q = hx * hx
+    dense, soft, q = 0.78 + 0.08 * g.p.beard, 0.016, hx * hx
     # jaw: below a line from the ear to the corner of the mouth, not on the lip; sideburns: from the temple to that line
     cheek = 0.228 - 0.120 * q * q - 0.02 * shape
     lip = bump((mx / 0.085).square() + ((by - 0.185) / 0.05).square()).mul_(1.4).clamp_(max=1)
@@ -406,14 +399,12 @@ def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Te
 
 def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
     """Two ears with a darker inside; the one on the side that the head turns to is hidden a little."""
-    for side in (-1.0, 1.0):
-        left, right = (0.16, 0.36) if side < 0 else (0.64, 0.84)
+    for side, left, right in ((-1.0, 0.16, 0.36), (1.0, 0.64, 0.84)):
         rows, cols = box(size, left, 0.42, right, 0.68)
         view = img[:, :, rows, cols]
         ex = (x[:, rows, cols] - g.hx) * side - g.width * 0.985 + 0.010 * g.p.yaw * side
         ey = y[:, rows, cols] - 0.035 + 0.35 * ex * 0.3
-        high = 0.060 + 0.006 * g.p.ear_size
-        wide = 0.027 + 0.003 * g.p.ear_size
+        high, wide = 0.060 + 0.006 * g.p.ear_size, 0.027 + 0.003 * g.p.ear_size
         q = (ex / (wide * (1 - 2.2 * ey))).square() + (ey / high).square()
         shade = 0.70 - 0.30 * bump(((q - 0.30) / 0.32).square()) + 0.10 * g.p.light_x * side
         paint(view, cover((1 - q) * wide * 0.5, w), c.skin_dark + (c.skin_light - c.skin_dark) * shade)
