@@ -122,7 +122,7 @@ def test_sizes_outside_the_range_are_refused():
 
 
 def test_all_that_draws_a_face_is_in_the_fingerprint():
-    package = {f"lib/synthetic/{name}.py" for name in ("__init__", "parameters", "chance", "geometry", "canvas", "portrait")}
+    package = {f"lib/synthetic/{name}.py" for name in ("__init__", "parameters", "geometry", "canvas", "portrait")}
     assert set(sources(S.__name__)) == package
 
 

@@ -10,18 +10,15 @@ from torch import Tensor
 
 from lib.synthetic import canvas
 from lib.synthetic.canvas import background, bump, cover, frames, line, paint, rgb, texture, wave
-from lib.synthetic.chance import uniform
-from lib.synthetic.parameters import Drawn, as_index, own, ranges
+from lib.synthetic.parameters import Drawn, as_index, own, ranges, uniform
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Animals(Drawn):
     """Parameters of B animal faces in AFHQ's framing (the head fills the picture); ranges in `ranges(Animals)`."""
 
-    seed: Tensor  # (B,) int64
-    index: Tensor  # (B,) int64
     domain: Tensor  # (B,) int64: place in DOMAINS
     breed: Tensor = own("image", 0, 1, "coat: colours and markings of the domain (wild: tiger, lion or leopard)")
     shade: Tensor = own("image", -1, 1, "dark to light fur")
@@ -36,16 +33,6 @@ class Animals(Drawn):
     pitch: Tensor = own("image", -1, 1, "head up or down")
     roll: Tensor = own("image", -1, 1, "head tilted, at most 8 degrees")
     zoom: Tensor = own("image", -1, 1, "scale, within 6 percent")
-    light_x: Tensor = own("image", -1, 1, "light from the left or right")
-    warmth: Tensor = own("image", -1, 1, "cool to warm light")
-    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
-    grain: Tensor = own("image", 0, 1, "sensor noise")
-    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
-    background: Tensor = own("image", 0, 1, "kind of background, as for faces")
-    background_hue: Tensor = own("image", 0, 1, "hue of the background")
-    background_tone: Tensor = own("image", -1, 1, "dark to light background")
-    background_x: Tensor = own("image", -1, 1, "layout of the background")
-    background_y: Tensor = own("image", -1, 1, "layout of the background")
 
 
 def sample(seed: int, index: Tensor | range, domain: str | None = None) -> Animals:

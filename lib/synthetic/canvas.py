@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.synthetic.chance import uniform
+from lib.synthetic.parameters import uniform
 
 
 def cover(inside: Tensor, w: Tensor) -> Tensor:

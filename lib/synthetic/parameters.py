@@ -1,12 +1,11 @@
 """What a face is: its attributes and parameters, how both are drawn at random, and what it means to change one attribute."""
 
 import dataclasses
+import zlib
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-
-from lib.synthetic.chance import uniform
 
 ATTRIBUTES: tuple[str, ...] = (
     "Young", "Mouth_Slightly_Open", "Smiling", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Bangs", "Male",
@@ -80,14 +79,46 @@ _BLOCK_COUNTS = (35, 34, 33, 32, 31, 31, *[30] * 14, 26, 25, 24, 23, 23, 23, 22,
                  3, 3, 2, 2, 2, 1)  # fmt: skip
 
 
+def _mix(h: Tensor) -> Tensor:
+    """A bijective 32-bit integer hash (constants of Wellons' `lowbias32`) of int64 tensors that hold values below 2**32."""
+    h = ((h ^ (h >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return h ^ (h >> 16)
+
+
+def uniform(seed: Tensor, counter: Tensor, names: list[str]) -> Tensor:
+    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any batch and
+    on any machine; seed and counter (B,) int64."""
+    h = _mix(seed & 0xFFFFFFFF)
+    for word in (seed >> 32, counter, counter >> 32):
+        h = _mix((h + 0x9E3779B9 & 0xFFFFFFFF) ^ (word & 0xFFFFFFFF))
+    keys = torch.tensor([zlib.crc32(name.encode()) for name in names], dtype=torch.int64, device=seed.device)
+    h = _mix(_mix(h[:, None] ^ keys[None]) ^ (keys[None] >> 7))
+    return (h.double() + 0.5) / 2**32
+
+
 def own(scope: str, low: float, high: float, meaning: str):
     """One parameter drawn uniformly from [low, high] per `scope` ("identity" or "image")."""
     return field(metadata={"scope": scope, "low": low, "high": high, "meaning": meaning})
 
 
+@dataclass(kw_only=True)
 class Drawn:
-    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, an index or a boolean
-    tensor, and by an integer as a batch of one."""
+    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]` selects by a
+    slice, an index or a boolean tensor, and by an integer as a batch of one."""
+
+    seed: Tensor  # (B,) int64
+    index: Tensor  # (B,) int64
+    light_x: Tensor = own("image", -1, 1, "light from the left or right")
+    warmth: Tensor = own("image", -1, 1, "cool to warm light")
+    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
+    grain: Tensor = own("image", 0, 1, "sensor noise, standard deviation 0 to .012 of the full range")
+    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
+    background: Tensor = own("image", 0, 1, "studio, lights, wall, outdoors or stripes")
+    background_hue: Tensor = own("image", 0, 1, "hue of the background")
+    background_tone: Tensor = own("image", -1, 1, "dark to light background")
+    background_x: Tensor = own("image", -1, 1, "layout of the background")
+    background_y: Tensor = own("image", -1, 1, "layout of the background")
 
     def __len__(self) -> int:
         return self.index.shape[0]
@@ -104,13 +135,11 @@ class Drawn:
         return type(self)(**{f.name: change(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Faces(Drawn):
     """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each attribute can
     be changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
 
-    seed: Tensor  # (B,) int64
-    index: Tensor  # (B,) int64
     identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
     jaw_beard: Tensor  # (B,) int64 in {0, 1}: a beard along the jaw, beside mustache, goatee and sideburns
@@ -170,19 +199,9 @@ class Faces(Drawn):
     brow_raise: Tensor = own("image", -1, 1, "brows lowered to raised in this picture")
     smile: Tensor = own("image", -1, 1, "how broad the smile is if there is one")
     gape: Tensor = own("image", -1, 1, "how far the mouth is open if it is")
-    light_x: Tensor = own("image", -1, 1, "light from the left or right")
     light_y: Tensor = own("image", -1, 1, "light from above or the front")
     contrast: Tensor = own("image", -1, 1, "soft to hard light")
-    warmth: Tensor = own("image", -1, 1, "cool to warm light")
-    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
-    grain: Tensor = own("image", 0, 1, "sensor noise, standard deviation 0 to .012 of the full range")
     blur: Tensor = own("image", 0, 1, "softness of the edges, up to 1/90 of the crop")
-    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
-    background: Tensor = own("image", 0, 1, "studio, lights, wall, outdoors or stripes")
-    background_hue: Tensor = own("image", 0, 1, "hue of the background")
-    background_tone: Tensor = own("image", -1, 1, "dark to light background")
-    background_x: Tensor = own("image", -1, 1, "layout of the background")
-    background_y: Tensor = own("image", -1, 1, "layout of the background")
     clothes: Tensor = own("image", 0, 1, "crew neck, v-neck, shirt or off the shoulder")
     clothes_hue: Tensor = own("image", 0, 1, "hue of the clothes")
     clothes_tone: Tensor = own("image", -1, 1, "dark to light clothes")

@@ -121,16 +121,6 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tens
     return hull, front, shade.clamp_(0, 1)
 
 
-_FACE_BOX = (0.18, 0.15, 0.82, 0.98)  # left, top, right, bottom: holds every head
-
-
-def _face_box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
-    """The same, counted from the corner of _FACE_BOX."""
-    rows, cols = box(size, left, top, right, bottom)
-    down, along = int(_FACE_BOX[1] * size), int(_FACE_BOX[0] * size)
-    return slice(rows.start - down, rows.stop - down), slice(cols.start - along, cols.stop - along)
-
-
 def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     """Inside measure of the head: an implicit curve divided by the length of its gradient."""
     s = (y / g.chin).clamp_(min=0)
@@ -143,9 +133,9 @@ def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     return value / slope.mul_(2).clamp_(min=2.0)
 
 
-def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: int, w: Tensor, spots: Tensor) -> Tensor:
-    """(B, h, w) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
-    p = g.p
+def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tensor, spots: Tensor) -> Tensor:
+    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
+    p, size = g.p, x.shape[-1]
     sx = (x - g.hx) / g.width
     sy = (y - 0.02) * 2.7
     r2 = sx * sx + sy * sy
@@ -157,7 +147,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     t = t - g.hat * 0.30 * bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
     # nose: dark flank away from the light, ridge, ball, wings, nostrils, shadow below
-    rows, cols = _face_box(size, 0.33, 0.44, 0.67, 0.72)
+    rows, cols = box(size, 0.33, 0.44, 0.67, 0.72)
     v, s = t[:, rows, cols], g.nose_w
     yy, t01 = y[:, rows, cols], ((y[:, rows, cols] + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
     xn = x[:, rows, cols] - g.nose_x * t01
@@ -173,7 +163,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= 0.50 * cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    rows, cols = _face_box(size, 0.20, 0.50, 0.80, 0.98)
+    rows, cols = box(size, 0.20, 0.50, 0.80, 0.98)
     v, ax, yy, spots_here = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x).abs(), y[:, rows, cols], spots[:, rows, cols]
     v += (0.15 * g.smile + 0.03 + 0.03 * p.cheek) * bump(((ax - 0.130) / 0.062).square() + ((yy - 0.105 + 0.012 * g.smile) / 0.052).square())
     v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
@@ -190,7 +180,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= g.old * 0.26 * bump(((ax - 0.105 + 0.25 * (yy - 0.30)) / 0.014).square()) * bump(((yy - 0.285) / 0.05).square())
 
     # sockets, bags under the eyes, crow's feet
-    rows, cols = _face_box(size, 0.22, 0.38, 0.78, 0.64)
+    rows, cols = box(size, 0.22, 0.38, 0.78, 0.64)
     v, ex, yy = t[:, rows, cols], x[:, rows, cols].abs() - g.eye_x, y[:, rows, cols]
     v -= (0.13 + 0.10 * g.old) * bump((ex / 0.085).square() + ((yy + 0.028) / 0.042).square())
     v -= 0.10 * bump(((ex + 0.062) / 0.028).square() + ((yy + 0.01) / 0.045).square())
@@ -199,7 +189,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     fan = line(wave((yy + 0.10 * (ex - g.eye_w)) / 0.020 + 0.5) - 1.0, 0.45, 0.5)
     v -= g.old * 0.28 * fan * bump(((ex - g.eye_w - 0.026) / 0.022).square()) * bump(((yy - 0.002) / 0.034).square())
     # lines on the forehead
-    rows, cols = _face_box(size, 0.25, 0.26, 0.75, 0.46)
+    rows, cols = box(size, 0.25, 0.26, 0.75, 0.46)
     v, xx, yy = t[:, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
     lines = wave((yy + 0.018 * wave(xx * 3.2)) / 0.046)
     v -= g.old * 0.46 * (lines - 0.20).clamp_(min=0) * bump((xx / 0.16).square()) * bump(((yy + 0.130) / 0.060).square())
@@ -282,12 +272,11 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
 
 
 def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor) -> None:
-    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it. x, y, head: of _FACE_BOX."""
+    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it."""
     size = img.shape[-1]
     rows, cols = box(size, 0.20, 0.42, 0.80, 0.98)
     view, where = img[:, :, rows, cols], (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1)
     grain = texture(size, 150, where)[:, rows, cols]
-    rows, cols = _face_box(size, 0.20, 0.42, 0.80, 0.98)
     bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
     hx, mx = (bx - g.hx).abs() / g.width, (bx - g.mouth_x).abs()
     shape = g.p.beard_shape
@@ -448,10 +437,9 @@ def draw(faces: Faces, size: int) -> Tensor:
     paint(img, cover(hull, w * 1.3), hair * 0.80)
     _neck_and_clothes(img, g, c, x, y, size, w)
     _ears(img, g, c, x, y, size, w)
-    face = box(size, *_FACE_BOX)
-    head = _head(g, x[:, *face], y[:, *face])
-    shade = _skin_shade(g, x[:, *face], y[:, *face], front[:, *face], size, w, texture(size, 90, where)[:, *face])
-    paint(img[:, :, *face], cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
+    head = _head(g, x, y)
+    shade = _skin_shade(g, x, y, front, w, texture(size, 90, where))
+    paint(img, cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
     rows, cols = box(size, 0.22, 0.50, 0.78, 0.78)
     spots = bump(((x[:, rows, cols].abs() - 0.125) / 0.075).square() + ((y[:, rows, cols] - 0.105) / 0.060).square())
     paint(img[:, :, rows, cols], spots * g.blush, c.blush)
@@ -464,7 +452,7 @@ def draw(faces: Faces, size: int) -> Tensor:
             layer(some, *(each(s, lambda value: value[..., on, :, :]) for s in (g, c)), *(field[on] for field in fields))
             img[:, on] = some
 
-    on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x[:, *face], y[:, *face], head)
+    on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x, y, head)
     _eyes(img, g, c, x, y, size, w)
     _mouth(img, g, c, x, y, size, w)
     paint(img, cover(front, w * 1.2), hair)
