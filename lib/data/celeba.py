@@ -12,15 +12,16 @@ Files whose name begins with a dot are overlooked: macOS leaves ._000001.jpg bes
 
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.data.errors import fail
 
 FRAME_WIDTH = 178  # landmark files use the full-size frame, whatever the size of the images
-IMAGE_FOLDERS = [f"{where}{name}" for name in ("img_align_celeba", "img_align_celeba_png") for where in (f"{name}/", "", "Img/")]
+IMAGES = ("img_align_celeba", "img_align_celeba_png")
+IMAGE_FOLDERS = [f"{where}{name}" for name in IMAGES for where in (f"{name}/", "", "Img/")]
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LANDMARK_FILES = {"list_landmarks_align_celeba": "official", "landmarks5_dlib_estimated": "estimated"}
 FROM_ANNO = "Copy it from the folder Anno of the official archive (mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
@@ -30,8 +31,7 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Folder:
+class Folder(NamedTuple):
     """Checked labels of one folder; row i of every array is files[i]. landmarks (N,5,2) float64 in the full 178-wide frame, or None."""
 
     root: Path
@@ -46,8 +46,7 @@ class Folder:
     label_files: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(NamedTuple):
     """A label file: column names (empty without a header) and for every image its line number and fields."""
 
     path: Path
@@ -66,10 +65,10 @@ def read_folder(root: Path) -> Folder:
     if image_dir is None:
         near = next((p for p in (root.parent, *sorted(root.iterdir())) if p.is_dir() and _images(p)), None)
         fail(root / "img_align_celeba", None, "no such folder", f"Give {near}" if near else "Unpack img_align_celeba.zip here")
-    attr = _table(_find(root, "list_attr_celeba", required=True), width=None)
+    attr = _table(_find(root, "list_attr_celeba"), width=None)
     attributes = _attributes(attr)
     paths = _match_images(attr, image_dir)
-    label_files = [attr.path, _find(root, "identity_CelebA", required=True)]
+    label_files = [attr.path, _find(root, "identity_CelebA")]
     identities = _column(label_files[1], attr, 1, lambda fields: np.int64(int(fields[0])), "an identity is an integer")
     partition = landmarks = None
     if path := _find(root, "list_eval_partition"):
@@ -89,14 +88,12 @@ def _images(root: Path) -> Path | None:
     return next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
 
 
-def _find(root: Path, stem: str, required: bool = False) -> Path | None:
-    for folder in (root, root / "Anno", root / "Eval"):
-        for suffix in (".txt", ".csv"):
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
-    if required:
+def _find(root: Path, stem: str) -> Path | None:
+    places = (root / f"{place}{stem}{suffix}" for place in ("", "Anno/", "Eval/") for suffix in (".txt", ".csv"))
+    found = next((path for path in places if path.is_file()), None)
+    if found is None and stem in REMEDIES:
         fail(root / f"{stem}.txt", None, "no such file", REMEDIES[stem])
-    return None
+    return found
 
 
 def read_lines(path: Path) -> list[str]:
@@ -115,10 +112,10 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _table(path: Path, width: int | None) -> _Table:
-    """Parse one label file. width: values per row, None to take it from the names line; a txt with more than one begins with
+    """Parse one label file. width: values per row, None to take it from the names line; unless it is 1, a txt begins with
     count and names."""
     lines, is_csv, first = read_lines(path), path.suffix == ".csv", 0
-    names: tuple[str, ...] = ()
+    names = ()
     if is_csv:
         start, *rest = lines[0].split(",")
         names, first = tuple(map(str.strip, rest)), 1
@@ -139,7 +136,7 @@ def _table(path: Path, width: int | None) -> _Table:
         width = len(names) or fail(path, first, "the file names no attribute", "Restore the names line of the official file")
     if names and len(names) != width:
         fail(path, first, f"{len(names)} column names instead of {width}", "Restore the names line of the official file")
-    rows: dict[str, tuple[int, tuple[str, ...]]] = {}
+    rows = {}
     for line, text in enumerate(lines[first:], first + 1):
         name, *fields = map(str.strip, text.split(",")) if is_csv else text.split() or [""]
         if not name:
@@ -187,12 +184,13 @@ def _match_images(attr: _Table, image_dir: Path) -> tuple[str, ...]:
 
 
 def _column(path: Path, attr: _Table, width: int, parse, rule: str) -> np.ndarray:
-    """parse(fields) of every row of a label file, in the attribute list's order. DataError unless both list the same images,
-    and naming the rule where `parse` raises ValueError or OverflowError or gives no finite numbers."""
+    """parse(fields) of every row of a file, in the attribute list's order. DataError unless both list the same images, and
+    naming the rule where `parse` raises ValueError or OverflowError or gives no finite numbers."""
     table, out = _table(path, width), []
     for name, (line, _) in table.rows.items():
         if name not in attr.rows:
-            fail(path, line, f"{name} is not listed in {attr.path.name}", "Remove the row or add the image to the attribute list")
+            problem = f"{name} is not listed in {attr.path.name}"
+            fail(path, line, problem, "Remove the row or add the image to the attribute list")
     for name, (listed, _) in attr.rows.items():
         if name not in table.rows:
             fail(path, None, f"no row for {name} (line {listed} of {attr.path.name})", "Restore the row")

@@ -60,11 +60,9 @@ class FaceSet:
 
 
 def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path | None = None) -> FaceSet:
-    """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout.
-
-    n (faces) and seed concern synthetic sets only. All label files are checked before the first image is decoded; images are decoded
-    once, into a cache under cache_dir (default: `cache.folder`). Raises DataError.
-    """
+    """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout. n
+    (faces) and seed concern synthetic sets only. Label files are checked before images are decoded, into a cache under
+    cache_dir (default: `cache.folder`). Raises DataError."""
     if str(data) in SYNTHETIC:
         return with_pictures(outline(data, size, n=n, seed=seed), cache_dir)
     folder = celeba.read_folder(Path(str(data)).expanduser())
@@ -104,10 +102,10 @@ def name_of(data: str) -> str:
 
 
 def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
-    landmarks = folder.landmarks
     width, height = cache.common_size(folder.paths) or (celeba.FRAME_WIDTH, 218)
     if width > height:
         fail(folder.root, None, f"its images are {width}x{height}, wider than high", "Give upright or square ones, aligned as CelebA's are")
+    landmarks = folder.landmarks
     if landmarks is not None:
         landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(

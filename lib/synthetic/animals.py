@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.synthetic import canvas
 from lib.synthetic.canvas import background, bump, cover, frames, line, paint, rgb, texture, wave
-from lib.synthetic.parameters import Drawn, as_index, own, ranges, uniform
+from lib.synthetic.parameters import Drawn, keys, own, ranges, uniform
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")
 
@@ -42,8 +42,7 @@ def sample(seed: int, index: Tensor | range, domain: str | None = None) -> Anima
     """
     if domain is not None and domain not in DOMAINS:
         raise ValueError(f"unknown domain {domain!r}; choose from {', '.join(DOMAINS)}")
-    index = as_index(index)
-    seeds = torch.full_like(index, seed)
+    seeds, index = keys(seed, index)
     own = ranges(Animals)
     u = uniform(seeds, index, [f"animal {name}" for name in ["domain", *own]])
     place = (u[:, 0] * len(DOMAINS)).long() if domain is None else torch.full_like(index, DOMAINS.index(domain))

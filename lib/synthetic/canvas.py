@@ -91,7 +91,7 @@ def texture(size: int, cells: float, where: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def frames(size: int, cx: Tensor | float, cy: Tensor | float, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-    """The pixels' centres in the crop, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
+    """The pixels' centres, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
     px = (torch.arange(size, dtype=torch.float32, device=cos.device)[None, None] + 0.5) / size
     py = px.mT
     return px, py, (px - cx) * cos + (py - cy) * sin, (py - cy) * cos - (px - cx) * sin
@@ -135,8 +135,8 @@ CHUNK = 1 << 18  # pixels drawn together: small enough for the cache, large enou
 
 
 def render(draw, batch, size: int, device) -> Tensor:
-    """(B, 3, size, size) in [-1, 1]: what draw(batch, size) gives, (3, B, size, size) in [0, 1], under exposure, colour of
-    the light and sensor noise, which are the same for every attribute. ValueError: a size outside 32 to 512."""
+    """(B, 3, size, size) in [-1, 1]: what draw(batch, size) gives, (3, B, size, size) in [0, 1], under exposure, colour
+    of the light and sensor noise, the same for every attribute. ValueError: a size outside 32 to 512."""
     if not 32 <= size <= 512:
         raise ValueError(f"pictures are drawn at 32 to 512 pixels, got {size}")
     batch, out = batch.to(device), torch.empty(len(batch), 3, size, size, device=device)

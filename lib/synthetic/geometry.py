@@ -9,8 +9,6 @@ from torch import Tensor
 
 from lib.synthetic.parameters import COLUMN, Faces
 
-_CENTRE = (0.4975, 0.515)  # the point between the eyes in the crop, as CelebA aligns it
-
 # Hair styles, the first six for Male = 0, the rest for Male = 1: share among their sex; width of the hair over that of the head; volume on top; lower
 # end; flare below the eyes; half-width of the opening for the face over that of the head, and whether it is square (0) or round and parted (1);
 # waves; curls (0 strands, 1 curls); a bun; how tousled and how short at the sides.
@@ -31,7 +29,7 @@ _STYLES = (
 
 
 def measure(faces: Faces) -> SimpleNamespace:
-    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, the attributes in small letters among them."""
+    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, with the attributes in small letters."""
     p = SimpleNamespace(**{f.name: getattr(faces, f.name).double() for f in dataclasses.fields(Faces) if f.metadata})
     g = SimpleNamespace(p=p, **{name.lower(): faces.state[:, k].double() for name, k in COLUMN.items()})
     male, old, g.receding, g.hat = g.male, 1 - g.young, g.receding_hairline, g.wearing_hat
@@ -41,7 +39,7 @@ def measure(faces: Faces) -> SimpleNamespace:
     # frame
     angle = p.roll * math.radians(5)
     g.cos, g.sin, g.scale = angle.cos(), angle.sin(), 1 + 0.03 * p.zoom
-    g.cx, g.cy = _CENTRE[0] + 0.008 * p.shift_x, _CENTRE[1] + 0.008 * p.shift_y
+    g.cx, g.cy = 0.4975 + 0.008 * p.shift_x, 0.515 + 0.008 * p.shift_y  # between the eyes, as CelebA aligns them
     # head: (x / width)^2 + .6 t^2 + .4 t^4 = 1 with t = y / top above the eyes; below, with s = y / chin and a the jaw's,
     # x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
     g.hx = -0.020 * p.yaw  # the eyes stay in place (CelebA's alignment), so the skull moves
@@ -102,7 +100,7 @@ def each(space: SimpleNamespace, change) -> SimpleNamespace:
 
 
 def to_crop(g: SimpleNamespace, points: list[tuple[Tensor, Tensor]], size: int) -> Tensor:
-    """(B, n, 2) float32 pixel coordinates of points (x, y), each (B, k), given in head coordinates; g: measures (B, 1)."""
+    """(B, n, 2) float32 pixel coordinates of points (x, y), each (B, k) in head coordinates; g: measures (B, 1)."""
     x, y = (torch.cat(axis, 1) for axis in zip(*points, strict=True))
     c, s = g.cos * g.scale, g.sin * g.scale
     return (torch.stack([g.cx + c * x - s * y, g.cy + s * x + c * y], 2) * size).float()

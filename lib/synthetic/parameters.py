@@ -80,15 +80,15 @@ _BLOCK_COUNTS = (35, 34, 33, 32, 31, 31, *[30] * 14, 26, 25, 24, 23, 23, 23, 22,
 
 
 def _mix(h: Tensor) -> Tensor:
-    """A bijective 32-bit integer hash (constants of Wellons' `lowbias32`) of int64 tensors that hold values below 2**32."""
+    """A bijective 32-bit integer hash (constants of Wellons' `lowbias32`) of int64 tensors of values below 2**32."""
     h = ((h ^ (h >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     h = ((h ^ (h >> 15)) * 0x846CA68B) & 0xFFFFFFFF
     return h ^ (h >> 16)
 
 
 def uniform(seed: Tensor, counter: Tensor, names: list[str]) -> Tensor:
-    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any batch and
-    on any machine; seed and counter (B,) int64."""
+    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any batch
+    and on any machine; seed and counter (B,) int64."""
     h = _mix(seed & 0xFFFFFFFF)
     for word in (seed >> 32, counter, counter >> 32):
         h = _mix((h + 0x9E3779B9 & 0xFFFFFFFF) ^ (word & 0xFFFFFFFF))
@@ -104,8 +104,8 @@ def own(scope: str, low: float, high: float, meaning: str):
 
 @dataclass(kw_only=True)
 class Drawn:
-    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]` selects by a
-    slice, an index or a boolean tensor, and by an integer as a batch of one."""
+    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]` selects
+    by a slice, an index or a boolean tensor, and by an integer as a batch of one."""
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
@@ -137,8 +137,8 @@ class Drawn:
 
 @dataclass(kw_only=True)
 class Faces(Drawn):
-    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each attribute can
-    be changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
+    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each can be
+    changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
 
     identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
@@ -230,11 +230,12 @@ def _identity(seed: Tensor, index: Tensor) -> Tensor:
     return block * len(_BLOCK_COUNTS) + torch.searchsorted(ends, place, right=True)
 
 
-def as_index(index: Tensor | range) -> Tensor:
+def keys(seed: int, index: Tensor | range) -> tuple[Tensor, Tensor]:
+    """(B,) int64 seeds and indices. ValueError: a negative index."""
     index = torch.as_tensor(list(index) if isinstance(index, range) else index, dtype=torch.int64).reshape(-1)
     if len(index) and int(index.min()) < 0:
         raise ValueError(f"face indices are counted from 0, got {int(index.min())}")
-    return index
+    return torch.full_like(index, seed), index
 
 
 def _natural(u: Tensor) -> Tensor:
@@ -257,11 +258,8 @@ def _natural(u: Tensor) -> Tensor:
 
 
 def _independent(u: Tensor) -> Tensor:
-    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids.
-
-    The hair colour is one of the four named ones or none of them, each with probability 1/5. A beard's parts are true with probability 1/2 given
-    No_Beard = 0, hence 1/4 over all faces, and never with No_Beard = 1.
-    """
+    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids: a hair colour is
+    one of the four named ones or none, each with probability 1/5; a beard's part is true for half of No_Beard = 0."""
     names = list(_LOGITS)
     state = torch.stack([(u[:, names.index(name)] < 0.5) for name in ATTRIBUTES], 1).long()
     colour = (u[:, names.index("Gray_Hair")] * 5).long()
@@ -275,12 +273,10 @@ def _independent(u: Tensor) -> Tensor:
 def sample(seed: int, index: Tensor | range, balanced: bool = False) -> Faces:
     """Faces (seed, index): each depends on its own seed and index only, not on the batch it is drawn in.
 
-    index: (B,) int64 or a range, values >= 0. balanced: attributes independent at 1/2 (see `_independent`) instead of CelebA's rates and
-    correlations. Faces of the natural and the balanced set with the same (seed, index) are the same people in the same pictures and differ in
-    attributes only. ValueError: a negative index.
+    index: (B,) int64 or a range, values >= 0. balanced: attributes as `_independent`, not with CelebA's rates and
+    correlations; all else is the same for the same (seed, index). ValueError: a negative index.
     """
-    index = as_index(index)
-    seeds = torch.full_like(index, seed)
+    seeds, index = keys(seed, index)
     identity = _identity(seeds, index)
     own = ranges()
     columns = {}

@@ -33,37 +33,6 @@ _LIPSTICK = ((0.86, 0.03, 0.09), (0.95, 0.11, 0.40), (0.98, 0.21, 0.15), (0.64, 
 _RIMS = ((0.04, 0.04, 0.05), (0.09, 0.06, 0.05), (0.24, 0.12, 0.05), (0.48, 0.34, 0.08), (0.42, 0.04, 0.07), (0.07, 0.13, 0.36), (0.36, 0.38, 0.42))
 
 
-def _colours(g: SimpleNamespace) -> SimpleNamespace:
-    """Colours (3, B, 1, 1) of skin, hair, lips and irises, each with its dark and light end."""
-    p, device = g.p, g.male.device
-    pale = (g.pale_skin > 0)[None, :, None, None]
-    skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
-    skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
-    c = SimpleNamespace(skin=skin)
-    c.skin_dark = skin * torch.where(pale, rgb((0.60, 0.46, 0.42), device), rgb((0.46, 0.33, 0.29), device))
-    c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
-    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
-    dark, light = (
-        torch.where(dyed, pick(bright, (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(red, p.hair_other / 0.92))
-        for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
-    )
-    for name, (darks, lights) in _HAIR.items():
-        mine = (getattr(g, name) > 0)[None, :, None, None]
-        shade = 0.5 + 0.5 * p.hair_shade
-        dark = torch.where(mine, ramp(darks, shade), dark)
-        light = torch.where(mine, ramp(lights, shade), light)
-    c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
-    gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
-    faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
-    c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
-    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
-    natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
-    painted = (g.wearing_lipstick > 0)[None, :, None, None]
-    c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
-    c.iris = ramp(_IRIS, p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
-    return c
-
-
 _FIXED = {
     "white": (0.97, 0.96, 0.95), "black": (0.02, 0.02, 0.025), "glint": (1.0, 1.0, 1.0), "lash": (0.07, 0.045, 0.04), "mouth": (0.20, 0.045, 0.055),
     "tongue": (0.72, 0.33, 0.35), "teeth": (0.97, 0.955, 0.925), "lens": (0.16, 0.20, 0.24), "blush": (0.38, 0.10, 0.12),
@@ -134,7 +103,7 @@ def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tensor, spots: Tensor) -> Tensor:
-    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
+    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadows, the shading of each feature."""
     p, size = g.p, x.shape[-1]
     sx = (x - g.hx) / g.width
     sy = (y - 0.02) * 2.7
@@ -400,17 +369,42 @@ def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
 
 
 def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """Namespaces of (B, 1, 1) numbers, the raw parameters in `.p`, and of (3, B, 1, 1) colours; float32, computed in float64
-    where they pass through functions that are not exactly rounded."""
+    """Namespaces of (B, 1, 1) numbers, the raw parameters in `.p`, and of (3, B, 1, 1) colours; float32, computed in
+    float64 where they pass through functions that are not exactly rounded."""
     g = measure(faces)
-    p, c = g.p, _colours(g)
+    p, device = g.p, g.male.device
+    pale = (g.pale_skin > 0)[None, :, None, None]
+    skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
+    skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
+    c = SimpleNamespace(skin=skin)
+    c.skin_dark = skin * torch.where(pale, rgb((0.60, 0.46, 0.42), device), rgb((0.46, 0.33, 0.29), device))
+    c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
+    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
+    dark, light = (
+        torch.where(dyed, pick(bright, (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(red, p.hair_other / 0.92))
+        for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
+    )
+    for name, (darks, lights) in _HAIR.items():
+        mine = (getattr(g, name) > 0)[None, :, None, None]
+        shade = 0.5 + 0.5 * p.hair_shade
+        dark = torch.where(mine, ramp(darks, shade), dark)
+        light = torch.where(mine, ramp(lights, shade), light)
+    c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
+    gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
+    faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
+    c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
+    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
+    natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
+    painted = (g.wearing_lipstick > 0)[None, :, None, None]
+    c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
+    c.iris = ramp(_IRIS, p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
     g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
     g.eyeshadow = (0.28 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
     g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
     g.lip_alpha = torch.where(g.wearing_lipstick > 0, 1.0, 0.74 - 0.16 * g.male)
     g.jaw_beard = faces.jaw_beard.double()
     for name, value in _FIXED.items():
-        setattr(c, name, rgb(value, p.yaw.device).expand_as(c.skin))
+        setattr(c, name, rgb(value, device).expand_as(c.skin))
     c.rim = pick(_RIMS, p.glasses_colour)
     c.eyeshadow = c.skin_dark * 0.8 + hsv((p.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
     c.blush = c.skin * 0.55 + c.blush
@@ -449,7 +443,7 @@ def draw(faces: Faces, size: int) -> Tensor:
         on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
         if len(on):
             some = img[:, on]
-            layer(some, *(each(s, lambda value: value[..., on, :, :]) for s in (g, c)), *(field[on] for field in fields))
+            layer(some, *(each(s, lambda v: v[..., on, :, :]) for s in (g, c)), *(field[on] for field in fields))
             img[:, on] = some
 
     on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x, y, head)
