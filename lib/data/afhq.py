@@ -30,9 +30,9 @@ def domain_names(data: str) -> tuple[str, ...]:
 
 
 def load_domains(data: str, size: int, *, n: int = 15_000, cache_dir: Path | None = None) -> tuple[FaceSet, Split]:
-    """Pictures of "animals", n built-in ones of which the last fifth is val, or of a folder in AFHQ's layout (without n):
-    a FaceSet whose attributes are the domains, one-hot, each picture an identity of its own, without landmarks; and its
-    split. DataError for bad input, or fewer than 30 built-in animals."""
+    """Pictures of "animals", n built-in ones of which the last fifth is val, or of a folder in AFHQ's layout (without
+    n): a FaceSet whose attributes are the domains, one-hot, each picture an identity of its own, without landmarks; and
+    its split. DataError for bad input, or fewer than 30 built-in animals."""
     names, crop = domain_names(data), Crop(size)
     if data == BUILT_IN:
         from lib import synthetic

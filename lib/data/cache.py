@@ -118,8 +118,8 @@ def build(
     cache_dir: Path | None, name: str, fingerprint: str, count: int, size: int, make: Callable[[int, int], np.ndarray],
     workers: int = 1,
 ) -> np.ndarray:  # fmt: skip
-    """The cached (count,3,size,size) uint8 array as a read-only memory map. make(start, stop) returns rows, from `workers`
-    threads. A damaged entry is reported by a warning and built anew. A second process waits for the first."""
+    """The cached (count,3,size,size) uint8 array as a read-only memory map. make(start, stop) returns rows, from
+    `workers` threads. A damaged entry is reported by a warning and built anew. A second process waits for the first."""
     place = folder(cache_dir)
     array, meta, lock = (place / f"{name}.{suffix}" for suffix in ("npy", "json", "lock"))
     with open(lock, "w") as file:

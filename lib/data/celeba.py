@@ -112,8 +112,8 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _table(path: Path, width: int | None) -> _Table:
-    """Parse one label file. width: values per row, None to take it from the names line; unless it is 1, a txt begins with
-    count and names."""
+    """Parse one label file. width: values per row, None to take it from the names line; unless it is 1, a txt begins
+    with count and names."""
     lines, is_csv, first = read_lines(path), path.suffix == ".csv", 0
     names = ()
     if is_csv:
@@ -184,8 +184,8 @@ def _match_images(attr: _Table, image_dir: Path) -> tuple[str, ...]:
 
 
 def _column(path: Path, attr: _Table, width: int, parse, rule: str) -> np.ndarray:
-    """parse(fields) of every row of a file, in the attribute list's order. DataError unless both list the same images, and
-    naming the rule where `parse` raises ValueError or OverflowError or gives no finite numbers."""
+    """parse(fields) of every row of a file, in the attribute list's order. DataError unless both list the same images,
+    and naming the rule where `parse` raises ValueError or OverflowError or gives no finite numbers."""
     table, out = _table(path, width), []
     for name, (line, _) in table.rows.items():
         if name not in attr.rows:

@@ -59,9 +59,9 @@ def split_random(faces: FaceSet, seed: int) -> Split:
 
 
 def split_most_images(faces: FaceSet) -> Split:
-    """SaGAN section 4.1: TRAINING of CELEBA identities train, by image count descending, then identity ascending. Of the
-    others a seeded quarter validates, the rest test. DataError for an empty part, and for as many identities as CelebA has
-    of which those that train have not the printed number of images (ties in the order do not change it)."""
+    """SaGAN section 4.1: TRAINING of CELEBA identities train, by image count descending, then identity ascending. Of
+    the others a seeded quarter validates, the rest test. DataError for an empty part, and for as many identities as
+    CelebA has of which those that train have not the printed number of images (ties in the order do not change it)."""
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]

@@ -1,7 +1,8 @@
 """Synthetic faces: a renderer that knows the truth about every picture it draws.
 
 parameters.py says what a face is and what changing one attribute means, geometry.py where its parts and landmarks are,
-canvas.py how signed-distance shapes are drawn, portrait.py draws a face with them, animals.py cats, dogs and wild animals.
+canvas.py how signed-distance shapes are drawn, portrait.py draws a face with them, animals.py cats, dogs and wild
+animals.
 
 Frames of reference
     crop   (px, py) in [0, 1], y down: the 178x178 centre square of CelebA's aligned 178x218 images, whatever the resolution.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.synthetic import canvas
-from lib.synthetic.canvas import background, bump, cover, frames, line, paint, rgb, texture, wave
+from lib.synthetic.canvas import background, bump, cover, grid, line, paint, rgb, texture, wave
 from lib.synthetic.parameters import Drawn, keys, own, ranges, uniform
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")
@@ -91,7 +91,7 @@ def _draw(animals: Animals, size: int) -> Tensor:
 
     angle, scale = animals.roll.double() * math.radians(8), 1 + 0.06 * p.zoom
     cos, sin = angle.cos().float()[:, None, None] / scale, angle.sin().float()[:, None, None] / scale
-    px, py, x, y = frames(size, 0.5, 0.54, cos, sin)
+    px, py, x, y = grid(size, 0.5, 0.54, cos, sin)
     w = 1 / size / scale
     img = background(p, px, py, w)
     where = (animals.texture.double(), (animals.texture.double() * 7.77) % 1)

@@ -29,12 +29,12 @@ _STYLES = (
 
 
 def measure(faces: Faces) -> SimpleNamespace:
-    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, with the attributes in small letters."""
+    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, attributes in small letters."""
     p = SimpleNamespace(**{f.name: getattr(faces, f.name).double() for f in dataclasses.fields(Faces) if f.metadata})
     g = SimpleNamespace(p=p, **{name.lower(): faces.state[:, k].double() for name, k in COLUMN.items()})
-    male, old, g.receding, g.hat = g.male, 1 - g.young, g.receding_hairline, g.wearing_hat
+    male, old, smiling, g.receding, g.hat = g.male, 1 - g.young, g.smiling, g.receding_hairline, g.wearing_hat
     g.old = old * (1 + 0.15 * p.age)
-    g.smile = g.smiling * (0.90 + 0.10 * p.smile)
+    g.smile = smiling * (0.90 + 0.10 * p.smile)
     g.gape = g.mouth_slightly_open * (0.90 + 0.10 * p.gape)
     # frame
     angle = p.roll * math.radians(5)
@@ -66,7 +66,7 @@ def measure(faces: Faces) -> SimpleNamespace:
     # mouth: the line between the lips is mouth_y + drop - (drop + lift) u^2, u = x / mouth_w
     g.mouth_x = 0.007 * p.yaw
     g.mouth_y = 0.232 + 0.007 * p.mouth_height + 0.004 * male - 0.004 * p.pitch
-    g.mouth_w = (0.0765 + 0.0070 * p.mouth_width + 0.003 * male) * (1 + 0.32 * g.smile - 0.14 * g.gape * (1 - g.smiling))
+    g.mouth_w = (0.0765 + 0.0070 * p.mouth_width + 0.003 * male) * (1 + 0.32 * g.smile - 0.14 * g.gape * (1 - smiling))
     g.lift = -0.007 + 0.041 * g.smile
     g.drop = 0.002 + 0.010 * g.smile
     g.lip_u = (0.0175 + 0.0040 * p.lips - 0.0025 * male - 0.002 * old) * (1 - 0.22 * g.smile)

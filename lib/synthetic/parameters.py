@@ -87,8 +87,8 @@ def _mix(h: Tensor) -> Tensor:
 
 
 def uniform(seed: Tensor, counter: Tensor, names: list[str]) -> Tensor:
-    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any batch
-    and on any machine; seed and counter (B,) int64."""
+    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any
+    batch and on any machine; seed and counter (B,) int64."""
     h = _mix(seed & 0xFFFFFFFF)
     for word in (seed >> 32, counter, counter >> 32):
         h = _mix((h + 0x9E3779B9 & 0xFFFFFFFF) ^ (word & 0xFFFFFFFF))
@@ -104,8 +104,8 @@ def own(scope: str, low: float, high: float, meaning: str):
 
 @dataclass(kw_only=True)
 class Drawn:
-    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]` selects
-    by a slice, an index or a boolean tensor, and by an integer as a batch of one."""
+    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]`
+    selects by a slice, an index or a boolean tensor, and by an integer as a batch of one."""
 
     seed: Tensor  # (B,) int64
     index: Tensor  # (B,) int64
@@ -137,8 +137,8 @@ class Drawn:
 
 @dataclass(kw_only=True)
 class Faces(Drawn):
-    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each can be
-    changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
+    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each can
+    be changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
 
     identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
@@ -258,8 +258,9 @@ def _natural(u: Tensor) -> Tensor:
 
 
 def _independent(u: Tensor) -> Tensor:
-    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids: a hair colour is
-    one of the four named ones or none, each with probability 1/5; a beard's part is true for half of No_Beard = 0."""
+    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids: a hair
+    colour is one of the four named ones or none, each with probability 1/5; a beard's part is true for half of No_Beard
+    = 0."""
     names = list(_LOGITS)
     state = torch.stack([(u[:, names.index(name)] < 0.5) for name in ATTRIBUTES], 1).long()
     colour = (u[:, names.index("Gray_Hair")] * 5).long()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from lib.synthetic.canvas import background, box, bump, cover, frames, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
+from lib.synthetic.canvas import background, bump, cover, cut, grid, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
 from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, each, measure
 from lib.synthetic.parameters import Faces
 
@@ -103,8 +103,8 @@ def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tensor, spots: Tensor) -> Tensor:
-    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadows, the shading of each feature."""
-    p, size = g.p, x.shape[-1]
+    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadows, features."""
+    p = g.p
     sx = (x - g.hx) / g.width
     sy = (y - 0.02) * 2.7
     r2 = sx * sx + sy * sy
@@ -116,10 +116,9 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     t = t - g.hat * 0.30 * bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
     # nose: dark flank away from the light, ridge, ball, wings, nostrils, shadow below
-    rows, cols = box(size, 0.33, 0.44, 0.67, 0.72)
-    v, s = t[:, rows, cols], g.nose_w
-    yy, t01 = y[:, rows, cols], ((y[:, rows, cols] + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
-    xn = x[:, rows, cols] - g.nose_x * t01
+    v, xn, yy = cut((0.33, 0.44, 0.67, 0.72), t, x, y)
+    s, t01 = g.nose_w, ((yy + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
+    xn = xn - g.nose_x * t01
     ridge = bump(((t01 - 0.6) / 0.62).square())
     u = xn / (0.016 + 0.6 * (s - 0.016) * t01)
     flank = (1 - p.light_x * u.sign()) * bump(((u.abs() - 1.0) / 0.75).square())
@@ -132,8 +131,8 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     v -= 0.50 * cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    rows, cols = box(size, 0.20, 0.50, 0.80, 0.98)
-    v, ax, yy, spots_here = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x).abs(), y[:, rows, cols], spots[:, rows, cols]
+    v, ax, yy, spots = cut((0.20, 0.50, 0.80, 0.98), t, x - g.mouth_x, y, spots)
+    ax = ax.abs()
     v += (0.15 * g.smile + 0.03 + 0.03 * p.cheek) * bump(((ax - 0.130) / 0.062).square() + ((yy - 0.105 + 0.012 * g.smile) / 0.052).square())
     v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
     depth = (yy - g.nose_y + 0.012) / 0.125
@@ -141,7 +140,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     v -= (0.30 * g.smile + 0.44 * g.old) * bump(((ax - fold) / (0.014 + 0.005 * g.old)).square()) * bump(((depth - 0.5) / 0.55).square())
     v -= g.smile * 0.28 * bump(((ax - g.mouth_w - 0.008) / 0.013).square() + ((yy - g.mouth_y + g.lift) / 0.020).square())
     freckled = bump((ax / 0.17).square() + ((yy - 0.085) / 0.065).square())
-    v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots_here * 4 - 1.2).clamp_(0, 1) * freckled
+    v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots * 4 - 1.2).clamp_(0, 1) * freckled
     # chin and below the lip; a man's shaven skin is a little darker
     v -= 0.10 * g.male * cover(yy - 0.225 + 0.45 * (ax - 0.08).abs() * (ax < 0.08), 0.05) * (1 - 0.5 * bump((ax / 0.10).square()))
     v -= 0.16 * bump((ax / 0.055).square() + ((yy - g.mouth_y - g.lip_l - g.open_l - 0.016) / 0.014).square())
@@ -149,8 +148,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     v -= g.old * 0.26 * bump(((ax - 0.105 + 0.25 * (yy - 0.30)) / 0.014).square()) * bump(((yy - 0.285) / 0.05).square())
 
     # sockets, bags under the eyes, crow's feet
-    rows, cols = box(size, 0.22, 0.38, 0.78, 0.64)
-    v, ex, yy = t[:, rows, cols], x[:, rows, cols].abs() - g.eye_x, y[:, rows, cols]
+    v, ex, yy = cut((0.22, 0.38, 0.78, 0.64), t, x.abs() - g.eye_x, y)
     v -= (0.13 + 0.10 * g.old) * bump((ex / 0.085).square() + ((yy + 0.028) / 0.042).square())
     v -= 0.10 * bump(((ex + 0.062) / 0.028).square() + ((yy + 0.01) / 0.045).square())
     bag = (yy - 0.036 - 0.005 * g.old + 2.2 * ex * ex) / (0.0125 + 0.0030 * g.old)
@@ -158,22 +156,20 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     fan = line(wave((yy + 0.10 * (ex - g.eye_w)) / 0.020 + 0.5) - 1.0, 0.45, 0.5)
     v -= g.old * 0.28 * fan * bump(((ex - g.eye_w - 0.026) / 0.022).square()) * bump(((yy - 0.002) / 0.034).square())
     # lines on the forehead
-    rows, cols = box(size, 0.25, 0.26, 0.75, 0.46)
-    v, xx, yy = t[:, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
+    v, xx, yy = cut((0.25, 0.26, 0.75, 0.46), t, x - g.hx, y)
     lines = wave((yy + 0.018 * wave(xx * 3.2)) / 0.046)
     v -= g.old * 0.46 * (lines - 0.20).clamp_(min=0) * bump((xx / 0.16).square()) * bump(((yy + 0.130) / 0.060).square())
     v -= g.old * 0.22 * bump(((xx.abs() - 0.014) / 0.006).square()) * bump(((yy + 0.055) / 0.03).square())
     return t
 
 
-def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Lids, whites, irises with catch-lights, lashes and brows, both eyes at once: the right box is mirrored into the left one's frame."""
     p = g.p
     for side, left, right in ((-1.0, 0.27, 0.50), (1.0, 0.495, 0.725)):
-        rows, cols = box(size, left, 0.38, right, 0.585)
-        view = img[:, :, rows, cols]
-        ex = (x[:, rows, cols] * side - g.eye_x) / (1 - 0.05 * p.yaw * side)  # positive towards the temple
-        ey = y[:, rows, cols] + g.eye_tilt * ex
+        view, ex, dy = cut((left, 0.38, right, 0.585), img, x, y)
+        ex = (ex * side - g.eye_x) / (1 - 0.05 * p.yaw * side)  # positive towards the temple
+        ey = dy + g.eye_tilt * ex
         u = ex / g.eye_w
         a = 1 - u * u
         upper = -g.eye_u * a * (1 - 0.12 * u)
@@ -204,20 +200,19 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         paint(view, line(ey - lower, 0.0011, w) * (a > 0) * (0.30 + 0.25 * g.lash), c.lash)
         # brow
         v = (ex - BROW_X) / BROW_W
-        by = y[:, rows, cols] - brow_line(g, v)
+        by = dy - brow_line(g, v)
         v2 = v * v
         thick = g.brow_h * (1.05 - 0.18 * v - 0.65 * v2 * v2)
         hairs = 0.92 + 0.08 * wave(v * 9 + by * 60)
         paint(view, line(by, thick, w * 1.3) * cover((1 - v.abs()) * BROW_W, w * 2.5) * hairs * g.brow_alpha, c.brow)
 
 
-def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Lips; between them, where the mouth is open, teeth, tongue and the dark."""
-    rows, cols = box(size, 0.34, 0.675, 0.66, 0.86)
-    view = img[:, :, rows, cols]
-    u = (x[:, rows, cols] - g.mouth_x) / g.mouth_w
+    view, u, my = cut((0.34, 0.675, 0.66, 0.86), img, x - g.mouth_x, y)
+    u = u / g.mouth_w
     a = 1 - u * u
-    my = y[:, rows, cols] - g.mouth_y - g.drop + (g.drop + g.lift) * (u * u)
+    my = my - g.mouth_y - g.drop + (g.drop + g.lift) * (u * u)
     bow = 1 - (0.22 + 0.14 * g.p.lip_bow) * bump((u / 0.30).square())
     upper = -(g.lip_u * bow * (1 + 0.25 * a) * 0.86 + g.open_u) * a
     lower = (g.lip_l * (0.72 + 0.28 * a) + g.open_l) * a
@@ -242,11 +237,8 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
 
 def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor) -> None:
     """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it."""
-    size = img.shape[-1]
-    rows, cols = box(size, 0.20, 0.42, 0.80, 0.98)
-    view, where = img[:, :, rows, cols], (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1)
-    grain = texture(size, 150, where)[:, rows, cols]
-    bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
+    grain = texture(img.shape[-1], 150, (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1))
+    view, bx, by, inside, grain = cut((0.20, 0.42, 0.80, 0.98), img, x, y, head, grain)
     hx, mx = (bx - g.hx).abs() / g.width, (bx - g.mouth_x).abs()
     shape = g.p.beard_shape
     dense, soft, q = 0.78 + 0.08 * g.p.beard, 0.016, hx * hx
@@ -275,8 +267,7 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
 def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Rims, bridge, temples, tinted lenses with a reflection, and their shadow on the skin."""
     p = g.p
-    rows, cols = box(img.shape[-1], 0.20, 0.38, 0.80, 0.66)
-    view, gx, gy = img[:, :, rows, cols], x[:, rows, cols] - 0.3 * g.nose_x, y[:, rows, cols] - 0.010
+    view, gx, gy, hx = cut((0.20, 0.38, 0.80, 0.66), img, x - 0.3 * g.nose_x, y - 0.010, x - g.hx)
     ax = gx.abs() - g.eye_x - 0.004
     half_w, half_h = 0.080 + 0.006 * p.glasses_size, 0.058 + 0.007 * p.glasses_size - 0.009 * p.glasses_shape
     # rounded rectangle as a superellipse whose exponent goes from 2 (round) to 4
@@ -293,7 +284,7 @@ def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: 
     paint(view, lens * streak * 0.40 * bump((gy / half_h).square() * 0.8), c.glint)
     rim = line(d, thick, w)
     bridge = line(gy + 0.016 - 6 * gx * gx, thick * 0.8, w) * (gx.abs() < g.eye_x - half_w + 0.012)
-    arms = line(gy + 0.016, thick * 0.75, w) * (ax > half_w * 0.93) * cover(g.width * 1.02 - (x[:, rows, cols] - g.hx).abs(), w)
+    arms = line(gy + 0.016, thick * 0.75, w) * (ax > half_w * 0.93) * cover(g.width * 1.02 - hx.abs(), w)
     rim = torch.maximum(torch.maximum(rim, bridge), arms)
     paint(view, rim, (c.rim * (1 + 0.5 * bump(((d - thick * 0.4) / (thick * 0.7)).square()) * (gy < 0))).clamp_(max=1))
 
@@ -301,8 +292,7 @@ def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: 
 def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """A knitted beanie with a fold, a cap with a visor, or a hat with a ribbon and a brim."""
     p = g.p
-    rows, cols = box(img.shape[-1], 0.0, 0.0, 1.0, 0.52)
-    view, hx, hy = img[:, :, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
+    view, hx, hy = cut((0.0, 0.0, 1.0, 0.52), img, x - g.hx, y)
     kind = (p.hat * 3).long().clamp(max=2)
     beanie, cap, brim = ((kind == k).float() for k in range(3))
     width = g.width * (1.13 - 0.02 * cap - 0.05 * brim)
@@ -329,11 +319,10 @@ def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tens
     paint(view, cover(visor, w), (c.hat * lit).clamp_(0, 1))
 
 
-def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Neck with the shadow of the chin, shoulders, and one of four necklines."""
     p = g.p
-    rows, cols = box(size, 0.0, 0.70, 1.0, 1.0)
-    view, nx, ny = img[:, :, rows, cols], x[:, rows, cols] - 0.5 * g.hx, y[:, rows, cols]
+    view, nx, ny = cut((0.0, 0.70, 1.0, 1.0), img, x - 0.5 * g.hx, y)
     ax = nx.abs()
     half = 0.118 + 0.010 * p.neck + 0.040 * g.male
     flare = (ny - 0.36).clamp(min=0)
@@ -355,13 +344,12 @@ def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Te
     paint(view, collar, (c.clothes * 0.7 + 0.28).clamp_(0, 1))
 
 
-def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Two ears with a darker inside; the one on the side that the head turns to is hidden a little."""
     for side, left, right in ((-1.0, 0.16, 0.36), (1.0, 0.64, 0.84)):
-        rows, cols = box(size, left, 0.42, right, 0.68)
-        view = img[:, :, rows, cols]
-        ex = (x[:, rows, cols] - g.hx) * side - g.width * 0.985 + 0.010 * g.p.yaw * side
-        ey = y[:, rows, cols] - 0.035 + 0.35 * ex * 0.3
+        view, ex, ey = cut((left, 0.42, right, 0.68), img, x - g.hx, y)
+        ex = ex * side - g.width * 0.985 + 0.010 * g.p.yaw * side
+        ey = ey - 0.035 + 0.35 * ex * 0.3
         high, wide = 0.060 + 0.006 * g.p.ear_size, 0.027 + 0.003 * g.p.ear_size
         q = (ex / (wide * (1 - 2.2 * ey))).square() + (ey / high).square()
         shade = 0.70 - 0.30 * bump(((q - 0.30) / 0.32).square()) + 0.10 * g.p.light_x * side
@@ -393,7 +381,7 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
     faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
     c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
-    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
+    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than hair
     natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
     painted = (g.wearing_lipstick > 0)[None, :, None, None]
     c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
@@ -418,7 +406,7 @@ def draw(faces: Faces, size: int) -> Tensor:
     """(3, B, size, size) in [0, 1], before exposure and noise."""
     g, c = _scene(faces)
     p = g.p
-    px, py, x, y = frames(size, g.cx, g.cy, g.cos / g.scale, g.sin / g.scale)
+    px, py, x, y = grid(size, g.cx, g.cy, g.cos / g.scale, g.sin / g.scale)
     # the edge width is the pixel's, or the blur's where that is wider
     w = torch.maximum(torch.full_like(g.scale, 1 / size), p.blur / 90) / g.scale
     where = (p.texture[:, 0, 0], (p.texture[:, 0, 0] * 7.77) % 1)
@@ -429,14 +417,13 @@ def draw(faces: Faces, size: int) -> Tensor:
     temples = bump(((x - g.hx).abs() / g.width - 1).div_(0.30).square_() + ((y + 0.035) / 0.105).square()) * (0.55 * g.old * (1 - 0.8 * g.hat))
     hair.lerp_(c.silver * (0.55 + 0.6 * strands), temples)
     paint(img, cover(hull, w * 1.3), hair * 0.80)
-    _neck_and_clothes(img, g, c, x, y, size, w)
-    _ears(img, g, c, x, y, size, w)
+    _neck_and_clothes(img, g, c, x, y, w)
+    _ears(img, g, c, x, y, w)
     head = _head(g, x, y)
     shade = _skin_shade(g, x, y, front, w, texture(size, 90, where))
     paint(img, cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
-    rows, cols = box(size, 0.22, 0.50, 0.78, 0.78)
-    spots = bump(((x[:, rows, cols].abs() - 0.125) / 0.075).square() + ((y[:, rows, cols] - 0.105) / 0.060).square())
-    paint(img[:, :, rows, cols], spots * g.blush, c.blush)
+    view, bx, by = cut((0.22, 0.50, 0.78, 0.78), img, x, y)
+    paint(view, bump(((bx.abs() - 0.125) / 0.075).square() + ((by - 0.105) / 0.060).square()) * g.blush, c.blush)
 
     def on_some(flag, layer, *fields):
         """A layer that few faces have, on those that have it."""
@@ -447,8 +434,8 @@ def draw(faces: Faces, size: int) -> Tensor:
             img[:, on] = some
 
     on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x, y, head)
-    _eyes(img, g, c, x, y, size, w)
-    _mouth(img, g, c, x, y, size, w)
+    _eyes(img, g, c, x, y, w)
+    _mouth(img, g, c, x, y, w)
     paint(img, cover(front, w * 1.2), hair)
     on_some(g.eyeglasses, _glasses, x, y, w)
     on_some(g.hat, _hat, x, y, w)
