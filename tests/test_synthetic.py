@@ -77,7 +77,6 @@ def test_chunks_and_threads_leave_no_trace(monkeypatch):
     faces = S.sample(3, range(40))
     whole = S.render(faces, 32)
     monkeypatch.setattr(canvas, "CHUNK", 7 * 32 * 32)
-    monkeypatch.setattr(canvas, "FACES_AT_ONCE", 17)
     assert torch.equal(S.render(faces, 32), whole)
     torch.set_num_threads(3)
     assert torch.equal(S.render(faces, 32), whole) and torch.get_num_threads() == 3
@@ -123,7 +122,7 @@ def test_sizes_outside_the_range_are_refused():
 
 
 def test_all_that_draws_a_face_is_in_the_fingerprint():
-    package = {f"lib/synthetic/{name}.py" for name in ("__init__", "parameters", "chance", "geometry", "canvas", "portrait")}
+    package = {f"lib/synthetic/{name}.py" for name in ("__init__", "parameters", "geometry", "canvas", "portrait")}
     assert set(sources(S.__name__)) == package
 
 

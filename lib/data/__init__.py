@@ -1,9 +1,7 @@
-"""Face sets: `load` reads CelebA's layout or the built-in renderer into a FaceSet; crop, splits, batches and landmark regions.
-
-crop.py the one crop rule; celeba.py the label files; cache.py the uint8 image cache; faceset.py `load`; splits.py; batches.py; regions.py;
-sparse.py hidden labels; lookup.py which row a picture is; checks.py what is known before training; lfw.py and afhq.py two
-further sets; `python -m lib.data` writes drawn faces as a folder and checks folders.
-"""
+"""Face sets: `load` (faceset.py) reads CelebA's layout (celeba.py) or the built-in renderer into a FaceSet; its
+pictures pass crop.py and cache.py. sparse.py hidden labels; lookup.py which row a picture is; checks.py what is known
+beforehand; lfw.py and afhq.py two further sets; `python -m lib.data` writes drawn faces as a folder and checks
+folders."""
 
 from lib.data.afhq import domain_names, load_domains
 from lib.data.batches import Batch, Batches, Examples

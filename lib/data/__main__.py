@@ -17,13 +17,6 @@ from lib.data.faceset import FaceSet, load
 LANDMARKS = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 
 
-def write_synthetic(out: Path, n: int, size: int, seed: int) -> None:
-    """`write_folder` of n drawn faces. Raises DataError for an `out` that is not empty or a file, a wrong n or size."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        fail(out, None, "the folder is not empty" if out.is_dir() else "this is a file", "Give a new or empty folder; nothing was written")
-    write_folder(load("synthetic", size, n=n, seed=seed), out)
-
-
 def write_folder(faces: FaceSet, out: Path) -> None:
     """Write faces with landmarks as png files with the four lists of CelebA's layout: landmarks in its 178-wide frame, a
     partition of identities into 80 % training, 10 % validation, 10 % test."""
@@ -85,8 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             print(check(options.folder, options.size))
         else:
-            write_synthetic(options.out, options.n, options.size, options.seed)
-            print(f"{options.n} faces written to {options.out}")
+            out = options.out
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                problem = "the folder is not empty" if out.is_dir() else "this is a file"
+                fail(out, None, problem, "Give a new or empty folder; nothing was written")
+            write_folder(load("synthetic", options.size, n=options.n, seed=options.seed), out)
+            print(f"{options.n} faces written to {out}")
     except DataError as error:
         print(error, file=sys.stderr)
         return 1

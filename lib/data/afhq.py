@@ -8,7 +8,7 @@ import numpy as np
 from lib.data import cache
 from lib.data.celeba import IMAGE_SUFFIXES
 from lib.data.crop import Crop
-from lib.data.errors import DataError, fail
+from lib.data.errors import fail
 from lib.data.faceset import FaceSet, name_of, to_uint8
 from lib.data.splits import Split, divided
 
@@ -30,15 +30,36 @@ def domain_names(data: str) -> tuple[str, ...]:
 
 
 def load_domains(data: str, size: int, *, n: int = 15_000, cache_dir: Path | None = None) -> tuple[FaceSet, Split]:
-    """Pictures of several domains as a FaceSet whose attributes are the domains, one-hot. Of its split every tenth picture of a domain in
-    train/ validates and val/ tests.
-
-    data: "animals", n built-in ones of which the last fifth is val, or a folder in AFHQ's layout (n does not concern it). Every picture is
-    an identity of its own; there are no landmarks. Raises DataError for bad input, or fewer than 30 built-in animals.
-    """
+    """Pictures of "animals", n built-in ones of which the last fifth is val, or of a folder in AFHQ's layout (without
+    n): a FaceSet whose attributes are the domains, one-hot, each picture an identity of its own, without landmarks; and
+    its split. DataError for bad input, or fewer than 30 built-in animals."""
     names, crop = domain_names(data), Crop(size)
-    files, images, fingerprint = _animals(n, crop, cache_dir) if data == BUILT_IN else _folder(Path(data).expanduser(), names, crop, cache_dir)
-    name = BUILT_IN if data == BUILT_IN else name_of(str(Path(data).expanduser().resolve()))
+    if data == BUILT_IN:
+        from lib import synthetic
+        from lib.synthetic import animals
+
+        if n < 30:
+            fail("built-in animals", None, f"n is {n}", "Give at least 30, so that every domain has some in both parts")
+        sample, name = animals.sample(0, range(n)), BUILT_IN
+        fingerprint = hashlib.sha256(f"{BUILT_IN}\n0\n{n}\n{crop}\n{synthetic.VERSION}\n".encode()).hexdigest()
+
+        def draw(start: int, stop: int) -> np.ndarray:
+            return to_uint8(animals.render(sample[start:stop], size))
+
+        images = cache.build(cache_dir, f"{BUILT_IN}-{size}-{fingerprint[:16]}", fingerprint, n, size, draw)
+        parts = np.where(np.arange(n) < n - n // 5, "train", "val")
+        places = enumerate(zip(parts, sample.domain, strict=True))
+        files = tuple(f"{part}/{names[domain]}/{i + 1:06d}.png" for i, (part, domain) in places)
+    else:
+        root, paths = Path(data).expanduser(), []
+        for folder in (part / domain for part in _parts(root) for domain in names):
+            pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+            if not pictures:
+                fail(folder, None, "it holds no picture", "Restore the images or remove the domain from both parts")
+            paths += map(str, pictures)
+        name, files = name_of(str(root.resolve())), tuple(Path(path).relative_to(root).as_posix() for path in paths)
+        fingerprint = cache.fingerprint(f"afhq {cache.VERSION} {crop}", files, paths, cache_dir)
+        images = cache.decode_all(paths, crop, "afhq", fingerprint, cache_dir)
     part, domain = np.array([file.split("/")[:2] for file in files]).T
     one_hot = (domain[:, None] == np.array(names)).astype(np.uint8)
     faces = FaceSet(name, images, one_hot, names, np.arange(len(files)), None, "none", files, crop, fingerprint, publishable=data == BUILT_IN)
@@ -54,33 +75,3 @@ def _parts(root: Path) -> tuple[Path, Path]:
         if not part.is_dir():
             fail(part, None, "no such folder", "Give a folder that holds train/ and val/ with one folder per domain")
     return parts
-
-
-def _folder(root: Path, names: tuple, crop: Crop, cache_dir: Path | None) -> tuple[tuple[str, ...], np.ndarray, str]:
-    paths = []
-    for folder in (part / name for part in _parts(root) for name in names):
-        pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
-        if not pictures:
-            fail(folder, None, "it holds no picture", "Restore the images or remove the domain from both parts")
-        paths += map(str, pictures)
-    files = tuple(Path(path).relative_to(root).as_posix() for path in paths)
-    fingerprint = cache.fingerprint(f"afhq {cache.VERSION} {crop}", files, paths, cache_dir)
-    return files, cache.decode_all(paths, crop, "afhq", fingerprint, cache_dir), fingerprint
-
-
-def _animals(n: int, crop: Crop, cache_dir: Path | None) -> tuple[tuple[str, ...], np.ndarray, str]:
-    from lib import synthetic
-    from lib.synthetic import animals
-
-    if n < 30:
-        raise DataError(f"built-in animals: n is {n}. Give at least 30, so that every domain has some in both parts.")
-    sample = animals.sample(0, range(n))
-    fingerprint = hashlib.sha256(f"{BUILT_IN}\n0\n{n}\n{crop}\n{synthetic.VERSION}\n".encode()).hexdigest()
-
-    def draw(start: int, stop: int) -> np.ndarray:
-        return to_uint8(animals.render(sample[start:stop], crop.size))
-
-    images = cache.build(cache_dir, f"{BUILT_IN}-{crop.size}-{fingerprint[:16]}", fingerprint, n, crop.size, draw, workers=1)
-    parts = np.where(np.arange(n) < n - n // 5, "train", "val")
-    files = tuple(f"{part}/{animals.DOMAINS[d]}/{i + 1:06d}.png" for i, (part, d) in enumerate(zip(parts, sample.domain, strict=True)))
-    return files, images, fingerprint

@@ -1,6 +1,7 @@
 """Training batches as a pure function of (seed, step)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -55,7 +56,6 @@ class Batches:
         self.batch, self.seed, self.sampler, self.flip = batch, seed, sampler, flip
         self.device = torch.device(device)
         labels = np.stack([faces.column(name) for name in attributes], 1)[index] if pool.labels is None else pool.labels
-        self._planes = pool.planes
         values = labels[:, 0]
         if sampler == "balanced" and not np.isin(values, (0, 1)).all():
             fail(faces.name, None, f"{attributes[0]} has hidden labels, which cannot be balanced", "Use the natural sampler")
@@ -63,16 +63,12 @@ class Batches:
         for value, stratum in enumerate(self._strata):
             if not len(stratum):
                 fail(faces.name, None, f"no image of the split has {attributes[0]} = {value}", "Use the natural sampler or another attribute")
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
-        self._index = torch.from_numpy(index).to(self.device)
+        self._order = lru_cache(maxsize=4)(self._permuted)  # of two values, the epochs on both sides of a boundary
         self._labels = torch.from_numpy(labels).to(self.device, torch.float32)
-        self._host, self._host_index = faces.images, index
+        self._images, self._index, self._planes = faces.images, index, pool.planes
 
-    def _order(self, stratum: int, epoch: int) -> np.ndarray:
-        if self._orders.get(stratum, (-1,))[0] != epoch:  # a memo of a pure function
-            rng = np.random.default_rng([self.seed, 2, stratum, epoch])
-            self._orders[stratum] = epoch, rng.permutation(self._strata[stratum])
-        return self._orders[stratum][1]
+    def _permuted(self, stratum: int, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, 2, stratum, epoch]).permutation(self._strata[stratum])
 
     def rows(self, step: int) -> np.ndarray:
         """(B,) int64 positions inside the split's index that batch `step` holds."""
@@ -88,17 +84,17 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """Batch number `step` >= 0."""
         rows = self.rows(step)
-        picked = torch.from_numpy(rows).to(self.device)
-        images = torch.from_numpy(self._host[self._host_index[rows]]).to(self.device)
-        flipped = np.zeros(self.batch, bool)
-        if self.flip:
-            flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5
+        picked, index = (torch.from_numpy(chosen).to(self.device) for chosen in (rows, self._index[rows]))
+        flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < (0.5 if self.flip else 0)
         flipped = torch.from_numpy(flipped).to(self.device)
-        if self.flip:  # while it is a quarter of the bytes
-            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        planes = None if self._planes is None else torch.from_numpy(self._planes[rows]).to(self.device, torch.float32).div_(255)
-        if self.flip and planes is not None:
-            planes = torch.where(flipped[:, None, None, None], planes.flip(-1), planes)
-        x = images.to(torch.float32).div_(127.5).sub_(1)
+
+        def mirrored(pixels: np.ndarray) -> Tensor:
+            pixels = torch.from_numpy(pixels).to(self.device)
+            if self.flip:  # while it is a quarter of the bytes
+                pixels = torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
+            return pixels.to(torch.float32)
+
+        x = mirrored(self._images[self._index[rows]]).div_(127.5).sub_(1)
+        planes = None if self._planes is None else mirrored(self._planes[rows]).div_(255)
         rng = torch.Generator(self.device).manual_seed(int(np.random.SeedSequence([self.seed, 4, step]).generate_state(1, np.uint32)[0]))
-        return Batch(x, self._labels[picked], self._index[picked], rng, flipped, planes)
+        return Batch(x, self._labels[picked], index, rng, flipped, planes)

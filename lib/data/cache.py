@@ -8,6 +8,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -15,7 +16,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +101,14 @@ def decode_all(
     """All images as one (N,3,S,S) uint8 memory map; window as in `decode`. DataError for the first unusable image."""
     expected = functools.cache(lambda: common_size(paths))  # only a build needs it
 
+    def one(path: str) -> np.ndarray:
+        image = decode(path, crop, expected(), window)
+        if isinstance(image, str):
+            fail(path, None, image, REMEDY)
+        return image
+
     def decode_chunk(start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, 3, crop.size, crop.size), np.uint8)
-        for i in range(start, stop):
-            image = decode(paths[i], crop, expected(), window)
-            if isinstance(image, str):
-                fail(paths[i], None, image, REMEDY)
-            out[i - start] = image
-        return out
+        return np.stack([one(path) for path in paths[start:stop]])
 
     entry = f"{name}-{crop.size}-{fingerprint[:16]}"
     return build(cache_dir, entry, fingerprint, len(paths), crop.size, decode_chunk, workers=2)
@@ -116,39 +116,25 @@ def decode_all(
 
 def build(
     cache_dir: Path | None, name: str, fingerprint: str, count: int, size: int, make: Callable[[int, int], np.ndarray],
-    workers: int,
+    workers: int = 1,
 ) -> np.ndarray:  # fmt: skip
-    """The cached (count,3,size,size) uint8 array as a read-only memory map.
-
-    make(start, stop) returns the rows [start, stop), from `workers` threads. A finished entry that is damaged is reported
-    by a warning and built anew. A second process that wants the same entry waits for the first.
-    """
+    """The cached (count,3,size,size) uint8 array as a read-only memory map. make(start, stop) returns rows, from
+    `workers` threads. A damaged entry is reported by a warning and built anew. A second process waits for the first."""
     place = folder(cache_dir)
-    array, meta = place / f"{name}.npy", place / f"{name}.json"
-    with locked(place / f"{name}.lock"):
+    array, meta, lock = (place / f"{name}.{suffix}" for suffix in ("npy", "json", "lock"))
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released by the system when the process dies
         if array.exists():
             found = _open_finished(array, meta, fingerprint)
             if not isinstance(found, str):
                 return found
             warnings.warn(f"{array}: {found}; the cache entry is built again.", stacklevel=2)
             array.unlink()
-        _build(array, meta, fingerprint, count, size, make, workers)
+        _build(array, meta, fingerprint, (count, 3, size, size), make, workers)
         found = _open_finished(array, meta, fingerprint)
     if isinstance(found, str):
         fail(array, None, f"just written, yet {found}", "Check the disk and the free space of the cache folder")
     return found
-
-
-@contextmanager
-def locked(path: Path):
-    """Hold the lock file `path`, made where it is missing, or wait until another process lets go of it."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released by the system when the process dies
-        yield
-
-
-def _crc(rows: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(rows))
 
 
 def _open_finished(array: Path, meta: Path, fingerprint: str) -> np.ndarray | str:
@@ -158,37 +144,36 @@ def _open_finished(array: Path, meta: Path, fingerprint: str) -> np.ndarray | st
         images = np.load(array, mmap_mode="r", allow_pickle=False)
         if record["fingerprint"] != fingerprint or list(images.shape) != record["shape"] or images.dtype != np.uint8:
             return "the array and its record do not belong together"
-        crcs = [_crc(images[a : a + CHUNK]) for a in range(0, len(images), CHUNK)]
+        crcs = [zlib.crc32(images[a : a + CHUNK]) for a in range(0, len(images), CHUNK)]
         return images if crcs == record["crc"] else "its content does not match its checksums"
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         return f"it is damaged ({type(error).__name__}: {error})"
 
 
-def _build(array: Path, meta: Path, fingerprint: str, count: int, size: int, make, workers: int) -> None:
-    needed, free = count * 3 * size * size, shutil.disk_usage(array.parent).free
+def _build(array: Path, meta: Path, fingerprint: str, shape: tuple[int, ...], make, workers: int) -> None:
+    needed, free, count = math.prod(shape), shutil.disk_usage(array.parent).free, shape[0]
     if needed > free:  # writing past the end of a full disk through a memory map would kill the process
         problem = f"the cache needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
         fail(array, None, problem, "Free some or set STUDY_CACHE to another disk")
     partial = array.with_suffix(".partial")
-    images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, 3, size, size))
+    images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
     def run(start: int) -> int:
-        rows = make(start, min(start + CHUNK, count))
-        images[start : start + len(rows)] = rows
-        return _crc(rows)
+        rows = images[start : start + CHUNK]
+        rows[:] = make(start, start + len(rows))
+        return zlib.crc32(rows)
 
-    with tqdm(total=count, desc=array.stem, unit="img", mininterval=5, disable=count < 2000) as bar, ThreadPoolExecutor(workers) as pool:
-        futures, crcs = [pool.submit(run, start) for start in range(0, count, CHUNK)], []
+    starts = range(0, count, CHUNK)
+    bar = {"desc": array.stem, "unit": "img", "unit_scale": CHUNK, "mininterval": 5, "disable": count < 2000}
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            for future in futures:
-                crcs.append(future.result())
-                bar.update(min(CHUNK, count - bar.n))
+            crcs = list(tqdm(pool.map(run, starts), total=len(starts), **bar))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             partial.unlink()
             raise
     images.flush()
-    record = json.dumps({"fingerprint": fingerprint, "shape": list(images.shape), "crc": crcs})
+    record = json.dumps({"fingerprint": fingerprint, "shape": list(shape), "crc": crcs})
     save_atomically(meta, lambda file: file.write_text(record))
     os.replace(partial, array)  # last: a build that is killed before leaves no array
 

@@ -10,25 +10,18 @@ Label files may instead be csv with a header line that begins with image_id, as 
 Files whose name begins with a dot are overlooked: macOS leaves ._000001.jpg beside 000001.jpg on foreign disks and in archives.
 """
 
-import math
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.data.errors import fail
 
 FRAME_WIDTH = 178  # landmark files use the full-size frame, whatever the size of the images
-IMAGE_FOLDERS = (
-    "img_align_celeba/img_align_celeba",
-    "img_align_celeba",
-    "Img/img_align_celeba",
-    "img_align_celeba_png/img_align_celeba_png",
-    "img_align_celeba_png",
-    "Img/img_align_celeba_png",
-)
+IMAGES = ("img_align_celeba", "img_align_celeba_png")
+IMAGE_FOLDERS = [f"{where}{name}" for name in IMAGES for where in (f"{name}/", "", "Img/")]
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LANDMARK_FILES = {"list_landmarks_align_celeba": "official", "landmarks5_dlib_estimated": "estimated"}
 FROM_ANNO = "Copy it from the folder Anno of the official archive (mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
@@ -38,8 +31,7 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Folder:
+class Folder(NamedTuple):
     """Checked labels of one folder; row i of every array is files[i]. landmarks (N,5,2) float64 in the full 178-wide frame, or None."""
 
     root: Path
@@ -54,8 +46,7 @@ class Folder:
     label_files: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(NamedTuple):
     """A label file: column names (empty without a header) and for every image its line number and fields."""
 
     path: Path
@@ -74,21 +65,20 @@ def read_folder(root: Path) -> Folder:
     if image_dir is None:
         near = next((p for p in (root.parent, *sorted(root.iterdir())) if p.is_dir() and _images(p)), None)
         fail(root / "img_align_celeba", None, "no such folder", f"Give {near}" if near else "Unpack img_align_celeba.zip here")
-    attr = _table(_find(root, "list_attr_celeba", required=True), width=None, counted=True)
+    attr = _table(_find(root, "list_attr_celeba"), width=None)
     attributes = _attributes(attr)
     paths = _match_images(attr, image_dir)
-    identity = _joined(_table(_find(root, "identity_CelebA", required=True), width=1), attr)
-    identities = _convert(identity, lambda fields: np.int64(int(fields[0])), "an identity is an integer")
-    label_files = [attr.path, identity.path]
+    label_files = [attr.path, _find(root, "identity_CelebA")]
+    identities = _column(label_files[1], attr, 1, lambda fields: np.int64(int(fields[0])), "an identity is an integer")
     partition = landmarks = None
     if path := _find(root, "list_eval_partition"):
         rule = "a partition is 0 (train), 1 (validation) or 2 (test)"
-        partition = _convert(_joined(_table(path, width=1), attr), lambda fields: ("0", "1", "2").index(fields[0]), rule)
+        partition = _column(path, attr, 1, lambda fields: ("0", "1", "2").index(fields[0]), rule)
         label_files.append(path)
     source = next((path for stem in LANDMARK_FILES if (path := _find(root, stem))), None)
     if source:
-        points = _joined(_table(source, width=10, counted=True), attr)
-        landmarks = _convert(points, _finite, "landmarks are ten finite numbers").reshape(-1, 5, 2)
+        points = _column(source, attr, 10, lambda fields: list(map(float, fields)), "landmarks are ten finite numbers")
+        landmarks = points.reshape(-1, 5, 2)
         label_files.append(source)
     kind = LANDMARK_FILES[source.stem] if source else "none"
     return Folder(root, tuple(attr.rows), paths, attr.names, attributes, identities, partition, landmarks, kind, tuple(label_files))
@@ -98,14 +88,12 @@ def _images(root: Path) -> Path | None:
     return next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
 
 
-def _find(root: Path, stem: str, required: bool = False) -> Path | None:
-    for folder in (root, root / "Anno", root / "Eval"):
-        for suffix in (".txt", ".csv"):
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
-    if required:
+def _find(root: Path, stem: str) -> Path | None:
+    places = (root / f"{place}{stem}{suffix}" for place in ("", "Anno/", "Eval/") for suffix in (".txt", ".csv"))
+    found = next((path for path in places if path.is_file()), None)
+    if found is None and stem in REMEDIES:
         fail(root / f"{stem}.txt", None, "no such file", REMEDIES[stem])
-    return None
+    return found
 
 
 def read_lines(path: Path) -> list[str]:
@@ -123,16 +111,17 @@ def read_lines(path: Path) -> list[str]:
         fail(path, line, "the file is not UTF-8 text", "Save it as UTF-8, or download it again if it is an archive")
 
 
-def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
-    """Parse one label file. width: values per row, None to take it from the names line; counted: txt begins with count and names."""
+def _table(path: Path, width: int | None) -> _Table:
+    """Parse one label file. width: values per row, None to take it from the names line; unless it is 1, a txt begins
+    with count and names."""
     lines, is_csv, first = read_lines(path), path.suffix == ".csv", 0
-    names: tuple[str, ...] = ()
+    names = ()
     if is_csv:
         start, *rest = lines[0].split(",")
         names, first = tuple(map(str.strip, rest)), 1
         if start.strip() != "image_id":
             fail(path, 1, f"the csv has no header (its first field is {start!r})", "Put image_id and the column names in line 1")
-    elif counted:
+    elif width != 1:
         count, first = lines[0].strip(), 2
         if not count.isascii() or not count.isdigit():
             fail(path, 1, f"the count line is {count[:40]!r}, not a number", "Line 1 must hold the number of rows, line 2 the names")
@@ -147,7 +136,7 @@ def _table(path: Path, width: int | None, counted: bool = False) -> _Table:
         width = len(names) or fail(path, first, "the file names no attribute", "Restore the names line of the official file")
     if names and len(names) != width:
         fail(path, first, f"{len(names)} column names instead of {width}", "Restore the names line of the official file")
-    rows: dict[str, tuple[int, tuple[str, ...]]] = {}
+    rows = {}
     for line, text in enumerate(lines[first:], first + 1):
         name, *fields = map(str.strip, text.split(",")) if is_csv else text.split() or [""]
         if not name:
@@ -194,31 +183,22 @@ def _match_images(attr: _Table, image_dir: Path) -> tuple[str, ...]:
     return paths
 
 
-def _joined(table: _Table, attr: _Table) -> _Table:
-    """The table in the attribute list's order; DataError unless both list the same images."""
+def _column(path: Path, attr: _Table, width: int, parse, rule: str) -> np.ndarray:
+    """parse(fields) of every row of a file, in the attribute list's order. DataError unless both list the same images,
+    and naming the rule where `parse` raises ValueError or OverflowError or gives no finite numbers."""
+    table, out = _table(path, width), []
     for name, (line, _) in table.rows.items():
         if name not in attr.rows:
-            fail(table.path, line, f"{name} is not listed in {attr.path.name}", "Remove the row or add the image to the attribute list")
-    for name, (line, _) in attr.rows.items():
+            problem = f"{name} is not listed in {attr.path.name}"
+            fail(path, line, problem, "Remove the row or add the image to the attribute list")
+    for name, (listed, _) in attr.rows.items():
         if name not in table.rows:
-            fail(table.path, None, f"no row for {name} (line {line} of {attr.path.name})", "Restore the row")
-    return _Table(table.path, table.names, {name: table.rows[name] for name in attr.rows})
-
-
-def _convert(table: _Table, parse, rule: str) -> np.ndarray:
-    """One value a row, parse(fields); DataError naming the rule where that raises ValueError or OverflowError."""
-    out = []
-    for name, (line, fields) in table.rows.items():
+            fail(path, None, f"no row for {name} (line {listed} of {attr.path.name})", "Restore the row")
+        line, fields = table.rows[name]
         try:
-            if any("_" in field for field in fields):  # Python would read 1_0 as 10
-                raise ValueError
             out.append(parse(fields))
+            if any("_" in field for field in fields) or not np.isfinite(out[-1]).all():  # Python would read 1_0 as 10
+                raise ValueError
         except (ValueError, OverflowError):
-            fail(table.path, line, f"{name} has {' '.join(fields)[:60]!r}, but {rule}", "Correct the row")
+            fail(path, line, f"{name} has {' '.join(fields)[:60]!r}, but {rule}", "Correct the row")
     return np.array(out)
-
-
-def _finite(fields: list[str]) -> list[float]:
-    if not all(math.isfinite(float(field)) for field in fields):
-        raise ValueError
-    return [float(field) for field in fields]

@@ -60,21 +60,11 @@ class FaceSet:
 
 
 def load(data: str, size: int, *, n: int = 20000, seed: int = 0, cache_dir: Path | None = None) -> FaceSet:
-    """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout.
-
-    n (faces) and seed concern synthetic sets only. All label files are checked before the first image is decoded; images are decoded
-    once, into a cache under cache_dir (default: `cache.folder`). Raises DataError.
-    """
+    """Read a face set at `size` pixels: "synthetic", "synthetic-balanced" or the path of a folder in CelebA's layout. n
+    (faces) and seed concern synthetic sets only. Label files are checked before images are decoded, into a cache under
+    cache_dir (default: `cache.folder`). Raises DataError."""
     if str(data) in SYNTHETIC:
-        from lib import synthetic
-
-        faces = outline(data, size, n=n, seed=seed)
-
-        def draw(start: int, stop: int) -> np.ndarray:
-            return to_uint8(synthetic.render(faces.faces[start:stop], size))
-
-        entry = f"{faces.name}-{size}-{faces.fingerprint[:16]}"
-        return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, n, size, draw, workers=1))
+        return with_pictures(outline(data, size, n=n, seed=seed), cache_dir)
     folder = celeba.read_folder(Path(str(data)).expanduser())
     faces = _labelled(folder, Crop(size))
     names = *folder.files, *(path.name for path in folder.label_files)
@@ -91,11 +81,18 @@ def outline(data: str, size: int, *, n: int = 20000, seed: int = 0) -> FaceSet:
     return _labelled(celeba.read_folder(Path(str(data)).expanduser()), Crop(size))
 
 
-def with_pictures(faces: FaceSet) -> FaceSet:
+def with_pictures(faces: FaceSet, cache_dir: Path | None = None) -> FaceSet:
     """A built-in set with its pictures, drawn where they were not; any other as it is."""
     if faces.images is not None or faces.name not in SYNTHETIC:
         return faces
-    return load(faces.name, faces.size, n=len(faces), seed=int(faces.faces.seed[0]))
+
+    def draw(start: int, stop: int) -> np.ndarray:
+        from lib import synthetic
+
+        return to_uint8(synthetic.render(faces.faces[start:stop], faces.size))
+
+    entry = f"{faces.name}-{faces.size}-{faces.fingerprint[:16]}"
+    return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, len(faces), faces.size, draw))
 
 
 def name_of(data: str) -> str:
@@ -105,10 +102,10 @@ def name_of(data: str) -> str:
 
 
 def _labelled(folder: celeba.Folder, crop: Crop) -> FaceSet:
-    landmarks = folder.landmarks
     width, height = cache.common_size(folder.paths) or (celeba.FRAME_WIDTH, 218)
     if width > height:
         fail(folder.root, None, f"its images are {width}x{height}, wider than high", "Give upright or square ones, aligned as CelebA's are")
+    landmarks = folder.landmarks
     if landmarks is not None:
         landmarks = crop.points(landmarks * (width / celeba.FRAME_WIDTH), width, height).astype(np.float32)
     return FaceSet(

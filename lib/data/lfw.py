@@ -29,12 +29,9 @@ def lfw_beside(faces: FaceSet, folder: str) -> Lfw | None:
 
 
 def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None) -> tuple[FaceSet, tuple[np.ndarray, ...]]:
-    """Read `lfw-deepfunneled/Name/Name_NNNN.jpg` and `pairs.txt` under root.
-
-    Returns (faces, folds): faces has no attributes ((N,0)) and no landmarks, its identities number the people in alphabetical order;
-    folds[k] is (2P,3) int64 with rows (image a, image b, 1 for the same person else 0), first the P same pairs, then the P different ones.
-    Raises DataError with file and line for missing folders, images or people and for malformed pairs.
-    """
+    """`lfw-deepfunneled/Name/Name_NNNN.jpg` and `pairs.txt` under root as (faces, folds): faces without attributes
+    ((N,0)) and landmarks, identities in alphabetical order; folds[k] (2P,3) int64 of rows (image a, image b, 1 for the
+    same person else 0), first the P same pairs. DataError for what is missing and for malformed pairs."""
     root, crop = Path(root), Crop(size)
     folder = root / "lfw-deepfunneled"
     if not folder.is_dir():
@@ -46,9 +43,9 @@ def load_lfw(root: Path | str, size: int, *, cache_dir: Path | None = None) -> t
     folds = _read_pairs(root / "pairs.txt", {name: i for i, name in enumerate(files)})
     fingerprint = cache.fingerprint(f"lfw {cache.VERSION} {WINDOW} {crop}", files, [*paths, root / "pairs.txt"], cache_dir)
     images = cache.decode_all([str(path) for path in paths], crop, "lfw", fingerprint, cache_dir, WINDOW)
-    identities = np.unique([path.parent.name for path in paths], return_inverse=True)[1].astype(np.int64)
-    no_attributes = np.zeros((len(files), 0), np.uint8)
-    return FaceSet("lfw", images, no_attributes, (), identities, None, "none", files, crop, fingerprint, publishable=False), folds
+    people = np.unique([path.parent.name for path in paths], return_inverse=True)[1]
+    none = np.zeros((len(files), 0), np.uint8)
+    return FaceSet("lfw", images, none, (), people, None, "none", files, crop, fingerprint, publishable=False), folds
 
 
 def _read_pairs(path: Path, row: dict[str, int]) -> tuple[np.ndarray, ...]:

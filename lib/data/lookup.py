@@ -18,7 +18,7 @@ def row_finder(faces: FaceSet, index: np.ndarray) -> Callable[[Tensor], np.ndarr
     """
 
     def key(image: np.ndarray) -> bytes:
-        return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+        return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
 
     rows = {key(faces.images[i]): int(i) for i in reversed(index)}
 

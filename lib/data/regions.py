@@ -10,8 +10,8 @@ from lib.data.faceset import FaceSet
 # Mean of the official landmarks of CelebA's aligned images 000001-000100 (list_landmarks_align_celeba), 178x218 frame. Standard deviations:
 # eyes and mouth 1.2-3.5 px, nose 6.5 px in x and 4.8 px in y, so one box for all faces is close for eyes and mouth.
 MEAN_LANDMARKS = ((69.12, 111.18), (107.75, 111.32), (87.84, 134.86), (71.52, 151.82), (105.41, 152.19))
-EYE_MARGIN = 18, 12  # px in x and y around the eye centres, in the 178x218 frame
-MOUTH_MARGIN = 10, 14  # px around the mouth corners
+EYE_MARGIN = 18, 12  # px on each side in x and y of the eye centres, in the 178x218 frame
+MOUTH_MARGIN = 10, 14  # px of the mouth corners
 
 
 def region_source(faces: FaceSet) -> str:
@@ -22,15 +22,12 @@ def region_source(faces: FaceSet) -> str:
 
 
 def eye_box(faces: FaceSet, index=None) -> Tensor:
-    """(n,1,S,S) bool: the rectangle around both eye centres, 18 px wider at each side and 12 px higher (pixels of the 178x218 frame).
-
-    index: rows of the set, None for all; n is their number.
-    """
+    """(n,1,S,S) bool: the rectangle around both eye centres and EYE_MARGIN. index: n rows of the set, None for all."""
     return _around(faces, index, (0, 1), EYE_MARGIN)
 
 
 def mouth_box(faces: FaceSet, index=None) -> Tensor:
-    """(n,1,S,S) bool: the rectangle around both mouth corners, 10 px wider at each side and 14 px higher (pixels of the 178x218 frame)."""
+    """(n,1,S,S) bool: the rectangle around both mouth corners and MOUTH_MARGIN."""
     return _around(faces, index, (3, 4), MOUTH_MARGIN)
 
 
@@ -48,10 +45,11 @@ BOXES |= dict.fromkeys(("No_Beard", "Mustache", "Goatee", "Sideburns"), lower_fa
 
 def _points(faces: FaceSet, index) -> Tensor:
     """(n,5,2) float32 landmarks in the crop."""
-    if faces.landmarks is not None:
-        return torch.from_numpy(np.asarray(faces.landmarks if index is None else faces.landmarks[np.asarray(index)], np.float32))
-    mean = faces.crop.points(np.array(MEAN_LANDMARKS), FRAME_WIDTH, 218)
-    return torch.tensor(mean, dtype=torch.float32).expand(len(faces) if index is None else len(index), -1, -1)
+    points = faces.landmarks
+    if points is None:
+        mean = faces.crop.points(np.array(MEAN_LANDMARKS), FRAME_WIDTH, 218)
+        points = np.broadcast_to(mean, (len(faces), 5, 2))
+    return torch.tensor(points if index is None else points[np.asarray(index)], dtype=torch.float32)
 
 
 def _around(faces: FaceSet, index, corners: tuple[int, int], margin: tuple[int, int]) -> Tensor:

@@ -11,8 +11,8 @@ HIDDEN = -1.0  # the label of a face whose label is hidden, or that has none
 
 
 def kept_labels(faces: FaceSet, split: Split, labels: dict[str, np.ndarray], per_value: int, seed: int) -> np.ndarray:
-    """(len(split.train), A) float32 in {0, 1, HIDDEN}: of labels {name: (N,) in {0, 1, HIDDEN}} those that training may
-    see.
+    """(len(split.train), A) float32 in {0, 1, HIDDEN}: of labels {name: (N,) in {0, 1, HIDDEN}} those that training
+    sees.
 
     Of each name `per_value` training faces with either value, or as many as the rarer value has if per_value is 0: the
     first hits of one seeded walk through the training faces, so that a small choice lies inside a larger one. DataError
@@ -33,11 +33,8 @@ def kept_labels(faces: FaceSet, split: Split, labels: dict[str, np.ndarray], per
 
 
 def pool(split: Split, kept: np.ndarray, repeat: int, mixed: bool = True) -> Examples:
-    """All training faces once, and `repeat` times more those that keep a label, with the labels of `kept_labels`.
-
-    mixed: False leaves out the faces without any label. The share of examples with a label is (repeat + 1) |U| / (N +
-    repeat |U|) for |U| labelled of N training faces.
-    """
+    """All training faces once (not mixed: those that keep a label), and `repeat` times more those that keep one, with
+    the labels `kept`. Mixed, the share with a label is (repeat + 1) |U| / (N + repeat |U|) for |U| of N faces."""
     union = np.flatnonzero((kept != HIDDEN).any(1))
     rows = np.concatenate([np.arange(len(kept)) if mixed else union, np.tile(union, repeat)])
     return Examples(split.train[rows], kept[rows])

@@ -1,6 +1,7 @@
 """Identity-disjoint splits: training, validation (for every choice of settings) and test (touched by reported evaluations alone)."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,6 @@ from lib.data.errors import DataError, fail
 from lib.data.faceset import FaceSet
 
 CELEBA, TRAINING, IMAGES = 10_177, 8_177, 191_649  # identities, and those that train in SaGAN section 4.1; their images
-
 RULES = ("official", "random", "most_images", "validation")
 
 
@@ -31,8 +31,7 @@ def make_split(faces: FaceSet, rule: str = "official") -> Split:
     """The split of a set by one of RULES.
 
     official: the partition that the set brings (CelebA's list_eval_partition.txt); `random` for a set without one.
-    random: a fifth of the identities tests, a tenth validates, the rest trains, drawn with seed 0.
-    most_images: SaGAN section 4.1, see `split_most_images`.
+    random: `split_random` with seed 0. most_images: `split_most_images`.
     validation: as official, with the validation part in the place of test, which stays untouched: where settings are chosen. Its checksum is
     official's, so the same models are evaluated.
     DataError: another rule, too few identities, an identity in two parts.
@@ -56,13 +55,13 @@ def split_random(faces: FaceSet, seed: int) -> Split:
     if not (test and validation):
         fail(faces.name, None, f"{len(ids)} identities are too few to train, to validate and to test", "Use at least 6 identities")
     rule = f"{test} of {len(ids)} identities test, {validation} validate, drawn with seed {seed}"
-    return by_identity(faces, ids[test + validation :], ids[test : test + validation], ids[:test], rule)
+    return by_identity(faces, np.split(ids, [test, test + validation])[::-1], rule)
 
 
 def split_most_images(faces: FaceSet) -> Split:
-    """SaGAN section 4.1: TRAINING of CELEBA identities train, the first by image count descending, then identity ascending. Of the
-    others a seeded quarter validates and the rest test. DataError if a part would be empty, and for a set with as many
-    identities as CelebA whose training part is not the printed one (ties in the order do not change its size)."""
+    """SaGAN section 4.1: TRAINING of CELEBA identities train, by image count descending, then identity ascending. Of
+    the others a seeded quarter validates, the rest test. DataError for an empty part, and for as many identities as
+    CelebA has of which those that train have not the printed number of images (ties in the order do not change it)."""
     ids, counts = np.unique(faces.identities, return_counts=True)
     order = np.lexsort((ids, -counts))
     ids, counts = ids[order], counts[order]
@@ -74,12 +73,12 @@ def split_most_images(faces: FaceSet) -> Split:
     rest = np.random.default_rng([0, 1]).permutation(ids[k:])
     quarter = max(1, round(len(rest) * 0.25))
     rule = f"the {k} of {len(ids)} identities with most images train; {quarter} of the others validate"
-    return by_identity(faces, ids[:k], rest[:quarter], rest[quarter:], rule)
+    return by_identity(faces, (ids[:k], rest[:quarter], rest[quarter:]), rule)
 
 
-def by_identity(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:
-    """The Split whose parts hold all images of the given identities."""
-    return divided(faces, *(np.flatnonzero(np.isin(faces.identities, ids)) for ids in (train, validation, test)), rule)
+def by_identity(faces: FaceSet, people, rule: str) -> Split:
+    """The Split whose three parts hold all images of three arrays of identities."""
+    return divided(faces, *(np.flatnonzero(np.isin(faces.identities, ids)) for ids in people), rule)
 
 
 def divided(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.ndarray, rule: str) -> Split:
@@ -88,7 +87,7 @@ def divided(faces: FaceSet, train: np.ndarray, validation: np.ndarray, test: np.
     for name, rows in parts.items():
         if not len(rows):
             fail(faces.name, None, f"the {name} part of the split is empty", f"Give more images{_or_anew(faces)}")
-    for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
+    for a, b in itertools.combinations(parts, 2):
         if shared := np.intersect1d(faces.identities[parts[a]], faces.identities[parts[b]]).tolist():
             problem = f"{len(shared)} identities are in both {a} and {b}, e.g. {shared[0]}"
             fail(faces.name, None, problem, f"Correct the lists{_or_anew(faces)}")

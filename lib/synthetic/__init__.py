@@ -1,9 +1,8 @@
 """Synthetic faces: a renderer that knows the truth about every picture it draws.
 
-A face is a row of parameters (`Faces`); `render` composes signed-distance shapes in torch, vectorised over the batch and anti-aliased at any
-resolution; `counterfactual` changes one attribute and nothing else; `region` gives the exact pixels that change; landmarks come from the same
-geometry. parameters.py says what a face is, geometry.py where its parts are, canvas.py how shapes are drawn, portrait.py draws a face with them.
-A second family, cats, dogs and wild animals, is in animals.py.
+parameters.py says what a face is and what changing one attribute means, geometry.py where its parts and landmarks are,
+canvas.py how signed-distance shapes are drawn, portrait.py draws a face with them, animals.py cats, dogs and wild
+animals.
 
 Frames of reference
     crop   (px, py) in [0, 1], y down: the 178x178 centre square of CelebA's aligned 178x218 images, whatever the resolution.
@@ -39,13 +38,12 @@ __all__ = [
     "landmarks5", "landmarks68", "ranges", "region", "render", "sample",
 ]  # fmt: skip
 
-
 VERSION = 1  # of the pictures: part of every fingerprint, to be raised when a change alters one of them
 
 
 def render(faces: Faces, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
-    return canvas.render(portrait.scene, portrait.draw, faces, size, device)
+    return canvas.render(portrait.draw, faces, size, device)
 
 
 def region(faces: Faces, attribute: str, size: int) -> Tensor:

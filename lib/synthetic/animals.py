@@ -9,19 +9,16 @@ import torch
 from torch import Tensor
 
 from lib.synthetic import canvas
-from lib.synthetic.canvas import background, bump, cover, line, paint, texture, wave
-from lib.synthetic.chance import uniform
-from lib.synthetic.parameters import Drawn, as_index, own, ranges
+from lib.synthetic.canvas import background, bump, cover, grid, line, paint, rgb, texture, wave
+from lib.synthetic.parameters import Drawn, keys, own, ranges, uniform
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Animals(Drawn):
     """Parameters of B animal faces in AFHQ's framing (the head fills the picture); ranges in `ranges(Animals)`."""
 
-    seed: Tensor  # (B,) int64
-    index: Tensor  # (B,) int64
     domain: Tensor  # (B,) int64: place in DOMAINS
     breed: Tensor = own("image", 0, 1, "coat: colours and markings of the domain (wild: tiger, lion or leopard)")
     shade: Tensor = own("image", -1, 1, "dark to light fur")
@@ -36,16 +33,6 @@ class Animals(Drawn):
     pitch: Tensor = own("image", -1, 1, "head up or down")
     roll: Tensor = own("image", -1, 1, "head tilted, at most 8 degrees")
     zoom: Tensor = own("image", -1, 1, "scale, within 6 percent")
-    light_x: Tensor = own("image", -1, 1, "light from the left or right")
-    warmth: Tensor = own("image", -1, 1, "cool to warm light")
-    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
-    grain: Tensor = own("image", 0, 1, "sensor noise")
-    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
-    background: Tensor = own("image", 0, 1, "kind of background, as for faces")
-    background_hue: Tensor = own("image", 0, 1, "hue of the background")
-    background_tone: Tensor = own("image", -1, 1, "dark to light background")
-    background_x: Tensor = own("image", -1, 1, "layout of the background")
-    background_y: Tensor = own("image", -1, 1, "layout of the background")
 
 
 def sample(seed: int, index: Tensor | range, domain: str | None = None) -> Animals:
@@ -55,8 +42,7 @@ def sample(seed: int, index: Tensor | range, domain: str | None = None) -> Anima
     """
     if domain is not None and domain not in DOMAINS:
         raise ValueError(f"unknown domain {domain!r}; choose from {', '.join(DOMAINS)}")
-    index = as_index(index)
-    seeds = torch.full_like(index, seed)
+    seeds, index = keys(seed, index)
     own = ranges(Animals)
     u = uniform(seeds, index, [f"animal {name}" for name in ["domain", *own]])
     place = (u[:, 0] * len(DOMAINS)).long() if domain is None else torch.full_like(index, DOMAINS.index(domain))
@@ -100,23 +86,18 @@ def _draw(animals: Animals, size: int) -> Tensor:
     coats = torch.tensor(_COATS, device=device)[domain, coat] * (1 + 0.10 * animals.shade)[:, None, None]
     fur, pale, mark = (coats[:, k].T[:, :, None, None].clamp(0, 1) for k in range(3))
     iris = torch.tensor(_ANIMAL_EYES, device=device)[domain, (animals.eyes * 4).long().clamp(max=3)].T[:, :, None, None]
-    nose_colour = torch.tensor(_ANIMAL_NOSE, device=device)[domain].T[:, :, None, None]
+    nose_colour = rgb(_ANIMAL_NOSE, device)[:, domain]
     hw, hh, ear_x, ear_y, eye_x, eye_y, eye_r, nose_y, nose_w, muz_w, muz_h = torch.tensor(_ANIMAL, device=device)[domain].T[:, :, None, None]
 
-    centre = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
-    px, py = centre[None, None, :], centre[None, :, None]
     angle, scale = animals.roll.double() * math.radians(8), 1 + 0.06 * p.zoom
     cos, sin = angle.cos().float()[:, None, None] / scale, angle.sin().float()[:, None, None] / scale
-    x, y = (px - 0.5) * cos + (py - 0.54) * sin, (py - 0.54) * cos - (px - 0.5) * sin
+    px, py, x, y = grid(size, 0.5, 0.54, cos, sin)
     w = 1 / size / scale
     img = background(p, px, py, w)
     where = (animals.texture.double(), (animals.texture.double() * 7.77) % 1)
     hair, blobs = texture(size, 70, where), texture(size, 13, where)
     hw = hw * (1 + 0.07 * p.head)
     ax, fuzz = x.abs(), 0.008 * hair
-
-    def rgb(*values):
-        return torch.tensor(values, device=device).view(3, 1, 1, 1)
 
     def fill(inside, colour, shade=1.0, strength=1.0, edge=1.0):
         paint(img, cover(inside, w * edge) * strength, (colour * shade).clamp(0, 1))
@@ -135,7 +116,7 @@ def _draw(animals: Animals, size: int) -> Tensor:
     disc = blob(ax - ear_x, y - ear_y, 0.105 * size_e, 0.105 * size_e)
     upright = torch.where(cat > 0, wedge, disc) - dog * 9
     fill(upright + fuzz, fur, 0.92 * fine)
-    fill(upright - 0.032, torch.where(cat > 0, fur * 0.5 + rgb(0.42, 0.24, 0.24), mark * 0.6), 1.0, 0.8, 3.0)
+    fill(upright - 0.032, torch.where(cat > 0, fur * 0.5 + rgb((0.42, 0.24, 0.24), device), mark * 0.6), 1.0, 0.8, 3.0)
     # head: round form, markings, lighter muzzle and cheeks
     tx, ty = x + 0.03 * p.yaw, y + 0.02 * p.pitch  # the features turn with the head
     shape = blob(x, y, hw * (1 + 0.10 * (y > 0.1) * wild), hh) + fuzz
@@ -155,7 +136,7 @@ def _draw(animals: Animals, size: int) -> Tensor:
     mw, mh, my = muz_w * (1 + 0.10 * p.muzzle), muz_h * (1 + 0.10 * p.muzzle), ty - nose_y
     pads = blob(tx.abs() - mw * 0.48, my - mh * 0.55, mw * 0.55, mh * 0.50)
     tongue = blob(tx, my - mh * 1.15, 0.048, 0.085) - (1 - dog * (p.tongue > 0.6)) * 9
-    fill(tongue, rgb(0.90, 0.42, 0.46), 1 - 0.2 * bump((tx / 0.008).square()))
+    fill(tongue, rgb((0.90, 0.42, 0.46), device), 1 - 0.2 * bump((tx / 0.008).square()))
     chin = blob(tx, my - mh * 0.9, mw * 0.5, mh * 0.35)
     fill(torch.maximum(pads, chin), pale, (0.86 + 0.35 * bump((my / mh - 0.3).square() * 1.6)) * fine, 0.9, 3.0)
     groove = torch.minimum(0.0045 - tx.abs(), torch.minimum(my, mh * 0.62 - my))
@@ -165,7 +146,7 @@ def _draw(animals: Animals, size: int) -> Tensor:
     fill((wave(tx * 26) + wave(my * 26) - 1.45) * 0.02, mark, 0.5, dots * (1 - dog))
     for slope, drop in ((0.10, 0.02), (-0.06, 0.035), (-0.22, 0.05)):
         hairs = line(my - drop + slope * (tx.abs() - 0.05), 0.0022, w) * (tx.abs() > mw * 0.55) * (tx.abs() < 0.36) * (cat * 0.85 + wild * 0.4)
-        paint(img, hairs, rgb(0.97, 0.97, 0.96))
+        paint(img, hairs, rgb((0.97, 0.97, 0.96), device))
     # nose: a rounded triangle with a light
     nose = torch.minimum(blob(tx, my, nose_w, nose_w * 0.72), nose_w * 0.78 - tx.abs() - (my - nose_w * 0.1).clamp(min=0) * 1.1)
     gleam = bump(((tx - 0.01 * p.light_x) / (nose_w * 0.6)).square() + ((my + nose_w * 0.32) / (nose_w * 0.28)).square())
@@ -185,4 +166,4 @@ def _draw(animals: Animals, size: int) -> Tensor:
 
 def render(animals: Animals, size: int, device="cpu") -> Tensor:
     """(B, 3, size, size) float32 in [-1, 1] on `device`. size in pixels, 32 to 512. ValueError: a size outside that range."""
-    return canvas.render(lambda some: some, _draw, animals, size, device)
+    return canvas.render(_draw, animals, size, device)

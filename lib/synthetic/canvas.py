@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.synthetic.chance import uniform
+from lib.synthetic.parameters import uniform
 
 
 def cover(inside: Tensor, w: Tensor) -> Tensor:
@@ -47,21 +47,21 @@ def paint(img: Tensor, alpha: Tensor, colour: Tensor) -> None:
 
 
 def rgb(values, device) -> Tensor:
-    """(n, 3) float32 table of colours."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
+    """(3, n, 1, 1) float32 colours from an (n, 3) table, (3, 1, 1, 1) from a single one."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 3).T[:, :, None, None]
 
 
-def ramp(table: Tensor, t: Tensor) -> Tensor:
+def ramp(table, t: Tensor) -> Tensor:
     """(3, B, 1, 1) colour at t (B,) in [0, 1] along a table (n, 3)."""
     position = t.float().clamp(0, 1) * (len(table) - 1)
     low = position.long().clamp(max=len(table) - 2)
-    part = (position - low)[:, None]
-    return (table[low] * (1 - part) + table[low + 1] * part).T[:, :, None, None].contiguous()
+    part, colours = (position - low)[:, None, None], rgb(table, t.device)
+    return colours[:, low] * (1 - part) + colours[:, low + 1] * part
 
 
-def pick(table: Tensor, t: Tensor) -> Tensor:
+def pick(table, t: Tensor) -> Tensor:
     """(3, B, 1, 1) colour number floor(t * n) of a table (n, 3)."""
-    return table[(t * len(table)).long().clamp(max=len(table) - 1)].T[:, :, None, None].contiguous()
+    return rgb(table, t.device)[:, (t * len(table)).long().clamp(max=len(table) - 1)]
 
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
@@ -84,16 +84,23 @@ def _noise(size: int, cells: float, device: str) -> Tensor:
     return grid[0, 0].float().to(device).contiguous()
 
 
-def texture(size: int, cells: float, where: tuple[Tensor, Tensor], rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:
-    """(B, h, w) windows of the noise, each face at its own place `where` (two (B,) tensors in [0, 1])."""
-    tile = _noise(size, cells, str(where[0].device))
-    windows = tile.unfold(0, size, 1).unfold(1, size, 1)[:, :, rows, cols]
+def texture(size: int, cells: float, where: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, S, S) windows of the noise, each face at its own place `where` (two (B,) tensors in [0, 1])."""
+    windows = _noise(size, cells, str(where[0].device)).unfold(0, size, 1).unfold(1, size, 1)
     return windows[(where[0] * size).long().clamp_(max=size - 1), (where[1] * size).long().clamp_(max=size - 1)]
 
 
-def box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
-    """Rows and columns of the pixels of a box given in the crop."""
-    return slice(int(top * size), math.ceil(bottom * size)), slice(int(left * size), math.ceil(right * size))
+def grid(size: int, cx: Tensor | float, cy: Tensor | float, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+    """The pixels' centres, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
+    px = (torch.arange(size, dtype=torch.float32, device=cos.device)[None, None] + 0.5) / size
+    py = px.mT
+    return px, py, (px - cx) * cos + (py - cy) * sin, (py - cy) * cos - (px - cx) * sin
+
+
+def cut(box: tuple[float, float, float, float], *fields: Tensor) -> list[Tensor]:
+    """Views of the pixels of a box (left, top, right, bottom), given in the crop, of fields (..., S, S)."""
+    (left, top), (right, bottom) = ([k * fields[0].shape[-1] for k in corner] for corner in (box[:2], box[2:]))
+    return [field[..., int(top) : math.ceil(bottom), int(left) : math.ceil(right)] for field in fields]
 
 
 def background(p: SimpleNamespace, px: Tensor, py: Tensor, w: Tensor) -> Tensor:
@@ -125,45 +132,38 @@ def background(p: SimpleNamespace, px: Tensor, py: Tensor, w: Tensor) -> Tensor:
     return img
 
 
-FACES_AT_ONCE = 1024  # faces whose geometry is computed together
 CHUNK = 1 << 18  # pixels drawn together: small enough for the cache, large enough to hide the cost of a call
 
 
-def render(scene, draw, batch, size: int, device) -> Tensor:
+def render(draw, batch, size: int, device) -> Tensor:
+    """(B, 3, size, size) in [-1, 1]: what draw(batch, size) gives, (3, B, size, size) in [0, 1], under exposure, colour
+    of the light and sensor noise, the same for every attribute. ValueError: a size outside 32 to 512."""
     if not 32 <= size <= 512:
         raise ValueError(f"pictures are drawn at 32 to 512 pixels, got {size}")
-    out = torch.empty(len(batch), 3, size, size, device=device)
+    batch, out = batch.to(device), torch.empty(len(batch), 3, size, size, device=device)
     step = max(1, CHUNK // size**2)
-    threads = torch.get_num_threads() if out.device.type == "cpu" and len(batch) > step else 1
-    for first in range(0, len(batch), FACES_AT_ONCE):
-        some, target = batch[first : first + FACES_AT_ONCE].to(device), out[first : first + FACES_AT_ONCE]
-        parts = scene(some)
 
-        def one(start: int, some=some, target=target, parts=parts) -> None:
-            chunk = slice(start, start + step)
-            with torch.no_grad():
-                _finish(draw(parts[chunk], size), some[chunk], target[chunk])
+    @torch.no_grad()
+    def one(start: int) -> None:
+        some = batch[start : start + step]
+        gain = 1 + 0.08 * some.exposure.double()
+        tint = torch.stack([gain * (1 + 0.03 * some.warmth), gain, gain * (1 - 0.04 * some.warmth)])
+        where = ((some.texture.double() * 3.3) % 1, (some.texture.double() * 31.7) % 1)
+        noise = texture(size, 0, where) * (some.grain * (0.012 * 3**0.5))[:, None, None]
+        img = draw(some, size).mul_(tint.float()[:, :, None, None]).add_(noise).mul_(2).sub_(1).clamp_(-1, 1)
+        out[start : start + step] = img.transpose(0, 1)
 
-        starts = range(0, len(some), step)
-        if threads == 1:
-            for start in starts:
-                one(start)
-        else:
-            # A thread per chunk, not per operation: thousands of short operations would each wait for the slowest core.
-            torch.set_num_threads(1)
-            try:
-                with ThreadPoolExecutor(threads) as pool:
-                    list(pool.map(one, starts))
-            finally:
-                torch.set_num_threads(threads)
+    starts = range(0, len(batch), step)
+    threads = torch.get_num_threads() if out.device.type == "cpu" and len(starts) > 1 else 1
+    if threads == 1:
+        for start in starts:
+            one(start)
+        return out
+    # A thread per chunk, not per operation: thousands of short operations would each wait for the slowest core.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, starts))
+    finally:
+        torch.set_num_threads(threads)
     return out
-
-
-def _finish(img: Tensor, chunk, out: Tensor) -> None:
-    """Exposure, colour of the light and sensor noise, each the same for every attribute; writes [-1, 1] into `out` (B, 3, S, S)."""
-    gain = 1 + 0.08 * chunk.exposure.double()
-    tint = torch.stack([gain * (1 + 0.03 * chunk.warmth), gain, gain * (1 - 0.04 * chunk.warmth)]).float()[:, :, None, None]
-    where = ((chunk.texture.double() * 3.3) % 1, (chunk.texture.double() * 31.7) % 1)
-    noise = texture(out.shape[-1], 0, where) * (chunk.grain * (0.012 * 3**0.5))[:, None, None]
-    img.mul_(tint).add_(noise).mul_(2).sub_(1).clamp_(-1, 1)
-    out.copy_(img.transpose(0, 1))

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from lib.synthetic.parameters import COLUMN, Faces
 
-_CENTRE = (0.4975, 0.515)  # the point between the eyes in the crop, as CelebA aligns it
-
 # Hair styles, the first six for Male = 0, the rest for Male = 1: share among their sex; width of the hair over that of the head; volume on top; lower
 # end; flare below the eyes; half-width of the opening for the face over that of the head, and whether it is square (0) or round and parted (1);
 # waves; curls (0 strands, 1 curls); a bun; how tousled and how short at the sides.
@@ -30,23 +28,18 @@ _STYLES = (
 )
 
 
-def has(faces: Faces, name: str) -> Tensor:
-    return faces.state[:, COLUMN[name]].double()
-
-
 def measure(faces: Faces) -> SimpleNamespace:
-    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, from which both the pictures and the landmarks are made."""
+    """Where everything is, in head coordinates: namespace of (B,) float64 tensors, attributes in small letters."""
     p = SimpleNamespace(**{f.name: getattr(faces, f.name).double() for f in dataclasses.fields(Faces) if f.metadata})
-    male, old, smiling, gaping = has(faces, "Male"), 1 - has(faces, "Young"), has(faces, "Smiling"), has(faces, "Mouth_Slightly_Open")
-    g = SimpleNamespace(p=p, male=male, old=old * (1 + 0.15 * p.age))
+    g = SimpleNamespace(p=p, **{name.lower(): faces.state[:, k].double() for name, k in COLUMN.items()})
+    male, old, smiling, g.receding, g.hat = g.male, 1 - g.young, g.smiling, g.receding_hairline, g.wearing_hat
+    g.old = old * (1 + 0.15 * p.age)
     g.smile = smiling * (0.90 + 0.10 * p.smile)
-    g.gape = gaping * (0.90 + 0.10 * p.gape)
-    for name, key in (("bangs", "Bangs"), ("receding", "Receding_Hairline"), ("hat", "Wearing_Hat"), ("glasses", "Eyeglasses")):
-        setattr(g, name, has(faces, key))
+    g.gape = g.mouth_slightly_open * (0.90 + 0.10 * p.gape)
     # frame
     angle = p.roll * math.radians(5)
     g.cos, g.sin, g.scale = angle.cos(), angle.sin(), 1 + 0.03 * p.zoom
-    g.cx, g.cy = _CENTRE[0] + 0.008 * p.shift_x, _CENTRE[1] + 0.008 * p.shift_y
+    g.cx, g.cy = 0.4975 + 0.008 * p.shift_x, 0.515 + 0.008 * p.shift_y  # between the eyes, as CelebA aligns them
     # head: (x / width)^2 + .6 t^2 + .4 t^4 = 1 with t = y / top above the eyes; below, with s = y / chin and a the jaw's,
     # x = width (1 - taper s) sqrt(1 - a s^2 - (1 - a) s^4)
     g.hx = -0.020 * p.yaw  # the eyes stay in place (CelebA's alignment), so the skull moves
@@ -100,25 +93,25 @@ def measure(faces: Faces) -> SimpleNamespace:
     return g
 
 
-def to_crop(g: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> Tensor:
-    """(B, k, 2) float32 pixel coordinates of points (B, k) given in head coordinates."""
-    c, s = g.cos[:, None] * g.scale[:, None], g.sin[:, None] * g.scale[:, None]
-    return (torch.stack([g.cx[:, None] + c * x - s * y, g.cy[:, None] + s * x + c * y], 2) * size).float()
+def each(space: SimpleNamespace, change) -> SimpleNamespace:
+    """The namespace with change(tensor) in the place of every tensor, those of `.p` too."""
+    pairs = vars(space).items()
+    return SimpleNamespace(**{name: change(v) if isinstance(v, Tensor) else each(v, change) for name, v in pairs})
 
 
-def _jaw_half_width(g: SimpleNamespace, s: Tensor) -> Tensor:
-    """(B, k) half-width of the lower head at y = s * chin, s (k,) in [0, 1]."""
-    a = g.jaw[:, None]
-    return g.width[:, None] * (1 - g.taper[:, None] * s) * (1 - a * s**2 - (1 - a) * s**4).clamp(min=0).sqrt()
+def to_crop(g: SimpleNamespace, points: list[tuple[Tensor, Tensor]], size: int) -> Tensor:
+    """(B, n, 2) float32 pixel coordinates of points (x, y), each (B, k) in head coordinates; g: measures (B, 1)."""
+    x, y = (torch.cat(axis, 1) for axis in zip(*points, strict=True))
+    c, s = g.cos * g.scale, g.sin * g.scale
+    return (torch.stack([g.cx + c * x - s * y, g.cy + s * x + c * y], 2) * size).float()
 
 
 def landmarks5(faces: Faces, size: int) -> Tensor:
     """(B, 5, 2) float32 (x, y): left eye, right eye, tip of the nose, left and right corner of the mouth; pixels of a `size` render."""
-    g = measure(faces)
-    corner = g.mouth_y - g.lift
-    x = torch.stack([-g.eye_x, g.eye_x, g.nose_x, g.mouth_x - g.mouth_w, g.mouth_x + g.mouth_w], 1)
-    zero = torch.zeros_like(corner)
-    return to_crop(g, x, torch.stack([zero, zero, g.nose_y, corner, corner], 1), size)
+    g = each(measure(faces), lambda value: value[:, None])
+    corner, zero = g.mouth_y - g.lift, torch.zeros_like(g.width)
+    points = [(-g.eye_x, zero), (g.eye_x, zero), (g.nose_x, g.nose_y)]
+    return to_crop(g, points + [(g.mouth_x - g.mouth_w, corner), (g.mouth_x + g.mouth_w, corner)], size)
 
 
 def landmarks68(faces: Faces, size: int) -> Tensor:
@@ -127,52 +120,41 @@ def landmarks68(faces: Faces, size: int) -> Tensor:
     0-16 jaw, 17-21 left brow, 22-26 right brow, 27-30 ridge of the nose, 31-35 its base, 36-41 left eye, 42-47 right eye, 48-59 outer and 60-67
     inner contour of the lips. Jaw points are on the outline of the head whether or not hair covers it.
     """
-    g = measure(faces)
+    g = each(measure(faces), lambda value: value[:, None])
 
     def row(*values):
         return torch.tensor(values, dtype=torch.float64, device=g.width.device)
 
-    def col(v):
-        return v[:, None]
-
     s = torch.sin(torch.linspace(0, math.pi / 2, 9, dtype=torch.float64, device=g.width.device))
-    half, depth = _jaw_half_width(g, s), col(g.chin) * s
-    xs = [col(g.hx) - half, col(g.hx) + half[:, :-1].flip(1)]
-    ys = [depth, depth[:, :-1].flip(1)]
+    half = g.width * (1 - g.taper * s) * (1 - g.jaw * s**2 - (1 - g.jaw) * s**4).clamp(min=0).sqrt()
+    depth = g.chin * s
+    points = [(g.hx - half, depth), ((g.hx + half)[:, :-1].flip(1), depth[:, :-1].flip(1))]
     u = row(1, 0.5, 0, -0.5, -1)  # brows, from the temple to the nose
-    brow_x, brow_y = BROW_X + BROW_W * u, brow_line(g.brow_y[:, None], g.brow_arch[:, None], g.brow_tilt[:, None], u)
-    xs += [-col(g.eye_x) - brow_x, (col(g.eye_x) + brow_x).flip(1)]
-    ys += [brow_y, brow_y.flip(1)]
+    brow_x, brow_y = BROW_X + BROW_W * u, brow_line(g, u)
+    points += [(-g.eye_x - brow_x, brow_y), ((g.eye_x + brow_x).flip(1), brow_y.flip(1))]
     t = row(0, 1 / 3, 2 / 3, 1)
-    xs += [col(g.nose_x) * t, col(g.nose_x) + col(g.nose_w) * row(-0.7, -0.35, 0, 0.35, 0.7)]
-    ys += [0.005 + (col(g.nose_y) - 0.005) * t, col(g.nose_y) + row(0.018, 0.023, 0.026, 0.023, 0.018)]
+    points.append((g.nose_x * t, 0.005 + (g.nose_y - 0.005) * t))
+    base = row(0.018, 0.023, 0.026, 0.023, 0.018)
+    points.append((g.nose_x + g.nose_w * row(-0.7, -0.35, 0, 0.35, 0.7), g.nose_y + base))
     u = row(1, 0.4, -0.4, -1, -0.4, 0.4)  # eye, from the outer corner over the upper lid; u > 0 is outer
-    lid = (1 - u**2) * torch.where(row(0, 1, 1, 0, 0, 0) > 0, -col(g.eye_u), col(g.eye_l))
-    ex, ey = col(g.eye_w) * u, lid - col(g.eye_tilt) * col(g.eye_w) * u
+    lid = (1 - u**2) * torch.where(row(0, 1, 1, 0, 0, 0) > 0, -g.eye_u, g.eye_l)
+    ex, ey = g.eye_w * u, lid - g.eye_tilt * g.eye_w * u
     order = [3, 2, 1, 0, 5, 4]  # the right eye starts at its inner corner
-    xs += [-col(g.eye_x) - ex, (col(g.eye_x) + ex)[:, order]]
-    ys += [ey, ey[:, order]]
-
-    def lip(u, upper, lower):
-        line = col(g.mouth_y + g.drop) - col(g.drop + g.lift) * u**2
-        return col(g.mouth_x) + col(g.mouth_w) * u, line + (1 - u**2) * (col(lower) - col(upper))
-
-    zero = torch.zeros_like(g.width)
-    for u, upper, lower in (
-        (row(-1, -0.62, -0.25, 0, 0.25, 0.62, 1), g.lip_u + g.open_u, zero),
-        (row(0.62, 0.25, 0, -0.25, -0.62), zero, g.lip_l + g.open_l),
-        (row(-0.9, -0.3, 0, 0.3, 0.9), g.open_u, zero),
-        (row(0.3, 0, -0.3), zero, g.open_l),
+    points += [(-g.eye_x - ex, ey), ((g.eye_x + ex)[:, order], ey[:, order])]
+    for u, upper, lower in (  # the lips
+        (row(-1, -0.62, -0.25, 0, 0.25, 0.62, 1), g.lip_u + g.open_u, 0),
+        (row(0.62, 0.25, 0, -0.25, -0.62), 0, g.lip_l + g.open_l),
+        (row(-0.9, -0.3, 0, 0.3, 0.9), g.open_u, 0),
+        (row(0.3, 0, -0.3), 0, g.open_l),
     ):
-        x, y = lip(u, upper, lower)
-        xs.append(x)
-        ys.append(y)
-    return to_crop(g, torch.cat(xs, 1), torch.cat(ys, 1), size)
+        middle = g.mouth_y + g.drop - (g.drop + g.lift) * u**2
+        points.append((g.mouth_x + g.mouth_w * u, middle + (1 - u**2) * (lower - upper)))
+    return to_crop(g, points, size)
 
 
 BROW_X, BROW_W = 0.008, 0.068  # centre of a brow beyond the eye's centre, half-width
 
 
-def brow_line(height: Tensor, arch: Tensor, tilt: Tensor, u: Tensor) -> Tensor:
+def brow_line(g: SimpleNamespace, u: Tensor) -> Tensor:
     """y of the brow's middle at u in [-1, 1] from the nose to the temple."""
-    return arch * (u - 0.25) ** 2 * 0.8 - height - 0.3 * arch + tilt * 0.068 * u
+    return g.brow_arch * (u - 0.25) ** 2 * 0.8 - g.brow_y - 0.3 * g.brow_arch + g.brow_tilt * 0.068 * u

@@ -1,12 +1,11 @@
 """What a face is: its attributes and parameters, how both are drawn at random, and what it means to change one attribute."""
 
 import dataclasses
+import zlib
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-
-from lib.synthetic.chance import uniform
 
 ATTRIBUTES: tuple[str, ...] = (
     "Young", "Mouth_Slightly_Open", "Smiling", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Bangs", "Male",
@@ -80,14 +79,46 @@ _BLOCK_COUNTS = (35, 34, 33, 32, 31, 31, *[30] * 14, 26, 25, 24, 23, 23, 23, 22,
                  3, 3, 2, 2, 2, 1)  # fmt: skip
 
 
+def _mix(h: Tensor) -> Tensor:
+    """A bijective 32-bit integer hash (constants of Wellons' `lowbias32`) of int64 tensors of values below 2**32."""
+    h = ((h ^ (h >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return h ^ (h >> 16)
+
+
+def uniform(seed: Tensor, counter: Tensor, names: list[str]) -> Tensor:
+    """(B, len(names)) float64 in (0, 1): a hash of (seed, counter, name), without a generator and so the same in any
+    batch and on any machine; seed and counter (B,) int64."""
+    h = _mix(seed & 0xFFFFFFFF)
+    for word in (seed >> 32, counter, counter >> 32):
+        h = _mix((h + 0x9E3779B9 & 0xFFFFFFFF) ^ (word & 0xFFFFFFFF))
+    keys = torch.tensor([zlib.crc32(name.encode()) for name in names], dtype=torch.int64, device=seed.device)
+    h = _mix(_mix(h[:, None] ^ keys[None]) ^ (keys[None] >> 7))
+    return (h.double() + 0.5) / 2**32
+
+
 def own(scope: str, low: float, high: float, meaning: str):
     """One parameter drawn uniformly from [low, high] per `scope` ("identity" or "image")."""
     return field(metadata={"scope": scope, "low": low, "high": high, "meaning": meaning})
 
 
+@dataclass(kw_only=True)
 class Drawn:
-    """A dataclass of tensors (B,) or (B, k), float32 or int64: `len` counts; `[...]` selects by a slice, an index or a boolean
-    tensor, and by an integer as a batch of one."""
+    """What every picture has, people's and animals': tensors (B,) or (B, k), float32 or int64. `len` counts; `[...]`
+    selects by a slice, an index or a boolean tensor, and by an integer as a batch of one."""
+
+    seed: Tensor  # (B,) int64
+    index: Tensor  # (B,) int64
+    light_x: Tensor = own("image", -1, 1, "light from the left or right")
+    warmth: Tensor = own("image", -1, 1, "cool to warm light")
+    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
+    grain: Tensor = own("image", 0, 1, "sensor noise, standard deviation 0 to .012 of the full range")
+    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
+    background: Tensor = own("image", 0, 1, "studio, lights, wall, outdoors or stripes")
+    background_hue: Tensor = own("image", 0, 1, "hue of the background")
+    background_tone: Tensor = own("image", -1, 1, "dark to light background")
+    background_x: Tensor = own("image", -1, 1, "layout of the background")
+    background_y: Tensor = own("image", -1, 1, "layout of the background")
 
     def __len__(self) -> int:
         return self.index.shape[0]
@@ -104,16 +135,11 @@ class Drawn:
         return type(self)(**{f.name: change(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Faces(Drawn):
-    """Parameters of B faces.
+    """Parameters of B faces, also for what an attribute could switch on (own glasses, hat, beard ...), so that each can
+    be changed alone. Ranges are in `ranges`; parameters from -1 to 1 are relative to an average face."""
 
-    A face carries parameters for everything that an attribute could switch on (its own glasses, hat, beard, grey ...), so that each attribute can
-    be changed alone. Ranges are in `PARAMETERS`; parameters from -1 to 1 are relative to an average face.
-    """
-
-    seed: Tensor  # (B,) int64
-    index: Tensor  # (B,) int64
     identity: Tensor  # (B,) int64: whose face it is, unique within a seed
     state: Tensor  # (B, 18) int64 in {0, 1}: the attributes in the order of ATTRIBUTES
     jaw_beard: Tensor  # (B,) int64 in {0, 1}: a beard along the jaw, beside mustache, goatee and sideburns
@@ -173,19 +199,9 @@ class Faces(Drawn):
     brow_raise: Tensor = own("image", -1, 1, "brows lowered to raised in this picture")
     smile: Tensor = own("image", -1, 1, "how broad the smile is if there is one")
     gape: Tensor = own("image", -1, 1, "how far the mouth is open if it is")
-    light_x: Tensor = own("image", -1, 1, "light from the left or right")
     light_y: Tensor = own("image", -1, 1, "light from above or the front")
     contrast: Tensor = own("image", -1, 1, "soft to hard light")
-    warmth: Tensor = own("image", -1, 1, "cool to warm light")
-    exposure: Tensor = own("image", -1, 1, "darker to brighter picture")
-    grain: Tensor = own("image", 0, 1, "sensor noise, standard deviation 0 to .012 of the full range")
     blur: Tensor = own("image", 0, 1, "softness of the edges, up to 1/90 of the crop")
-    texture: Tensor = own("image", 0, 1, "which part of the noise pattern is used")
-    background: Tensor = own("image", 0, 1, "studio, lights, wall, outdoors or stripes")
-    background_hue: Tensor = own("image", 0, 1, "hue of the background")
-    background_tone: Tensor = own("image", -1, 1, "dark to light background")
-    background_x: Tensor = own("image", -1, 1, "layout of the background")
-    background_y: Tensor = own("image", -1, 1, "layout of the background")
     clothes: Tensor = own("image", 0, 1, "crew neck, v-neck, shirt or off the shoulder")
     clothes_hue: Tensor = own("image", 0, 1, "hue of the clothes")
     clothes_tone: Tensor = own("image", -1, 1, "dark to light clothes")
@@ -214,11 +230,12 @@ def _identity(seed: Tensor, index: Tensor) -> Tensor:
     return block * len(_BLOCK_COUNTS) + torch.searchsorted(ends, place, right=True)
 
 
-def as_index(index: Tensor | range) -> Tensor:
+def keys(seed: int, index: Tensor | range) -> tuple[Tensor, Tensor]:
+    """(B,) int64 seeds and indices. ValueError: a negative index."""
     index = torch.as_tensor(list(index) if isinstance(index, range) else index, dtype=torch.int64).reshape(-1)
     if len(index) and int(index.min()) < 0:
         raise ValueError(f"face indices are counted from 0, got {int(index.min())}")
-    return index
+    return torch.full_like(index, seed), index
 
 
 def _natural(u: Tensor) -> Tensor:
@@ -241,11 +258,9 @@ def _natural(u: Tensor) -> Tensor:
 
 
 def _independent(u: Tensor) -> Tensor:
-    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids.
-
-    The hair colour is one of the four named ones or none of them, each with probability 1/5. A beard's parts are true with probability 1/2 given
-    No_Beard = 0, hence 1/4 over all faces, and never with No_Beard = 1.
-    """
+    """(B, 18) int64 attributes, each true with probability 1/2 and independent but for what logic forbids: a hair
+    colour is one of the four named ones or none, each with probability 1/5; a beard's part is true for half of No_Beard
+    = 0."""
     names = list(_LOGITS)
     state = torch.stack([(u[:, names.index(name)] < 0.5) for name in ATTRIBUTES], 1).long()
     colour = (u[:, names.index("Gray_Hair")] * 5).long()
@@ -259,12 +274,10 @@ def _independent(u: Tensor) -> Tensor:
 def sample(seed: int, index: Tensor | range, balanced: bool = False) -> Faces:
     """Faces (seed, index): each depends on its own seed and index only, not on the batch it is drawn in.
 
-    index: (B,) int64 or a range, values >= 0. balanced: attributes independent at 1/2 (see `_independent`) instead of CelebA's rates and
-    correlations. Faces of the natural and the balanced set with the same (seed, index) are the same people in the same pictures and differ in
-    attributes only. ValueError: a negative index.
+    index: (B,) int64 or a range, values >= 0. balanced: attributes as `_independent`, not with CelebA's rates and
+    correlations; all else is the same for the same (seed, index). ValueError: a negative index.
     """
-    index = as_index(index)
-    seeds = torch.full_like(index, seed)
+    seeds, index = keys(seed, index)
     identity = _identity(seeds, index)
     own = ranges()
     columns = {}
@@ -311,20 +324,19 @@ def counterfactual(faces: Faces, attribute: str, value: int | Tensor) -> Faces:
     value = torch.as_tensor(value, dtype=torch.int64, device=faces.state.device).expand(len(faces))
     if len(value) and not bool(((value == 0) | (value == 1)).all()):
         raise ValueError(f"{attribute} is 0 or 1, got {sorted(set(value.tolist()))}")
-    state, jaw = faces.state.clone(), faces.jaw_beard.clone()
+    state, jaw = faces.state.clone(), faces.jaw_beard
     changed = state[:, k] != value
-    on, off = changed & (value == 1), changed & (value == 0)
     if attribute in HAIR_COLOURS:
         colours = [COLUMN[c] for c in HAIR_COLOURS]
-        place = HAIR_COLOURS.index(attribute)
-        follower = (place + 1 + (faces.hair_next * 3.999).long()) % 5  # one of the four other colours; 4: none of the named ones
-        for j, colour in enumerate(colours):
-            state[:, colour] = torch.where(on, 0, torch.where(off, (follower == j).long(), state[:, colour]))
-    state[:, k] = torch.where(changed, value, state[:, k])
+        # one of the four other colours; 4: none of the named ones
+        follower = (HAIR_COLOURS.index(attribute) + 1 + (faces.hair_next * 3.999).long()) % 5
+        others = (follower[:, None] == torch.arange(4, device=follower.device)) & (value == 0)[:, None]
+        state[:, colours] = torch.where(changed[:, None], others.long(), state[:, colours])
+    state[:, k] = value
     parts = [COLUMN[c] for c in BEARD_PARTS]
     if attribute == "No_Beard":
-        jaw = torch.where(on, 0, torch.where(off, 1, jaw))
-        state[:, parts] = torch.where(on[:, None], 0, state[:, parts])
+        jaw = torch.where(changed, 1 - value, jaw)
+        state[:, parts] = torch.where((changed & (value == 1))[:, None], 0, state[:, parts])
     elif attribute in BEARD_PARTS:
         state[:, COLUMN["No_Beard"]] = ((state[:, parts].sum(1) + jaw) == 0).long()
     return dataclasses.replace(faces, state=state, jaw_beard=jaw)

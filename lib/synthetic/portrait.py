@@ -1,14 +1,13 @@
 """A face in layers: background, hair, neck, ears, skin, beard, eyes, mouth, hair before the face, glasses, hat."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from lib.synthetic.canvas import background, box, bump, cover, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
-from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, has, measure
-from lib.synthetic.parameters import BEARD_PARTS, Faces
+from lib.synthetic.canvas import background, bump, cover, cut, grid, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
+from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, each, measure
+from lib.synthetic.parameters import Faces
 
 _SKIN = ((0.945, 0.765, 0.635), (0.915, 0.715, 0.570), (0.870, 0.665, 0.500), (0.790, 0.565, 0.400), (0.670, 0.455, 0.305), (0.540, 0.350, 0.235),
          (0.430, 0.275, 0.190))  # fmt: skip
@@ -16,10 +15,10 @@ _PALE = ((1.000, 0.910, 0.860), (0.980, 0.880, 0.828))
 _IRIS = ((0.23, 0.12, 0.06), (0.36, 0.20, 0.09), (0.45, 0.33, 0.14), (0.33, 0.42, 0.22), (0.25, 0.47, 0.62), (0.38, 0.55, 0.70), (0.45, 0.50, 0.54))
 # Dark and light end of each hair colour, each for the darkest and the lightest shade of it.
 _HAIR = {
-    "Black_Hair": (((0.015, 0.014, 0.019), (0.032, 0.029, 0.034)), ((0.125, 0.125, 0.150), (0.165, 0.158, 0.172))),
-    "Blond_Hair": (((0.610, 0.460, 0.210), (0.710, 0.570, 0.330)), ((0.960, 0.810, 0.480), (1.000, 0.940, 0.740))),
-    "Brown_Hair": (((0.195, 0.112, 0.058), (0.265, 0.168, 0.098)), ((0.490, 0.315, 0.180), (0.590, 0.405, 0.250))),
-    "Gray_Hair": (((0.370, 0.380, 0.400), (0.520, 0.528, 0.545)), ((0.760, 0.770, 0.790), (0.940, 0.945, 0.955))),
+    "black_hair": (((0.015, 0.014, 0.019), (0.032, 0.029, 0.034)), ((0.125, 0.125, 0.150), (0.165, 0.158, 0.172))),
+    "blond_hair": (((0.610, 0.460, 0.210), (0.710, 0.570, 0.330)), ((0.960, 0.810, 0.480), (1.000, 0.940, 0.740))),
+    "brown_hair": (((0.195, 0.112, 0.058), (0.265, 0.168, 0.098)), ((0.490, 0.315, 0.180), (0.590, 0.405, 0.250))),
+    "gray_hair": (((0.370, 0.380, 0.400), (0.520, 0.528, 0.545)), ((0.760, 0.770, 0.790), (0.940, 0.945, 0.955))),
 }
 # none of the four: strawberry, copper, auburn, mahogany, wine; dyed rose, teal, lilac or denim
 _HAIR_RED = (
@@ -32,38 +31,6 @@ _HAIR_DYED = (
 )
 _LIPSTICK = ((0.86, 0.03, 0.09), (0.95, 0.11, 0.40), (0.98, 0.21, 0.15), (0.64, 0.03, 0.36), (0.72, 0.02, 0.19))
 _RIMS = ((0.04, 0.04, 0.05), (0.09, 0.06, 0.05), (0.24, 0.12, 0.05), (0.48, 0.34, 0.08), (0.42, 0.04, 0.07), (0.07, 0.13, 0.36), (0.36, 0.38, 0.42))
-
-
-def _colours(faces: Faces, g: SimpleNamespace) -> SimpleNamespace:
-    """Colours (3, B, 1, 1) of skin, hair, lips and irises, each with its dark and light end."""
-    p, device = g.p, faces.index.device
-    pale = (has(faces, "Pale_Skin") > 0)[None, :, None, None]
-    skin = torch.where(pale, ramp(rgb(_PALE, device), p.tone), ramp(rgb(_SKIN, device), p.tone))
-    shift = rgb(((0.012, -0.008, -0.004),), device).T[:, :, None, None]
-    skin = skin - shift * p.undertone.float()[None, :, None, None]
-    c = SimpleNamespace(skin=skin)
-    c.skin_dark = skin * torch.where(pale, *(rgb((v,), device).T[:, :, None, None] for v in ((0.60, 0.46, 0.42), (0.46, 0.33, 0.29))))
-    c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
-    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
-    dark, light = (
-        torch.where(dyed, pick(rgb(bright, device), (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(rgb(red, device), p.hair_other / 0.92))
-        for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
-    )
-    for name, (darks, lights) in _HAIR.items():
-        mine = (has(faces, name) > 0)[None, :, None, None]
-        shade = 0.5 + 0.5 * p.hair_shade
-        dark = torch.where(mine, ramp(rgb(darks, device), shade), dark)
-        light = torch.where(mine, ramp(rgb(lights, device), shade), light)
-    c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
-    gray, blond = (has(faces, name).float()[None, :, None, None] for name in ("Gray_Hair", "Blond_Hair"))
-    faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
-    c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
-    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than the hair
-    natural = skin * rgb(((0.86, 0.65, 0.61),), device).T[:, :, None, None] + rgb(((0.02, 0.0, 0.0),), device).T[:, :, None, None]
-    painted = (has(faces, "Wearing_Lipstick") > 0)[None, :, None, None]
-    c.lip = torch.where(painted, pick(rgb(_LIPSTICK, device), p.lipstick), natural)
-    c.iris = ramp(rgb(_IRIS, device), p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
-    return c
 
 
 _FIXED = {
@@ -123,16 +90,6 @@ def _hair(g: SimpleNamespace, x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tens
     return hull, front, shade.clamp_(0, 1)
 
 
-_FACE_BOX = (0.18, 0.15, 0.82, 0.98)  # left, top, right, bottom: holds every head
-
-
-def _face_box(size: int, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
-    """The same, counted from the corner of _FACE_BOX."""
-    rows, cols = box(size, left, top, right, bottom)
-    down, along = int(_FACE_BOX[1] * size), int(_FACE_BOX[0] * size)
-    return slice(rows.start - down, rows.stop - down), slice(cols.start - along, cols.stop - along)
-
-
 def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     """Inside measure of the head: an implicit curve divided by the length of its gradient."""
     s = (y / g.chin).clamp_(min=0)
@@ -145,8 +102,8 @@ def _head(g: SimpleNamespace, x: Tensor, y: Tensor) -> Tensor:
     return value / slope.mul_(2).clamp_(min=2.0)
 
 
-def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: int, w: Tensor, spots: Tensor) -> Tensor:
-    """(B, h, w) brightness of the head's skin, about .75 where plainly lit: round form, shadow of hair and hat, and the shading of each feature."""
+def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tensor, spots: Tensor) -> Tensor:
+    """(B, S, S) brightness of the head's skin, about .75 where plainly lit: round form, shadows, features."""
     p = g.p
     sx = (x - g.hx) / g.width
     sy = (y - 0.02) * 2.7
@@ -159,10 +116,9 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     t = t - g.hat * 0.30 * bump(((y - g.hat_y) / 0.085).clamp_(min=0).square_())
 
     # nose: dark flank away from the light, ridge, ball, wings, nostrils, shadow below
-    rows, cols = _face_box(size, 0.33, 0.44, 0.67, 0.72)
-    v, s = t[:, rows, cols], g.nose_w
-    yy, t01 = y[:, rows, cols], ((y[:, rows, cols] + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
-    xn = x[:, rows, cols] - g.nose_x * t01
+    v, xn, yy = cut((0.33, 0.44, 0.67, 0.72), t, x, y)
+    s, t01 = g.nose_w, ((yy + 0.03) / (g.nose_y + 0.03)).clamp_(0, 1)
+    xn = xn - g.nose_x * t01
     ridge = bump(((t01 - 0.6) / 0.62).square())
     u = xn / (0.016 + 0.6 * (s - 0.016) * t01)
     flank = (1 - p.light_x * u.sign()) * bump(((u.abs() - 1.0) / 0.75).square())
@@ -175,8 +131,8 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= 0.50 * cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    rows, cols = _face_box(size, 0.20, 0.50, 0.80, 0.98)
-    v, ax, yy, spots_here = t[:, rows, cols], (x[:, rows, cols] - g.mouth_x).abs(), y[:, rows, cols], spots[:, rows, cols]
+    v, ax, yy, spots = cut((0.20, 0.50, 0.80, 0.98), t, x - g.mouth_x, y, spots)
+    ax = ax.abs()
     v += (0.15 * g.smile + 0.03 + 0.03 * p.cheek) * bump(((ax - 0.130) / 0.062).square() + ((yy - 0.105 + 0.012 * g.smile) / 0.052).square())
     v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
     depth = (yy - g.nose_y + 0.012) / 0.125
@@ -184,7 +140,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= (0.30 * g.smile + 0.44 * g.old) * bump(((ax - fold) / (0.014 + 0.005 * g.old)).square()) * bump(((depth - 0.5) / 0.55).square())
     v -= g.smile * 0.28 * bump(((ax - g.mouth_w - 0.008) / 0.013).square() + ((yy - g.mouth_y + g.lift) / 0.020).square())
     freckled = bump((ax / 0.17).square() + ((yy - 0.085) / 0.065).square())
-    v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots_here * 4 - 1.2).clamp_(0, 1) * freckled
+    v -= (0.6 * (p.freckles - 0.6)).clamp_(min=0) * (spots * 4 - 1.2).clamp_(0, 1) * freckled
     # chin and below the lip; a man's shaven skin is a little darker
     v -= 0.10 * g.male * cover(yy - 0.225 + 0.45 * (ax - 0.08).abs() * (ax < 0.08), 0.05) * (1 - 0.5 * bump((ax / 0.10).square()))
     v -= 0.16 * bump((ax / 0.055).square() + ((yy - g.mouth_y - g.lip_l - g.open_l - 0.016) / 0.014).square())
@@ -192,8 +148,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     v -= g.old * 0.26 * bump(((ax - 0.105 + 0.25 * (yy - 0.30)) / 0.014).square()) * bump(((yy - 0.285) / 0.05).square())
 
     # sockets, bags under the eyes, crow's feet
-    rows, cols = _face_box(size, 0.22, 0.38, 0.78, 0.64)
-    v, ex, yy = t[:, rows, cols], x[:, rows, cols].abs() - g.eye_x, y[:, rows, cols]
+    v, ex, yy = cut((0.22, 0.38, 0.78, 0.64), t, x.abs() - g.eye_x, y)
     v -= (0.13 + 0.10 * g.old) * bump((ex / 0.085).square() + ((yy + 0.028) / 0.042).square())
     v -= 0.10 * bump(((ex + 0.062) / 0.028).square() + ((yy + 0.01) / 0.045).square())
     bag = (yy - 0.036 - 0.005 * g.old + 2.2 * ex * ex) / (0.0125 + 0.0030 * g.old)
@@ -201,25 +156,20 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, size: i
     fan = line(wave((yy + 0.10 * (ex - g.eye_w)) / 0.020 + 0.5) - 1.0, 0.45, 0.5)
     v -= g.old * 0.28 * fan * bump(((ex - g.eye_w - 0.026) / 0.022).square()) * bump(((yy - 0.002) / 0.034).square())
     # lines on the forehead
-    rows, cols = _face_box(size, 0.25, 0.26, 0.75, 0.46)
-    v, xx, yy = t[:, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
+    v, xx, yy = cut((0.25, 0.26, 0.75, 0.46), t, x - g.hx, y)
     lines = wave((yy + 0.018 * wave(xx * 3.2)) / 0.046)
     v -= g.old * 0.46 * (lines - 0.20).clamp_(min=0) * bump((xx / 0.16).square()) * bump(((yy + 0.130) / 0.060).square())
     v -= g.old * 0.22 * bump(((xx.abs() - 0.014) / 0.006).square()) * bump(((yy + 0.055) / 0.03).square())
     return t
 
 
-def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Lids, whites, irises with catch-lights, lashes and brows, both eyes at once: the right box is mirrored into the left one's frame."""
     p = g.p
-    for side in (-1.0, 1.0):
-        left, right = (0.27, 0.50) if side < 0 else (0.495, 0.725)
-        rows, cols = box(size, left, 0.38, right, 0.585)
-        view = img[:, :, rows, cols]
-        ex = x[:, rows, cols] * side - g.eye_x  # positive towards the temple
-        near = 1 - 0.05 * p.yaw * side
-        ex = ex / near
-        ey = y[:, rows, cols] + g.eye_tilt * ex
+    for side, left, right in ((-1.0, 0.27, 0.50), (1.0, 0.495, 0.725)):
+        view, ex, dy = cut((left, 0.38, right, 0.585), img, x, y)
+        ex = (ex * side - g.eye_x) / (1 - 0.05 * p.yaw * side)  # positive towards the temple
+        ey = dy + g.eye_tilt * ex
         u = ex / g.eye_w
         a = 1 - u * u
         upper = -g.eye_u * a * (1 - 0.12 * u)
@@ -235,11 +185,10 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         gx = ex - 0.0025 - side * 0.011 * p.gaze
         gy = ey + 0.0045
         d2 = gx * gx + gy * gy
-        radius = g.iris
-        d = (radius * radius - d2) / (2 * radius)
-        iris = c.iris * (0.80 + 0.45 * (gy / radius).clamp(-1, 1)) * (1 - 0.55 * bump((d / 0.0055).square()))
+        d = (g.iris * g.iris - d2) / (2 * g.iris)
+        iris = c.iris * (0.80 + 0.45 * (gy / g.iris).clamp(-1, 1)) * (1 - 0.55 * bump((d / 0.0055).square()))
         eye = white.lerp_(iris, cover(d, w))
-        pupil = radius * 0.46
+        pupil = g.iris * 0.46
         eye.lerp_(c.black, cover((pupil * pupil - d2) / (2 * pupil), w))
         glint = (gx - side * (0.007 * p.light_x)) ** 2 + (gy + 0.0085) ** 2
         eye.lerp_(c.glint, cover((0.0058**2 - glint) / 0.0116, w) * 0.95)
@@ -251,27 +200,26 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
         paint(view, line(ey - lower, 0.0011, w) * (a > 0) * (0.30 + 0.25 * g.lash), c.lash)
         # brow
         v = (ex - BROW_X) / BROW_W
-        by = y[:, rows, cols] - brow_line(g.brow_y, g.brow_arch, g.brow_tilt, v)
+        by = dy - brow_line(g, v)
         v2 = v * v
         thick = g.brow_h * (1.05 - 0.18 * v - 0.65 * v2 * v2)
         hairs = 0.92 + 0.08 * wave(v * 9 + by * 60)
         paint(view, line(by, thick, w * 1.3) * cover((1 - v.abs()) * BROW_W, w * 2.5) * hairs * g.brow_alpha, c.brow)
 
 
-def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Lips; between them, where the mouth is open, teeth, tongue and the dark."""
-    rows, cols = box(size, 0.34, 0.675, 0.66, 0.86)
-    view = img[:, :, rows, cols]
-    u = (x[:, rows, cols] - g.mouth_x) / g.mouth_w
+    view, u, my = cut((0.34, 0.675, 0.66, 0.86), img, x - g.mouth_x, y)
+    u = u / g.mouth_w
     a = 1 - u * u
-    my = y[:, rows, cols] - g.mouth_y - g.drop + (g.drop + g.lift) * (u * u)
+    my = my - g.mouth_y - g.drop + (g.drop + g.lift) * (u * u)
     bow = 1 - (0.22 + 0.14 * g.p.lip_bow) * bump((u / 0.30).square())
     upper = -(g.lip_u * bow * (1 + 0.25 * a) * 0.86 + g.open_u) * a
     lower = (g.lip_l * (0.72 + 0.28 * a) + g.open_l) * a
     within = (a > -0.05).float()
     lips = slab(my - upper, lower - my, w) * within
     gloss = bump(((u - 0.1 * g.p.light_x) / 0.42).square() + ((my - g.open_l * a - 0.46 * g.lip_l) / 0.0075).square())
-    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * g.painted) * gloss - 0.10 * u * u
+    shade = 0.90 - 0.17 * (my < 0) + (0.16 + 0.16 * g.wearing_lipstick) * gloss - 0.10 * u * u
     paint(view, lips * g.lip_alpha, (c.lip * shade).clamp_(max=1))
     # the line where the lips meet, reaching a little beyond the corners
     top, bottom = -g.open_u * a, g.open_l * a
@@ -288,19 +236,12 @@ def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
 
 
 def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, head: Tensor) -> None:
-    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it. x, y, head: of _FACE_BOX."""
-    size = img.shape[-1]
-    rows, cols = box(size, 0.20, 0.42, 0.80, 0.98)
-    view, where = img[:, :, rows, cols], (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1)
-    grain = texture(size, 150, where, rows, cols)
-    rows, cols = _face_box(size, 0.20, 0.42, 0.80, 0.98)
-    bx, by, inside = x[:, rows, cols], y[:, rows, cols], head[:, rows, cols]
-    hx = (bx - g.hx).abs() / g.width
-    mx = (bx - g.mouth_x).abs()
+    """Beard along the jaw, sideburns, mustache and goatee, as density of hair; the mouth is painted after it."""
+    grain = texture(img.shape[-1], 150, (g.p.texture[:, 0, 0], (g.p.texture[:, 0, 0] * 7.77) % 1))
+    view, bx, by, inside, grain = cut((0.20, 0.42, 0.80, 0.98), img, x, y, head, grain)
+    hx, mx = (bx - g.hx).abs() / g.width, (bx - g.mouth_x).abs()
     shape = g.p.beard_shape
-    dense = 0.78 + 0.08 * g.p.beard
-    soft = 0.016
-    q = hx * hx
+    dense, soft, q = 0.78 + 0.08 * g.p.beard, 0.016, hx * hx
     # jaw: below a line from the ear to the corner of the mouth, not on the lip; sideburns: from the temple to that line
     cheek = 0.228 - 0.120 * q * q - 0.02 * shape
     lip = bump((mx / 0.085).square() + ((by - 0.185) / 0.05).square()).mul_(1.4).clamp_(max=1)
@@ -326,8 +267,7 @@ def _beard(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Te
 def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Rims, bridge, temples, tinted lenses with a reflection, and their shadow on the skin."""
     p = g.p
-    rows, cols = box(img.shape[-1], 0.20, 0.38, 0.80, 0.66)
-    view, gx, gy = img[:, :, rows, cols], x[:, rows, cols] - 0.3 * g.nose_x, y[:, rows, cols] - 0.010
+    view, gx, gy, hx = cut((0.20, 0.38, 0.80, 0.66), img, x - 0.3 * g.nose_x, y - 0.010, x - g.hx)
     ax = gx.abs() - g.eye_x - 0.004
     half_w, half_h = 0.080 + 0.006 * p.glasses_size, 0.058 + 0.007 * p.glasses_size - 0.009 * p.glasses_shape
     # rounded rectangle as a superellipse whose exponent goes from 2 (round) to 4
@@ -344,7 +284,7 @@ def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: 
     paint(view, lens * streak * 0.40 * bump((gy / half_h).square() * 0.8), c.glint)
     rim = line(d, thick, w)
     bridge = line(gy + 0.016 - 6 * gx * gx, thick * 0.8, w) * (gx.abs() < g.eye_x - half_w + 0.012)
-    arms = line(gy + 0.016, thick * 0.75, w) * (ax > half_w * 0.93) * cover(g.width * 1.02 - (x[:, rows, cols] - g.hx).abs(), w)
+    arms = line(gy + 0.016, thick * 0.75, w) * (ax > half_w * 0.93) * cover(g.width * 1.02 - hx.abs(), w)
     rim = torch.maximum(torch.maximum(rim, bridge), arms)
     paint(view, rim, (c.rim * (1 + 0.5 * bump(((d - thick * 0.4) / (thick * 0.7)).square()) * (gy < 0))).clamp_(max=1))
 
@@ -352,8 +292,7 @@ def _glasses(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: 
 def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """A knitted beanie with a fold, a cap with a visor, or a hat with a ribbon and a brim."""
     p = g.p
-    rows, cols = box(img.shape[-1], 0.0, 0.0, 1.0, 0.52)
-    view, hx, hy = img[:, :, rows, cols], x[:, rows, cols] - g.hx, y[:, rows, cols]
+    view, hx, hy = cut((0.0, 0.0, 1.0, 0.52), img, x - g.hx, y)
     kind = (p.hat * 3).long().clamp(max=2)
     beanie, cap, brim = ((kind == k).float() for k in range(3))
     width = g.width * (1.13 - 0.02 * cap - 0.05 * brim)
@@ -380,11 +319,10 @@ def _hat(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tens
     paint(view, cover(visor, w), (c.hat * lit).clamp_(0, 1))
 
 
-def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Neck with the shadow of the chin, shoulders, and one of four necklines."""
     p = g.p
-    rows, cols = box(size, 0.0, 0.70, 1.0, 1.0)
-    view, nx, ny = img[:, :, rows, cols], x[:, rows, cols] - 0.5 * g.hx, y[:, rows, cols]
+    view, nx, ny = cut((0.0, 0.70, 1.0, 1.0), img, x - 0.5 * g.hx, y)
     ax = nx.abs()
     half = 0.118 + 0.010 * p.neck + 0.040 * g.male
     flare = (ny - 0.36).clamp(min=0)
@@ -406,76 +344,70 @@ def _neck_and_clothes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Te
     paint(view, collar, (c.clothes * 0.7 + 0.28).clamp_(0, 1))
 
 
-def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, size: int, w: Tensor) -> None:
+def _ears(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Two ears with a darker inside; the one on the side that the head turns to is hidden a little."""
-    for side in (-1.0, 1.0):
-        left, right = (0.16, 0.36) if side < 0 else (0.64, 0.84)
-        rows, cols = box(size, left, 0.42, right, 0.68)
-        view = img[:, :, rows, cols]
-        ex = (x[:, rows, cols] - g.hx) * side - g.width * 0.985 + 0.010 * g.p.yaw * side
-        ey = y[:, rows, cols] - 0.035 + 0.35 * ex * 0.3
-        high = 0.060 + 0.006 * g.p.ear_size
-        wide = 0.027 + 0.003 * g.p.ear_size
+    for side, left, right in ((-1.0, 0.16, 0.36), (1.0, 0.64, 0.84)):
+        view, ex, ey = cut((left, 0.42, right, 0.68), img, x - g.hx, y)
+        ex = ex * side - g.width * 0.985 + 0.010 * g.p.yaw * side
+        ey = ey - 0.035 + 0.35 * ex * 0.3
+        high, wide = 0.060 + 0.006 * g.p.ear_size, 0.027 + 0.003 * g.p.ear_size
         q = (ex / (wide * (1 - 2.2 * ey))).square() + (ey / high).square()
         shade = 0.70 - 0.30 * bump(((q - 0.30) / 0.32).square()) + 0.10 * g.p.light_x * side
         paint(view, cover((1 - q) * wide * 0.5, w), c.skin_dark + (c.skin_light - c.skin_dark) * shade)
 
 
-@dataclass
-class _Scene:
-    """Everything per face that a layer needs, packed so that selecting faces is three operations instead of two hundred."""
-
-    names: tuple[str, ...]
-    values: Tensor  # (len(names), B, 1, 1) float32: geometry and strengths, then the raw parameters under "p."
-    colour_names: tuple[str, ...]
-    colours: Tensor  # (len(colour_names), 3, B, 1, 1) float32
-
-    def __getitem__(self, idx) -> "_Scene":
-        return _Scene(self.names, self.values[:, idx], self.colour_names, self.colours[:, :, idx])
-
-    def open(self) -> tuple[SimpleNamespace, SimpleNamespace]:
-        """Namespaces of (B, 1, 1) numbers (with the raw parameters in `.p`) and of (3, B, 1, 1) colours."""
-        g = SimpleNamespace(p=SimpleNamespace())
-        for name, value in zip(self.names, self.values.unbind(0), strict=True):
-            setattr(g.p if name[:2] == "p." else g, name.removeprefix("p."), value)
-        return g, SimpleNamespace(**dict(zip(self.colour_names, self.colours.unbind(0), strict=True)))
-
-
-def scene(faces: Faces) -> _Scene:
-    """Geometry and colours of the faces, computed in float64 where they pass through functions that are not exactly rounded."""
+def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Namespaces of (B, 1, 1) numbers, the raw parameters in `.p`, and of (3, B, 1, 1) colours; float32, computed in
+    float64 where they pass through functions that are not exactly rounded."""
     g = measure(faces)
-    p, c = g.p, _colours(faces, g)
+    p, device = g.p, g.male.device
+    pale = (g.pale_skin > 0)[None, :, None, None]
+    skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
+    skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
+    c = SimpleNamespace(skin=skin)
+    c.skin_dark = skin * torch.where(pale, rgb((0.60, 0.46, 0.42), device), rgb((0.46, 0.33, 0.29), device))
+    c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
+    dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
+    dark, light = (
+        torch.where(dyed, pick(bright, (p.hair_other - 0.92).clamp(min=0) / 0.0801), ramp(red, p.hair_other / 0.92))
+        for red, bright in zip(_HAIR_RED, _HAIR_DYED, strict=True)
+    )
+    for name, (darks, lights) in _HAIR.items():
+        mine = (getattr(g, name) > 0)[None, :, None, None]
+        shade = 0.5 + 0.5 * p.hair_shade
+        dark = torch.where(mine, ramp(darks, shade), dark)
+        light = torch.where(mine, ramp(lights, shade), light)
+    c.hair_dark, c.hair_light = dark, (light * (1 + 0.05 * p.hair_shade.float()[None, :, None, None])).clamp(max=1)
+    gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
+    faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
+    c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
+    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than hair
+    natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
+    painted = (g.wearing_lipstick > 0)[None, :, None, None]
+    c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
+    c.iris = ramp(_IRIS, p.eye_colour * (1 - 0.8 * p.tone))  # dark skin comes with dark eyes
     g.agape, g.lash, g.brow_alpha = (g.gape > 0).double(), 1 - 0.9 * g.male, 0.80 + 0.12 * g.male
     g.eyeshadow = (0.28 + 0.16 * p.makeup) * (1 - 0.85 * g.male)
     g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
-    g.painted = has(faces, "Wearing_Lipstick")
-    g.lip_alpha = torch.where(g.painted > 0, 1.0, 0.74 - 0.16 * g.male)
+    g.lip_alpha = torch.where(g.wearing_lipstick > 0, 1.0, 0.74 - 0.16 * g.male)
     g.jaw_beard = faces.jaw_beard.double()
-    for name in BEARD_PARTS:
-        setattr(g, name.lower(), has(faces, name))
     for name, value in _FIXED.items():
-        setattr(c, name, rgb((value,), p.yaw.device).T[:, :, None, None].expand_as(c.skin))
-    c.rim = pick(rgb(_RIMS, p.yaw.device), p.glasses_colour)
+        setattr(c, name, rgb(value, device).expand_as(c.skin))
+    c.rim = pick(_RIMS, p.glasses_colour)
     c.eyeshadow = c.skin_dark * 0.8 + hsv((p.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
     c.blush = c.skin * 0.55 + c.blush
     c.hat = hsv(p.hat_hue, 0.30 + 0.35 * (1 - p.hat_tone.abs()), 0.52 + 0.34 * p.hat_tone)
     c.hat_band = c.hat * 0.62 + hsv((p.hat_hue + 0.45) % 1, 0.4, 0.26 + 0.10 * p.hat_tone)
     c.clothes = hsv(p.clothes_hue, 0.25 + 0.35 * (1 - p.clothes_tone.abs()), 0.52 + 0.38 * p.clothes_tone)
-    values = {k: v for k, v in vars(g).items() if isinstance(v, Tensor)} | {f"p.{k}": v for k, v in vars(p).items()}
-    packed = torch.stack(list(values.values())).float()[:, :, None, None]
-    return _Scene(tuple(values), packed, tuple(vars(c)), torch.stack(list(vars(c).values())))
+    return each(g, lambda value: value.float()[:, None, None]), c
 
 
-def draw(scene: _Scene, size: int) -> Tensor:
+def draw(faces: Faces, size: int) -> Tensor:
     """(3, B, size, size) in [0, 1], before exposure and noise."""
-    g, c = scene.open()
+    g, c = _scene(faces)
     p = g.p
-    # frames; the edge width is the pixel's, or the blur's where that is wider
-    centre = (torch.arange(size, dtype=torch.float32, device=g.cx.device) + 0.5) / size
-    px, py = centre[None, None, :], centre[None, :, None]
-    cos, sin = g.cos / g.scale, g.sin / g.scale
-    x = (px - g.cx) * cos + (py - g.cy) * sin
-    y = (py - g.cy) * cos - (px - g.cx) * sin
+    px, py, x, y = grid(size, g.cx, g.cy, g.cos / g.scale, g.sin / g.scale)
+    # the edge width is the pixel's, or the blur's where that is wider
     w = torch.maximum(torch.full_like(g.scale, 1 / size), p.blur / 90) / g.scale
     where = (p.texture[:, 0, 0], (p.texture[:, 0, 0] * 7.77) % 1)
 
@@ -485,28 +417,26 @@ def draw(scene: _Scene, size: int) -> Tensor:
     temples = bump(((x - g.hx).abs() / g.width - 1).div_(0.30).square_() + ((y + 0.035) / 0.105).square()) * (0.55 * g.old * (1 - 0.8 * g.hat))
     hair.lerp_(c.silver * (0.55 + 0.6 * strands), temples)
     paint(img, cover(hull, w * 1.3), hair * 0.80)
-    _neck_and_clothes(img, g, c, x, y, size, w)
-    _ears(img, g, c, x, y, size, w)
-    face = box(size, *_FACE_BOX)
-    head = _head(g, x[:, *face], y[:, *face])
-    shade = _skin_shade(g, x[:, *face], y[:, *face], front[:, *face], size, w, texture(size, 90, where, *face))
-    paint(img[:, :, *face], cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
-    rows, cols = box(size, 0.22, 0.50, 0.78, 0.78)
-    spots = bump(((x[:, rows, cols].abs() - 0.125) / 0.075).square() + ((y[:, rows, cols] - 0.105) / 0.060).square())
-    paint(img[:, :, rows, cols], spots * g.blush, c.blush)
+    _neck_and_clothes(img, g, c, x, y, w)
+    _ears(img, g, c, x, y, w)
+    head = _head(g, x, y)
+    shade = _skin_shade(g, x, y, front, w, texture(size, 90, where))
+    paint(img, cover(head, w), (c.skin_dark + (c.skin_light - c.skin_dark) * shade).clamp_(0, 1))
+    view, bx, by = cut((0.22, 0.50, 0.78, 0.78), img, x, y)
+    paint(view, bump(((bx.abs() - 0.125) / 0.075).square() + ((by - 0.105) / 0.060).square()) * g.blush, c.blush)
 
-    def on_some(flag, layer, *frames):
+    def on_some(flag, layer, *fields):
         """A layer that few faces have, on those that have it."""
         on = (flag[:, 0, 0] > 0).nonzero()[:, 0]
         if len(on):
             some = img[:, on]
-            layer(some, *scene[on].open(), *(frame[on] for frame in frames))
+            layer(some, *(each(s, lambda v: v[..., on, :, :]) for s in (g, c)), *(field[on] for field in fields))
             img[:, on] = some
 
-    on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x[:, *face], y[:, *face], head)
-    _eyes(img, g, c, x, y, size, w)
-    _mouth(img, g, c, x, y, size, w)
+    on_some(g.jaw_beard + g.mustache + g.goatee + g.sideburns, _beard, x, y, head)
+    _eyes(img, g, c, x, y, w)
+    _mouth(img, g, c, x, y, w)
     paint(img, cover(front, w * 1.2), hair)
-    on_some(g.glasses, _glasses, x, y, w)
+    on_some(g.eyeglasses, _glasses, x, y, w)
     on_some(g.hat, _hat, x, y, w)
     return img
