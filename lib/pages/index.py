@@ -51,8 +51,8 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
     others = complete[complete["kind"] == FACES].groupby(["data", "seed"], as_index=False).last()
     links, earlier = {}, complete[complete["kind"] == EARLIER].sort_values(["data", "seed"], ascending=[False, True])
     for r in [*shown.itertuples(), *others.itertuples()] or earlier.itertuples():
-        if (name := f"{r.paper}-{r.run}.html") in pages:
-            links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
+        if r.page in pages:
+            links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(r.page), f"seed {r.seed}"))
     total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
     card = first.get("folder", Path()) / "figures" / "card.png"
     return {
@@ -71,10 +71,9 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
 def _line(r, pages: set[str]) -> dict:
     """A run's line in the fold."""
     hardware = r.hardware or {}
-    name = f"{r.paper}-{r.run}.html"
     return {
         "run": r.run,
-        "link": quote(name) if r.status == "complete" and name in pages else "",
+        "link": quote(r.page) if r.status == "complete" and r.page in pages else "",
         "what": {"complete": r.kind, "failed": f"failed: {r.reason or 'no reason recorded'}"}.get(r.status, "not finished"),
         "paper": r.paper,
         "size": "–" if pd.isna(r.size) else f"{r.size:g} px",
