@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +29,7 @@ from lib.evaluation import judges
 from lib.evaluation.measures import ENTAILED, l1
 from lib.explorer.photo import ASTRONAUT, ASTRONAUT_EYES, ExplorerError, align, read_photo
 from lib.pages.figures import mask_pixels, pixels, residual_pixels
-from lib.sources import ROOT, StudyError
+from lib.sources import StudyError
 from lib.training import models
 from lib.training.config import listed
 
@@ -118,11 +119,9 @@ def _damaged(folder: Path, error: Exception) -> str:
 @cache
 def _module(method: str) -> ModuleType | None:
     """lib.papers.<method>.model or lib.baselines.<method>, if it edits attributes."""
-    for name in (f"lib.papers.{method}.model", f"lib.baselines.{method}"):
-        if (ROOT / f"{name.replace('.', '/')}.py").is_file():
-            module = importlib.import_module(name)
-            return module if hasattr(module, "editor") else None
-    return None
+    name = f"lib.papers.{method}.model" if find_spec(f"lib.papers.{method}") else f"lib.baselines.{method}"
+    module = importlib.import_module(name) if find_spec(name) else None
+    return module if hasattr(module, "editor") else None
 
 
 def _part(module: ModuleType, folder: Path) -> Part | None:

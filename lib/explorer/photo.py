@@ -19,7 +19,6 @@ LEAST = 32  # pixels of its shorter side
 APART = 6  # pixels between the eyes, at least
 ASTRONAUT = Path(__file__).parent / "astronaut.jpg"  # Eileen Collins, a portrait by NASA (public domain): a part of scikit-image's
 ASTRONAUT_EYES = ((0.414, 0.422), (0.578, 0.432))
-NOT_READ = "This file is not a picture that can be read. Give a PNG, JPEG or WebP file."
 
 
 class ExplorerError(StudyError):
@@ -39,8 +38,8 @@ def read_photo(content: bytes) -> Image.Image:
             return upright(image)
     except Image.DecompressionBombError:
         raise ExplorerError("This picture is huge: far over 40 million pixels. Make it smaller and try again.") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise error if isinstance(error, ExplorerError) else ExplorerError(NOT_READ) from None
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+        raise ExplorerError("This file is not a picture that can be read. Give a PNG, JPEG or WebP file.") from None
 
 
 def align(image: Image.Image, eyes, size: int) -> np.ndarray:

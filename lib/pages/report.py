@@ -67,8 +67,12 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     config = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})
     exporter = HTMLExporter(config, template_name=TEMPLATES.name, extra_template_basedirs=[str(TEMPLATES.parent)])
     text, _ = exporter.from_notebook_node(nb, {"page": page, "metadata": {"name": notebook.stem}})
-    if not images:
-        _require_no_picture(text, notebook)
+    if not images:  # the last gate: looks at the finished page itself, whatever the steps before believed
+        soup = BeautifulSoup(text, "html.parser")
+        for tag in [*soup.select("main > section.no-faces"), *soup.select("head"), soup.find_all("script")[-1]]:
+            tag.decompose()
+        if soup.find(["img", "image", "picture", "canvas", "video"]) or "data:image" in str(soup).lower():
+            raise ReportError(f"{notebook}: a picture was left on a page that must not show any; the page was not written.")
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Show fewer or smaller pictures.")
@@ -90,15 +94,6 @@ def save(out: Path, text: str) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     save_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
     return out
-
-
-def _require_no_picture(text: str, notebook: Path) -> None:
-    """The last gate: looks at the finished page itself, whatever the steps before believed."""
-    soup = BeautifulSoup(text, "html.parser")
-    for tag in [*soup.select("main > section.no-faces"), *soup.select("head"), soup.find_all("script")[-1]]:
-        tag.decompose()
-    if soup.find(["img", "image", "picture", "canvas", "video"]) or "data:image" in str(soup).lower():
-        raise ReportError(f"{notebook}: a picture was left on a page that must not show any; the page was not written.")
 
 
 # ---- cells -> HTML ----
