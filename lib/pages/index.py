@@ -39,7 +39,7 @@ def write(results: Path, reports: Path, study: dict | None = None) -> Path:
     page["style"] = Markup(page["style"])
     text = environment.get_template("runs.html.j2").render(
         page=page, broken=broken, more=more, cards=[_card(p, questions[p], every[every["paper"] == p], pages) for p in papers],
-        runs=[_line(r, pages) for r in every.iloc[::-1].itertuples()],
+        runs=every.astype(object).where(every.notna(), None).iloc[::-1].to_dict("records"), pages=pages,
     )  # fmt: skip
     return save(reports / "index.html", text)
 
@@ -65,19 +65,4 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
         "picture": data_uri(Image.open(card).convert("RGB"), "webp", quality=85) if len(shown) and card.exists() else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
         "links": links,
-    }
-
-
-def _line(r, pages: set[str]) -> dict:
-    """A run's line in the fold."""
-    hardware = r.hardware or {}
-    return {
-        "run": r.run,
-        "link": quote(r.page) if r.status == "complete" and r.page in pages else "",
-        "what": {"complete": r.kind, "failed": f"failed: {r.reason or 'no reason recorded'}"}.get(r.status, "not finished"),
-        "paper": r.paper,
-        "size": "–" if pd.isna(r.size) else f"{r.size:g} px",
-        "share": "–" if pd.isna(r.share) else f"{100 * r.share:.2g} %",
-        "date": (r.finished or r.started or "–")[:16].replace("T", " "),
-        "hardware": ", ".join(str(hardware[k]) for k in ("gpu", "cpu") if hardware.get(k)) or "–",
     }
