@@ -316,10 +316,10 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
     for method in methods:
         shown = [explorer.edit(method, face, {attribute: value}) for value in values]
         if not shown[-1].untouched:  # it learned the other way alone
+            rows["before"] = [figures.pixels(shown[0].x)[0]] * (steps + 1)
             rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
     if not rows:
         return None
-    rows = {"before": [next(iter(rows.values()))[0]] * (steps + 1)} | rows
     if (exact := face.exact(methods[0].size, {attribute: target})) is not None:
         rows["exact answer"] = [figures.pixels(exact)[0]] * (steps + 1)
     words = direction(attribute, target)
@@ -332,7 +332,7 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
 def page(results: str | Path = RESULTS) -> None:
     """Display the sliders of the page without a kernel, each method as its profile has it: those that learned from drawn faces
     on the first drawn face that lacks the target, picked for nothing else; those of photographs on the astronaut."""
-    every = explorer.found(Path(results or RESULTS))[0]
+    every, _ = explorer.found(results or RESULTS)
     for heading, drawn in (("On a drawn face", True), ("On a photograph", False)):
         first = list({method.module: method for method in reversed(every) if method.drawn == drawn}.values())[::-1]
         methods = []
@@ -345,8 +345,9 @@ def page(results: str | Path = RESULTS) -> None:
         most = sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]
         for attribute, target in product(most, (1, 0)):
             own = [method for method in methods if attribute in method.names]
-            faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
-            if faces and faces[0].labels.get(attribute) == 1 - target and (html := frames(own, attribute, target, faces[0])):
+            faces = map(explorer.drawn, range(1, DRAWN + 1)) if drawn else [explorer.astronaut()]
+            face = next((face for face in faces if face.labels.get(attribute) == 1 - target), None)
+            if face and (html := frames(own, attribute, target, face)):
                 display(html)
         display(HTML(f"<p>{escape(_about(methods, explorer.drawn(1) if drawn else explorer.astronaut()))}</p>"))
 
