@@ -6,6 +6,7 @@ page, and what was shown stays. While a picture is computed, ipywidgets keeps on
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -57,8 +58,6 @@ class Explorer:
         self.face: Face = explorer.drawn(1)
         self.shown: list[tuple[Method, Shown, Verdict | None]] = []
         self.sliders: dict[str, ipywidgets.FloatSlider] = {}
-        every, self.problems = explorer.found(self.results)
-        self.found = {run.name: run for run in every}
         self._controls()
         self._guarded(self._begin)()
 
@@ -88,19 +87,17 @@ class Explorer:
         self.box.add_class("study-explorer")
         for handler, trait, *controls in (
             (self._choose, "value", self.method, self.other), (self.draw, "value", self.way, self.other_way, self.reference),
-            (self._take, "value", self.source, self.number), (self._photo, ["eyes", "content"], self.photo),
-            (self._refused, "problem", self.photo),
+            (self._take, "value", self.source, self.number), (self._photo, ["eyes", "content", "problem"], self.photo),
         ):  # fmt: skip
             for control in controls:
                 control.observe(self._guarded(handler), trait)
         self.again.on_click(self._guarded(self._reset))
-        self._visible()
 
     def _visible(self) -> None:
         """Show the controls that mean something now."""
         kind, referenced = self.source.value, any(shown.reference is not None for _, shown, _ in self.shown)
         for control, shown in (
-            (self.way, self.left and len(self.left.modes) > 1), (self.other_way, self.right and len(self.right.modes) > 1),
+            (self.way, len(self.left.modes) > 1), (self.other_way, self.right and len(self.right.modes) > 1),
             (self.reference_row, referenced), (self.photo, kind == "photo"), (self.number, kind == "drawn"),
         ):  # fmt: skip
             control.layout.display = "" if shown else "none"
@@ -138,14 +135,15 @@ class Explorer:
     def _begin(self, _=None) -> None:
         """The first method whose models are whole, with its first edit, of a drawn face that it brings nearer to the
         exact answer."""
-        problems = list(self.problems)
-        for name, run in list(self.found.items()):
+        every, problems = explorer.found(self.results)
+        self.found = {run.name: run for run in every}
+        for run in every:
             try:
                 explorer.load_method(run)
                 break
             except ExplorerError as error:
                 problems.append(str(error))
-                del self.found[name]
+                del self.found[run.name]
         if not self.found:
             self.box.children = [self.say]
             raise ExplorerError(" ".join(["No trained model was found in results/. make train trains them.", *problems]))
@@ -177,18 +175,15 @@ class Explorer:
         own, names = self._own(), dict.fromkeys([*left.names, *(right.names if right else ())])
         for a in names:
             if a not in self.sliders:
-                self._slider(a, float(own.get(a, 0)))
+                self.sliders[a] = slider = ipywidgets.FloatSlider(
+                    float(own.get(a, 0)), min=0, max=1, step=0.05, description=a.replace("_", " "), readout_format=".2f",
+                    style={"description_width": "125px"}, layout=ipywidgets.Layout(width="min(285px, 96%)"),
+                )  # fmt: skip
+                slider.observe(self._guarded(self.draw), "value")
         self.sliders_box.children = [self.sliders[a] for a in names]
         self.draw()
         if problems := [*left.problems, *(right.problems if right else ())]:
             self._note(" ".join(problems), alert=True)
-
-    def _slider(self, attribute: str, value: float) -> None:
-        self.sliders[attribute] = slider = ipywidgets.FloatSlider(
-            value, min=0, max=1, step=0.05, description=attribute.replace("_", " "), readout_format=".2f",
-            style={"description_width": "125px"}, layout=ipywidgets.Layout(width="min(285px, 96%)"),
-        )  # fmt: skip
-        slider.observe(self._guarded(self.draw), "value")
 
     # ---- faces
 
@@ -205,17 +200,15 @@ class Explorer:
             return self._photo()
         self._use(explorer.astronaut())
 
-    def _photo(self, _=None) -> None:
+    def _photo(self, change=None) -> None:
+        if change and change["name"] == "problem":  # the browser refused the file
+            raise ExplorerError(change["new"][0])
         if not self.photo.content:
             return self._note("Choose a picture, then click on its eyes. It stays on this machine.")
         read_photo(self.photo.content)  # says at once what is wrong with it
         if len(self.photo.eyes) != 4:
             return self._note("Now click on the centre of both eyes in the picture.")
         self._use(explorer.photo(self.photo.content, (self.photo.eyes[:2], self.photo.eyes[2:])))
-
-    def _refused(self, change) -> None:
-        if change["new"]:
-            raise ExplorerError(change["new"][0])
 
     def _use(self, face: Face) -> None:
         face.at(self.left.size)  # a face that cannot be shown does not replace the one that is
@@ -255,24 +248,16 @@ class Explorer:
         self.shown = shown
         first = shown[0][1]
         big = [_picture("before", explorer.panels(first)["before"], self.face.title, self.face.title)]
-        big += [self._after(*one) for one in shown]
+        for method, edited, said in shown:
+            done = f"{method.short}: {', '.join(_asked(a, t) for a, t in edited.wanted.items()) or 'nothing asked for'}"
+            alt, note = f"{self.face.title} edited by {done}", _sentence(method, edited, said)
+            big.append(_picture("after", explorer.panels(edited)["after"], done, alt, note))
         self.stage.value = f'<div class="study-row study-big">{"".join(big)}</div>'
-        self.details.value = "".join(self._details(method, edited) for method, edited, _ in shown)
+        self.details.value = "".join(_details(method, edited) for method, edited, _ in shown)
         self.about.value = f"<p>{escape(_about([method for method, *_ in shown], self.face))}</p>"
         self._visible()
         if problems:
             self._note(" ".join(problems), alert=True)
-
-    def _after(self, method: Method, shown: Shown, said: Verdict | None) -> str:
-        done = f"{method.short}: {', '.join(_asked(a, t) for a, t in shown.wanted.items()) or 'nothing asked for'}"
-        alt = f"{self.face.title} edited by {done}"
-        return _picture("after", explorer.panels(shown)["after"], done, alt, _sentence(method, shown, said))
-
-    def _details(self, method: Method, shown: Shown) -> str:
-        small = {name: image for name, image in explorer.panels(shown).items() if name not in ("before", "after")}
-        pictures = "".join(_picture(name, image, name, f"{name} of the edit by {method.short}", EXPLAINED[name]) for name, image in small.items())
-        none = "" if shown.mask is not None else "<p>This method predicts no mask: it may change every pixel.</p>"
-        return f'<p><b>{escape(method.short)}</b></p><div class="study-row">{pictures}</div>{none}'
 
 
 # ------------------------------------------------------------------------------------------------ HTML
@@ -291,6 +276,13 @@ def _asked(attribute: str, target: float) -> str:
 def _picture(kind: str, image: np.ndarray, title: str, alt: str, note: str = "") -> str:
     shown = f'<img alt="{escape(alt)}" src="{figures.data_uri(Image.fromarray(image), "png", compress_level=1)}">'
     return f'<figure class="study-{kind.replace(" ", "-")}">{shown}<figcaption><b>{escape(title)}</b>{escape(note)}</figcaption></figure>'
+
+
+def _details(method: Method, shown: Shown) -> str:
+    small = {name: image for name, image in explorer.panels(shown).items() if name not in ("before", "after")}
+    pictures = "".join(_picture(name, image, name, f"{name} of the edit by {method.short}", EXPLAINED[name]) for name, image in small.items())
+    none = "" if shown.mask is not None else "<p>This method predicts no mask: it may change every pixel.</p>"
+    return f'<p><b>{escape(method.short)}</b></p><div class="study-row">{pictures}</div>{none}'
 
 
 def _sentence(method: Method, shown: Shown, said: Verdict | None) -> str:
@@ -324,10 +316,10 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
     for method in methods:
         shown = [explorer.edit(method, face, {attribute: value}) for value in values]
         if not shown[-1].untouched:  # it learned the other way alone
+            rows["before"] = [figures.pixels(shown[0].x)[0]] * (steps + 1)
             rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
     if not rows:
         return None
-    rows = {"before": [next(iter(rows.values()))[0]] * (steps + 1)} | rows
     if (exact := face.exact(methods[0].size, {attribute: target})) is not None:
         rows["exact answer"] = [figures.pixels(exact)[0]] * (steps + 1)
     words = direction(attribute, target)
@@ -340,27 +332,24 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
 def page(results: str | Path = RESULTS) -> None:
     """Display the sliders of the page without a kernel, each method as its profile has it: those that learned from drawn faces
     on the first drawn face that lacks the target, picked for nothing else; those of photographs on the astronaut."""
-    every = explorer.found(Path(results or RESULTS))[0]
+    every, _ = explorer.found(results or RESULTS)
     for heading, drawn in (("On a drawn face", True), ("On a photograph", False)):
         first = list({method.module: method for method in reversed(every) if method.drawn == drawn}.values())[::-1]
-        methods = [method for method in first if method.size == max(m.size for m in first) and _whole(method)]
+        methods = []
+        for method in first:
+            with suppress(ExplorerError):  # the controls say which
+                methods += [explorer.load_method(method)] if method.size == max(m.size for m in first) else []
         names = [a for method in methods for a in method.names]
         if names:
             display(HTML(f"<h3>{heading}</h3>"))
         most = sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]
         for attribute, target in product(most, (1, 0)):
             own = [method for method in methods if attribute in method.names]
-            faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
-            if faces and faces[0].labels.get(attribute) == 1 - target and (html := frames(own, attribute, target, faces[0])):
+            faces = map(explorer.drawn, range(1, DRAWN + 1)) if drawn else [explorer.astronaut()]
+            face = next((face for face in faces if face.labels.get(attribute) == 1 - target), None)
+            if face and (html := frames(own, attribute, target, face)):
                 display(html)
         display(HTML(f"<p>{escape(_about(methods, explorer.drawn(1) if drawn else explorer.astronaut()))}</p>"))
-
-
-def _whole(method: Method) -> bool:
-    try:
-        return bool(explorer.load_method(method))
-    except ExplorerError:  # the controls say which
-        return False
 
 
 def _about(methods: list[Method], face: Face) -> str:

@@ -11,8 +11,10 @@ the names of its parameters.
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +29,7 @@ from lib.evaluation import judges
 from lib.evaluation.measures import ENTAILED, l1
 from lib.explorer.photo import ASTRONAUT, ASTRONAUT_EYES, ExplorerError, align, read_photo
 from lib.pages.figures import mask_pixels, pixels, residual_pixels
-from lib.sources import ROOT, StudyError
+from lib.sources import StudyError
 from lib.training import models
 from lib.training.config import listed
 
@@ -49,10 +51,9 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError, StudyError
 
 @dataclass(frozen=True)
 class Part:
-    """A trained model: place, <method>/<model id> under results/; its folder, its model.json, its Config, and what it edits:
+    """A trained model: its folder, <method>/<model id> under results/, its model.json, its Config, and what it edits:
     CelebA's attribute -> what the editor calls it."""
 
-    place: str
     folder: Path
     record: dict
     cfg: object
@@ -70,7 +71,7 @@ class Method:
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        self.name, self.record = self.parts[0].place, self.parts[0].record
+        self.name, self.record = "/".join(self.parts[0].folder.parts[-2:]), self.parts[0].record
         self.size, self.data, self.seed = self.record["data"]["size"], self.record["data"]["name"], self.record["seed"]
         self.drawn = self.data.startswith("synthetic")
         title = self.module.TITLE  # its short name stands in brackets, or before a colon
@@ -100,36 +101,31 @@ def found(results: Path = RESULTS) -> tuple[list[Method], list[str]]:
     parts: dict[ModuleType, list[Part]] = {}
     problems: list[str] = []
     for file in sorted(Path(results).glob("*/*/model.json")):
-        place = f"{file.parent.parent.name}/{file.parent.name}"
         try:
             module = _module(file.parent.parent.name)
-            part = _part(module, place, file.parent) if module else None
+            if module and (part := _part(module, file.parent)):
+                parts.setdefault(module, []).append(part)
         except DAMAGED as error:
-            problems.append(_damaged(place, error))
-            continue
-        if part and set(part.names) & set(synthetic.ATTRIBUTES):  # a model of animals edits none of them
-            parts.setdefault(module, []).append(part)
+            problems.append(_damaged(file.parent, error))
     out = [Method(module, group) for module, own in parts.items() for group in _together(module, own)]
     return sorted(out, key=lambda m: (not m.drawn, len(m.differs), m.seed, ".papers." not in m.module.__name__, m.name)), problems
 
 
-def _damaged(place: str, error: Exception) -> str:
+def _damaged(folder: Path, error: Exception) -> str:
     reason = f"its record lacks {error}" if isinstance(error, KeyError) else str(error).split("\n")[0].rstrip(".")
-    return f"{place} cannot be used: {reason}."
+    return f"{'/'.join(folder.parts[-2:])} cannot be used: {reason}."
 
 
 @cache
 def _module(method: str) -> ModuleType | None:
     """lib.papers.<method>.model or lib.baselines.<method>, if it edits attributes."""
-    for name in (f"lib.papers.{method}.model", f"lib.baselines.{method}"):
-        if (ROOT / f"{name.replace('.', '/')}.py").is_file():
-            module = importlib.import_module(name)
-            return module if hasattr(module, "editor") else None
-    return None
+    name = f"lib.papers.{method}.model" if find_spec(f"lib.papers.{method}") else f"lib.baselines.{method}"
+    module = importlib.import_module(name) if find_spec(name) else None
+    return module if hasattr(module, "editor") else None
 
 
-def _part(module: ModuleType, place: str, folder: Path) -> Part | None:
-    """The trained model of a folder; None while it is being trained, or if it edits nothing itself."""
+def _part(module: ModuleType, folder: Path) -> Part | None:
+    """The trained model of a folder; None while it is being trained, or if it edits no attribute of faces itself."""
     record = models.read_record(folder / "model.json")
     if record is None:
         raise ValueError("model.json is damaged")
@@ -140,7 +136,7 @@ def _part(module: ModuleType, place: str, folder: Path) -> Part | None:
     cfg = module.Config(**record["config"])
     record["data"]["name"], record["data"]["size"], record["data"]["licence"], record["seed"]  # noqa: B018  all are read later
     edits = module.edits(cfg) if hasattr(module, "edits") else {a: a for s in module.stages(cfg) for a in s.attributes}
-    return Part(place, folder, record, cfg, edits) if edits else None
+    return Part(folder, record, cfg, edits) if set(edits) & set(synthetic.ATTRIBUTES) else None
 
 
 def _together(module: ModuleType, parts: list[Part]) -> list[list[Part]]:
@@ -167,7 +163,7 @@ def load_method(method: Method) -> Method:
                 nets |= models.opened(method.module, str(part.folder))
                 whole.append(part)
             except DAMAGED as error:
-                method.problems.append(_damaged(part.place, error))
+                method.problems.append(_damaged(part.folder, error))
         if not whole:
             raise ExplorerError(" ".join(dict.fromkeys(method.problems)))
         method.nets, method.parts = nets, whole
@@ -222,13 +218,9 @@ def lacking(attribute: str, target: int, n: int) -> list[int]:
 
 
 @lru_cache(4)
-def _gallery(size: int) -> FaceSet:
-    """The drawn faces at `size` pixels, with a black picture before them as row 0."""
-    pictures, labels = to_uint8(synthetic.render(_states(), size)), synthetic.attributes(_states()).numpy()
-    first, files = slice(0, 1), ("this face", *(f"{k + 1}" for k in range(DRAWN)))
-    images, attributes = np.concatenate([0 * pictures[first], pictures]), np.concatenate([0 * labels[first], labels])
-    names, rows = tuple(synthetic.ATTRIBUTES), np.arange(DRAWN + 1)
-    return FaceSet("drawn", images, attributes, names, rows, None, "none", files, Crop(size), "", True)
+def _gallery(size: int) -> np.ndarray:
+    """(DRAWN, 3, size, size) uint8: all drawn faces."""
+    return to_uint8(synthetic.render(_states(), size))
 
 
 def photo(content: bytes, eyes, title: str = "your photo", labels: dict[str, int] | None = None) -> Face:
@@ -310,10 +302,11 @@ def _editor(method: Method, attribute: str, mode: str, x: Tensor, own: dict[str,
             raise ExplorerError(f"{method.short} must know what the face has before it edits, and no judge is there to say so.")
         have["labels"] = lambda x: x.new_tensor([[own.get(a, 0) for a in method.names]]).expand(len(x), -1)
     if asked & {"faces", "split"}:  # where it looks up labels and references
-        pool = _gallery(method.size)
-        images, attributes, rows = pool.images.copy(), pool.attributes.copy(), np.arange(len(pool))
-        images[0], attributes[0] = to_uint8(x)[0], [own.get(a, 0) for a in pool.attribute_names]
-        have["faces"] = replace(pool, images=images, attributes=attributes)
+        names, labels = tuple(synthetic.ATTRIBUTES), synthetic.attributes(_states()).numpy()
+        labels = np.concatenate([np.array([[own.get(a, 0) for a in names]], labels.dtype), labels])
+        images, rows = np.concatenate([to_uint8(x), _gallery(method.size)]), np.arange(DRAWN + 1)
+        files = ("this face", *map(str, rows[1:]))
+        have["faces"] = FaceSet("drawn", images, labels, names, rows, None, "none", files, Crop(method.size), "", True)
         have["split"] = Split(rows[:0], rows[:0], rows, "the drawn faces", "")
     return method.module.editor(**{name: have[name] for name in asked & have.keys()})
 
@@ -340,16 +333,13 @@ def judges_of(data: str, size: int, results: Path = RESULTS) -> judges.Judges | 
     family = "synthetic" if data.startswith("synthetic") else data
     records = {file.parent: models.read_record(file) or {} for file in results.glob("judges/*/model.json")}
     for folder, record in sorted(records.items(), key=lambda item: item[1].get("finished", "")):  # the newest counts
-        try:
-            cfg, name = judges.Config(**record["config"]), record["data"]["name"]
-            if record["status"] == "complete" and cfg.size == size and name.startswith(family):
+        with suppress(*DAMAGED):  # as if it were not there: the page says that nobody judges
+            cfg = judges.Config(**record["config"])
+            if record["status"] == "complete" and cfg.size == size and record["data"]["name"].startswith(family):
                 (nets,) = models.opened(judges, str(folder)).values()
                 have[cfg.kind] = judges.Judge(nets, listed(cfg.attributes), folder.name)
-        except DAMAGED:
-            continue  # as if it were not there: the page says that nobody judges
-    if len(have) < 3:
-        return None
-    return judges.Judges(have["places"], have["resnet18"], have["identity"], None, None)  # no held-out faces: none is scored here
+    three = [have.get(kind) for kind in ("places", "resnet18", "identity")]
+    return judges.Judges(*three, None, None) if all(three) else None  # no held-out faces: none is scored here
 
 
 def labels_of(face: Face, seen: judges.Judges | None, size: int) -> dict[str, int] | None:

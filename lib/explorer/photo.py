@@ -19,7 +19,6 @@ LEAST = 32  # pixels of its shorter side
 APART = 6  # pixels between the eyes, at least
 ASTRONAUT = Path(__file__).parent / "astronaut.jpg"  # Eileen Collins, a portrait by NASA (public domain): a part of scikit-image's
 ASTRONAUT_EYES = ((0.414, 0.422), (0.578, 0.432))
-NOT_READ = "This file is not a picture that can be read. Give a PNG, JPEG or WebP file."
 
 
 class ExplorerError(StudyError):
@@ -39,8 +38,8 @@ def read_photo(content: bytes) -> Image.Image:
             return upright(image)
     except Image.DecompressionBombError:
         raise ExplorerError("This picture is huge: far over 40 million pixels. Make it smaller and try again.") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise error if isinstance(error, ExplorerError) else ExplorerError(NOT_READ) from None
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+        raise ExplorerError("This file is not a picture that can be read. Give a PNG, JPEG or WebP file.") from None
 
 
 def align(image: Image.Image, eyes, size: int) -> np.ndarray:
@@ -61,18 +60,13 @@ def align(image: Image.Image, eyes, size: int) -> np.ndarray:
         raise ExplorerError("The first eye must be the one on the left side of the picture. Click on them again.")
     if apart < APART:
         raise ExplorerError(f"The eyes are {apart:.0f} pixels apart: too few to see a face. Give a larger photo.")
-    frame = np.multiply(FRAME, max(1, round(size / FRAME[0] * 2)))  # twice the pixels that are needed, to shrink from
-    source, target = left + right, np.array(EYES) * (frame[0] / FRAME[0])
-    turn = complex(*(target[1] - target[0])) / complex(*(right - left))  # a rotation with a scale
-    spun = turn * complex(*source)
-    move = target.mean(0) - np.array([spun.real, spun.imag]) / 2
-    pixels, shrink = np.asarray(image), max(1, int(1 / abs(turn)))
-    if shrink > 1:  # averaged first: the warp below looks at four neighbours only
-        wide, high = (max(1, side // shrink) for side in image.size)
-        pixels = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA)
-    sx, sy = image.width / pixels.shape[1], image.height / pixels.shape[0]
-    # OpenCV counts from pixel centres, the points here from the corner of the first pixel: hence the halves.
-    a = np.array([[turn.real * sx, -turn.imag * sy, 0], [turn.imag * sx, turn.real * sy, 0]])
-    a[:, 2] = move + a[:, :2] @ [0.5, 0.5] - 0.5
-    warped = cv2.warpAffine(pixels, a, tuple(map(int, frame)), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    enlarge = max(1, round(size / FRAME[0] * 2))  # twice the pixels that are needed, to shrink from
+    target = np.array(EYES) * enlarge
+    shrink = max(1, int(apart / np.hypot(*(target[1] - target[0]))))
+    pixels = np.asarray(image.reduce(shrink))  # averaged first: the warp below looks at four neighbours only
+    # The third point makes it a rotation with a scale. OpenCV counts from pixel centres: hence the halves.
+    quarter = np.array([[0, 1], [-1, 0]])
+    three = [np.float32([a, b, a + (b - a) @ quarter]) - 0.5 for a, b in ((left / shrink, right / shrink), target)]
+    frame, how = [side * enlarge for side in FRAME], {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+    warped = cv2.warpAffine(pixels, cv2.getAffineTransform(*three), frame, **how)
     return Crop(size).apply(Image.fromarray(warped))

@@ -47,21 +47,9 @@ def short(paper: str) -> str:
     return modules(paper)[0].TITLE.rpartition("(")[2].removesuffix(")")
 
 
-def expected(paper: str, study: dict) -> dict:
-    """The Config and Settings that the study's runs of a paper have, as run.json holds them; kept in `study`."""
-    known = study.setdefault("expected", {})
-    if paper not in known:
-        model, evaluation = modules(paper)
-        presets = {"config": model.PROFILES[study["profile"]](), "settings": evaluation.SETTINGS[study["profile"]]}
-        given = study.get("parameters", {}).get(paper, {}).items()
-        full = {what: from_params(preset, {k: v for k, v in given if k in vars(preset)}) for what, preset in presets.items()}
-        known[paper] = {what: of_record(fields) for what, fields in full.items()}
-    return known[paper]
-
-
 def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
-    """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind` and its folder; and
-    a sentence about each that is damaged, which stops nobody."""
+    """Every run under `results`/<paper>/<run id>/run.json, with the facts of its record, its `kind`, its folder and the
+    name of its page; and a sentence about each that is damaged, which stops nobody."""
     rows, broken = [], []
     for file in sorted(results.glob("*/*/run.json")):
         try:
@@ -76,29 +64,38 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
                 pd.read_csv(file.parent / f"{name}.csv")[column]
             if (card := file.parent / "figures" / "card.png").exists():
                 Image.open(card).verify()
-            rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent})
+            page = f"{facts['paper']}-{facts['run_id']}.html"
+            rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent, "page": page})
         except (OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
             broken.append(f"{file}: not a run that can be read ({error}). Delete the run's folder or run it again.")
-    frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
+    frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder", "page"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
     return frame.sort_values("finished", na_position="first", kind="stable"), broken
 
 
 def kind_of(record: dict, study: dict) -> str:
     """Whether a run belongs to the study, is like it on other faces, is something else, or was made by an earlier
-    version (it has no models)."""
+    version (it has no models). The Config and Settings that the study's runs have are kept in study["expected"]."""
+    paper, profile, known = record["paper"], study["profile"], study.setdefault("expected", {})
     if "models" not in record:
         return EARLIER
-    own = record["paper"] in study["papers"] and record["profile"] == study["profile"]
-    if own and record["data"] != name_of(data_of(record["paper"], study)):
+    own = paper in study["papers"] and record["profile"] == profile
+    if own and record["data"] != name_of(data_of(paper, study)):
         return FACES
     if not own or record["seed"] not in study["seeds"]:
         return OTHER
-    return STUDY if all(record.get(what) == value for what, value in expected(record["paper"], study).items()) else OTHER
+    if paper not in known:
+        model, evaluation = modules(paper)
+        presets = {"config": model.PROFILES[profile](), "settings": evaluation.SETTINGS[profile]}
+        given = study.get("parameters", {}).get(paper, {}).items()
+        fields = {what: {k: v for k, v in given if k in vars(preset)} for what, preset in presets.items()}
+        known[paper] = {what: of_record(from_params(preset, fields[what])) for what, preset in presets.items()}
+    return STUDY if all(record.get(what) == value for what, value in known[paper].items()) else OTHER
 
 
 def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The newest complete run per paper and seed, of the study or, with `data` (a name or a folder), on those other
-    faces; and their measurements. Raises NothingToCompare."""
+    faces; and all their metric rows, with paper, run, seed and `name`, the method as tables show it. Raises
+    NothingToCompare."""
     every, _ = runs(results, study)
     every = every[every["status"] == "complete"]
     found = every[(every["kind"] == FACES) & (every["data"] == name_of(data))] if data else every[every["kind"] == STUDY]
@@ -107,16 +104,11 @@ def select(results: Path, study: dict, data: str = "") -> tuple[pd.DataFrame, pd
         asked = f"on {name_of(data)}" if data else "of the study"
         raise NothingToCompare(f"{results}: no complete run {asked}. There are: {have}.")
     found = found.groupby(["paper", "seed"], as_index=False).last()
-    return found, measurements(found)
-
-
-def measurements(found: pd.DataFrame) -> pd.DataFrame:
-    """All metric rows of those runs, with paper, run and seed beside them, and `name`, the method as tables show it."""
     frames = [pd.read_csv(r.folder / "metrics.csv").assign(paper=r.paper, run=r.run, seed=r.seed) for r in found.itertuples()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates(["run", "table", "metric", "row", "column"])
     papers = edits(rows).groupby("column")["paper"].nunique()  # names that several have need the paper to be told apart
     pairs = zip(rows["column"], rows["paper"], strict=True)
-    return rows.assign(name=[f"{c} (in {short(p)}'s run)" if papers.get(c, 1) > 1 else c for c, p in pairs])
+    return found, rows.assign(name=[f"{c} (in {short(p)}'s run)" if papers.get(c, 1) > 1 else c for c, p in pairs])
 
 
 def elsewhere(results: Path, study: dict) -> pd.DataFrame:
@@ -210,9 +202,8 @@ def ledger(found: pd.DataFrame) -> pd.DataFrame:
     for r in found.itertuples():
         about = {"paper": r.paper, "run": r.run, "seed": r.seed, "faces": f"{r.data}, {r.size} px"}
         frames.append(pd.read_csv(r.folder / "claims.csv", keep_default_na=False).assign(**about))
-    every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*columns, "seed"])
     out = []
-    for _, one in every.groupby(["paper", "faces", "id"], sort=False):
+    for _, one in pd.concat(frames).groupby(["paper", "faces", "id"], sort=False):
         one = one.sort_values("seed")
         line = one.iloc[0].to_dict() | {"seeds": len(one)}
         if len(one) > 1:
@@ -238,19 +229,18 @@ def sentence(claims: pd.DataFrame) -> str:
     return f"{len(claims)} claims from {len(runs_)} {'run' if len(runs_) == 1 else 'runs'}: {parts}.{several}"
 
 
-def page_of(paper: str, run: str) -> str:
-    """The file name of a run's page as a link: names of data folders may hold #, ? and %."""
-    return quote(f"{paper}-{run}.html")
-
-
 def by_paper(found: pd.DataFrame, claims: pd.DataFrame) -> list[tuple[Markdown, pd.DataFrame]]:
     """Per paper a heading with links to the pages of its runs, and its lines of a `ledger`."""
     out = []
     for paper, own in claims.groupby("paper", sort=False):
         mine = found[found["paper"] == paper]
-        pages = ", ".join(f"[seed {r.seed}](../reports/{page_of(paper, r.run)})" for r in mine.itertuples())
-        out.append((Markdown(f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {pages}."), own))
+        out.append((Markdown(f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {links(mine, '../reports')}."), own))
     return out
+
+
+def links(found: pd.DataFrame, folder: str) -> str:
+    """Markdown links to the pages of runs; names of data folders may hold #, ? and %."""
+    return ", ".join(f"[seed {r.seed}]({folder}/{quote(r.page)})" for r in found.itertuples())
 
 
 MARKS = ("<!-- findings: written by python -m lib.run claims -->", "<!-- end of findings -->")
@@ -263,15 +253,14 @@ def findings(found: pd.DataFrame, study: dict) -> str:
     lines = ["| paper | what it claims | what we found | verdicts | page |", "| --- | --- | --- | --- | --- |"]
     for paper in study["papers"]:
         own, (model, evaluation) = found[found["paper"] == paper], modules(paper)
-        said, verdicts, pages = "Not tested yet: its models are not trained.", "", ""
+        said, verdicts = "Not tested yet: its models are not trained.", ""
         if len(own):
             said, total = own["finding"].iloc[0] or "", claims.loc[claims["paper"] == paper, "verdict"].value_counts()
             verdicts = ", ".join(f"{total[v]} {v}" for v in VERDICTS if v in total)
-            pages = ", ".join(f"[seed {r.seed}](reports/{page_of(paper, r.run)})" for r in own.itertuples())
             if (own["folder"].iloc[0] / "figures" / "card.png").exists():
                 source, alt = f"results/{paper}/{own['run'].iloc[0]}/figures/card.png", f"Faces, our edits, exact answers: {model.TITLE}"
                 pictures.append(f'**{model.TITLE}**<br><img src="{source}" width="420" alt="{alt}">\n')
-        cells = [model.TITLE, evaluation.QUESTION, said, verdicts, pages]
+        cells = [model.TITLE, evaluation.QUESTION, said, verdicts, links(own, "reports")]
         lines.append("| " + " | ".join(c.replace("|", r"\|").replace("\n", " ") for c in cells) + " |")
     return "\n".join([*pictures, *lines])
 
@@ -291,9 +280,9 @@ def into_readme(text: str, readme: Path) -> None:
 def heatmap(table: pd.DataFrame, label: str) -> Figure:
     """A table of shares, methods by directions, printed in the cells; empty where a method does not make that edit."""
     figure = Figure(figsize=(3.4 + 0.46 * table.shape[1], 1.9 + 0.34 * len(table)), layout="constrained")
-    axis, text = figure.subplots(), {"fontsize": 8}
-    colours = {"vmin": 0, "vmax": 100, "cmap": "crest", "cbar_kws": {"label": f"{label} (%)"}}
-    sns.heatmap(100 * table, annot=True, fmt=".0f", ax=axis, annot_kws=text, **colours)
+    axis = figure.subplots()
+    text = {"annot": True, "fmt": ".0f", "annot_kws": {"fontsize": 8}, "cbar_kws": {"label": f"{label} (%)"}}
+    sns.heatmap(100 * table, ax=axis, vmin=0, vmax=100, cmap="crest", **text)
     axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns, rotation=60, ha="right", fontsize=8)
     axis.tick_params(axis="y", rotation=0, labelsize=8)
     return figure

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from torch import Tensor
 
+from lib.data import to_uint8
 from lib.evaluation.edits import DIRECTIONS, Edited
 from lib.pages.tables import direction, spoken
 
@@ -33,8 +34,7 @@ KEY = {  # the legend of every grid: what a row of that name shows
 
 def pixels(x: Tensor) -> np.ndarray:
     """(B, C, H, W) in [-1, 1] -> (B, H, W, 3) uint8; one channel becomes grey."""
-    x = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    return to_uint8(x.expand(-1, 3, -1, -1)).transpose(0, 2, 3, 1)
 
 
 def data_uri(picture: Image.Image, kind: str, **options) -> str:
@@ -99,23 +99,19 @@ def montage(rows: list, columns: list[str] | None = None, tile: int = TILE) -> F
     return figure
 
 
-def _lines(e: Edited, k: int) -> list[list[np.ndarray]]:
-    """Input, edited, mask, change (and, where known, the exact answer) of the first k test faces of one direction."""
-    x, y = e.x[:k], e.y[:k]
-    lines = [pixels(x), pixels(y)] + ([mask_pixels(e.mask[:k])] if e.mask is not None else []) + [residual_pixels(x, y)]
-    return [list(line) for line in lines + ([pixels(e.truth[:k])] if e.truth is not None else [])]
-
-
 def edit_grid(edits: dict[tuple[str, int], Edited], k: int = 4) -> Figure:
     """Per attribute a block of rows input, edited, mask, change (and exact answer on synthetic faces), k faces given
     the attribute and k relieved of it: the first of the seeded test choice, not picked by eye."""
     rows = []
     for a in dict.fromkeys(a for a, _ in edits):
-        cases = [(edits[a, t], direction(a, t)) for t, _ in DIRECTIONS]
-        first, blocks = cases[0][0], [_lines(e, k) for e, _ in cases]
-        names = ["input", "edited", *["mask"] * (first.mask is not None), "change", *["exact answer"] * (first.truth is not None)]
-        rows.append([word for (_, word), block in zip(cases, blocks, strict=True) for _ in block[0]])
-        rows += [(name, [p for block in blocks for p in block[i]]) for i, name in enumerate(names)]
+        blocks = []
+        for e in (edits[a, t] for t, _ in DIRECTIONS):
+            block = {"input": pixels(e.x[:k]), "edited": pixels(e.y[:k])}
+            block |= {} if e.mask is None else {"mask": mask_pixels(e.mask[:k])}
+            block |= {"change": residual_pixels(e.x[:k], e.y[:k])}
+            blocks.append(block | ({} if e.truth is None else {"exact answer": pixels(e.truth[:k])}))
+        rows.append([direction(a, t) for (t, _), block in zip(DIRECTIONS, blocks, strict=True) for _ in block["input"]])
+        rows += [(name, [picture for block in blocks for picture in block[name]]) for name in blocks[0]]
     return montage(rows)
 
 
@@ -170,8 +166,7 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
         axis = figure.add_subplot(rows, 2, place)
         for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
-            axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2)
-            axis.plot(smooth.index[-1:], smooth[-1:], "o", color=colours[stage], ms=4)
+            axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2, marker="o", ms=4, markevery=slice(-1, None))
         named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
         axis.set(title=f"{title} ({named if len(columns) > 1 else columns[0]})", xlabel="cycle", ylabel="value")
         sns.despine(ax=axis)

@@ -39,7 +39,7 @@ def write(results: Path, reports: Path, study: dict | None = None) -> Path:
     page["style"] = Markup(page["style"])
     text = environment.get_template("runs.html.j2").render(
         page=page, broken=broken, more=more, cards=[_card(p, questions[p], every[every["paper"] == p], pages) for p in papers],
-        runs=[_line(r, pages) for r in every.iloc[::-1].itertuples()],
+        runs=every.astype(object).where(every.notna(), None).iloc[::-1].to_dict("records"), pages=pages,
     )  # fmt: skip
     return save(reports / "index.html", text)
 
@@ -51,8 +51,8 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
     others = complete[complete["kind"] == FACES].groupby(["data", "seed"], as_index=False).last()
     links, earlier = {}, complete[complete["kind"] == EARLIER].sort_values(["data", "seed"], ascending=[False, True])
     for r in [*shown.itertuples(), *others.itertuples()] or earlier.itertuples():
-        if (name := f"{r.paper}-{r.run}.html") in pages:
-            links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(name), f"seed {r.seed}"))
+        if r.page in pages:
+            links.setdefault("drawn faces" if r.data.startswith("synthetic") else r.data, []).append((quote(r.page), f"seed {r.seed}"))
     total = comparison.ledger(shown)["verdict"].value_counts() if len(shown) else {}
     card = first.get("folder", Path()) / "figures" / "card.png"
     return {
@@ -65,20 +65,4 @@ def _card(paper: str, question: str, own: pd.DataFrame, pages: set[str]) -> dict
         "picture": data_uri(Image.open(card).convert("RGB"), "webp", quality=85) if len(shown) and card.exists() else "",
         "chips": [(CHIPS[v], f"{total[v]} {v}") for v in VERDICTS if v in total],
         "links": links,
-    }
-
-
-def _line(r, pages: set[str]) -> dict:
-    """A run's line in the fold."""
-    hardware = r.hardware or {}
-    name = f"{r.paper}-{r.run}.html"
-    return {
-        "run": r.run,
-        "link": quote(name) if r.status == "complete" and name in pages else "",
-        "what": {"complete": r.kind, "failed": f"failed: {r.reason or 'no reason recorded'}"}.get(r.status, "not finished"),
-        "paper": r.paper,
-        "size": "–" if pd.isna(r.size) else f"{r.size:g} px",
-        "share": "–" if pd.isna(r.share) else f"{100 * r.share:.2g} %",
-        "date": (r.finished or r.started or "–")[:16].replace("T", " "),
-        "hardware": ", ".join(str(hardware[k]) for k in ("gpu", "cpu") if hardware.get(k)) or "–",
     }

@@ -5,7 +5,6 @@ one script, our own (`template/slider.js`), by its hash: no other runs, whatever
 """
 
 import base64
-import copy
 import hashlib
 import html
 import re
@@ -22,6 +21,7 @@ from lib.pages import formulas
 from lib.sources import StudyError
 
 TEMPLATES = Path(__file__).parent / "template"
+SCRIPT = "\n" + (TEMPLATES / "slider.js").read_text(encoding="utf-8")
 MAX_BYTES = 4_000_000
 WITHHELD = "Pictures of this data set may not be published; render them locally with --with-images."
 NUMBER = re.compile(r"[-+−±]?\d[\d,.\u202f\u00a0]*(e[-+]?\d+)?\s*(%|points)?\s*([±\[(]|$)", re.IGNORECASE)  # '4 % moustaches are' is none
@@ -49,12 +49,14 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
     """
     nb = nbformat.read(notebook, as_version=4)
     cells = _Cells(notebook, images)
-    order = sorted(enumerate(nb.cells), key=lambda numbered: "lead" not in _tags(numbered[1]))
-    nb.cells = [cells.prepared(cell, i) for i, cell in order if "remove_cell" not in _tags(cell)]
+    for cell in nb.cells:
+        cell.metadata.setdefault("tags", [])
+    order = sorted(enumerate(nb.cells), key=lambda numbered: "lead" not in numbered[1].metadata.tags)
+    nb.cells = [cells.prepared(cell, i) for i, cell in order if "remove_cell" not in cell.metadata.tags]
     nb.metadata.pop("widgets", None)
     page = frame(title) | {
-        "heading": cells.heading or title,
-        "script": _script(),
+        "heading": cells.title or title,
+        "script": SCRIPT,
         "home": home,
         "question": question,
         "finding": finding,
@@ -62,13 +64,15 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
         "contents": [heading for heading in cells.contents if heading[0] <= 3],
         "withheld": None if images else WITHHELD,
     }
-    config = Config()
-    config.HTMLExporter.template_name = TEMPLATES.name
-    config.CoalesceStreamsPreprocessor.enabled = True
-    config.TemplateExporter.extra_template_basedirs = [str(TEMPLATES.parent)]
-    text, _ = HTMLExporter(config=config).from_notebook_node(nb, {"page": page, "metadata": {"name": notebook.stem}})
-    if not images:
-        _require_no_picture(text, notebook)
+    config = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})
+    exporter = HTMLExporter(config, template_name=TEMPLATES.name, extra_template_basedirs=[str(TEMPLATES.parent)])
+    text, _ = exporter.from_notebook_node(nb, {"page": page, "metadata": {"name": notebook.stem}})
+    if not images:  # the last gate: looks at the finished page itself, whatever the steps before believed
+        soup = BeautifulSoup(text, "html.parser")
+        for tag in [*soup.select("main > section.no-faces"), *soup.select("head"), soup.find_all("script")[-1]]:
+            tag.decompose()
+        if soup.find(["img", "image", "picture", "canvas", "video"]) or "data:image" in str(soup).lower():
+            raise ReportError(f"{notebook}: a picture was left on a page that must not show any; the page was not written.")
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Show fewer or smaller pictures.")
@@ -78,13 +82,9 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
 # ---- the page ----
 
 
-def _script() -> str:
-    return "\n" + (TEMPLATES / "slider.js").read_text(encoding="utf-8")
-
-
 def frame(title: str) -> dict:
     """What every page begins with: title, content-security policy, style sheet."""
-    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     csp = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return {"title": title, "csp": csp, "style": "\n" + (TEMPLATES / "style.css").read_text(encoding="utf-8")}
 
@@ -96,35 +96,20 @@ def save(out: Path, text: str) -> Path:
     return out
 
 
-# ---- what must not be shown as a result ----
-
-
-def _tags(cell) -> list[str]:
-    return cell.metadata.get("tags", [])
-
-
-def _require_no_picture(text: str, notebook: Path) -> None:
-    """The last gate: looks at the finished page itself, whatever the steps before believed."""
-    soup = BeautifulSoup(text, "html.parser")
-    for tag in [*soup.select("main > section.no-faces"), *soup.select("head"), soup.find_all("script")[-1]]:
-        tag.decompose()
-    if soup.find(["img", "image", "picture", "canvas", "video"]) or "data:image" in str(soup).lower():
-        raise ReportError(f"{notebook}: a picture was left on a page that must not show any; the page was not written.")
-
-
 # ---- cells -> HTML ----
 
 
-class _Cells:
-    """The cells of one notebook made ready for the template: every output becomes text/html, text/plain or a stream."""
+class _Cells(IPythonRenderer):
+    """The cells of one notebook made ready for the template: every output becomes text/html, text/plain or a stream,
+    formulas are drawn."""
 
     def __init__(self, notebook: Path, images: bool):
+        super().__init__(escape=False, embed_images=True, path=str(notebook.parent), exclude_anchor_links=True)
         self.notebook, self.images = notebook, images
-        self.heading, self.contents, self.drawn = "", [], set()  # the page's title; (level, anchor, text); glyphs of formulas
+        self.title, self.contents, self.drawn = "", [], set()  # the page's title; (level, anchor, text); glyphs of formulas
 
     def prepared(self, cell, i: int):
-        cell = copy.deepcopy(cell)
-        tags = cell.metadata.tags = _tags(cell)
+        tags = cell.metadata.tags
         show = self.images or "no-faces" in tags
         try:
             if cell.cell_type == "markdown":
@@ -134,20 +119,24 @@ class _Cells:
             elif cell.cell_type == "code":
                 injected = "injected-parameters" in tags
                 cell.metadata.study_summary = "parameters" if "parameters" in tags else "parameters of this run" if injected else "code"
-                cell.source = _without_folders(cell.source) if injected else cell.source
-                outputs = [] if "remove_output" in tags else _printed(cell.outputs)
-                if "lead" in tags:  # the head is for the figure, not for what was printed on the way
-                    outputs = [output for output in outputs if output.output_type != "stream"]
-                cell.outputs = self.outputs(outputs, show)
+                if injected:  # of a path only its last part, and not where the results went
+                    kept = [line for line in cell.source.split("\n") if not line.startswith(("results =", "out ="))]
+                    cell.source = re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", "\n".join(kept), flags=re.MULTILINE)
+                prints = "lead" not in tags  # the head is for the figure, not for what was printed on the way
+                cell.outputs = [] if "remove_output" in tags else self.outputs(cell.outputs, show, prints)
         except (ReportError, formulas.FormulaError) as err:
             raise ReportError(f"{self.notebook}: cell {i}: {err}") from err
         return cell
 
-    def outputs(self, outputs: list, show: bool) -> list:
-        """Those that are shown; neighbours with the same note have it once."""
+    def outputs(self, outputs: list, show: bool, prints: bool) -> list:
+        """Those that are shown: prints name no folder of this machine; neighbours with the same note have it once."""
         kept = []
         for output in outputs:
-            if output.output_type != "stream":
+            if output.output_type == "stream":
+                output.text = output.text.replace(str(TEMPLATES.parents[2]), ".").replace(str(Path.home()), "~")
+                if not prints or not output.text.strip():
+                    continue
+            else:
                 body = self.body(output) if show else NOTE.format(WITHHELD)
                 if kept and body == kept[-1].get("data", {}).get("text/html") and body.startswith(NOTE[:10]):
                     continue
@@ -160,7 +149,7 @@ class _Cells:
         data, metadata = output.data, output.get("metadata", {})
         if WIDGET_VIEW in data:
             return NOTE.format(LIVE)
-        alt = f"Figure: {self.contents[-1][2] if self.contents else self.heading}"
+        alt = f"Figure: {self.contents[-1][2] if self.contents else self.title}"
         if "text/html" in data:
             return _clean(data["text/html"], alt)
         if "text/markdown" in data:
@@ -174,21 +163,29 @@ class _Cells:
         return NOTE.format(f"An output of type {html.escape(', '.join(data) or 'unknown')} is shown in JupyterLab only.")
 
     def markdown(self, source: str) -> str:
-        return _clean(MarkdownWithMath(renderer=_Markdown(self)).render(source))
+        return _clean(MarkdownWithMath(renderer=self).render(source))
 
+    def heading(self, text: str, level: int, **attrs) -> str:
+        """With an anchor of its own. The notebook's first heading becomes the page's, which the head shows."""
+        soup = BeautifulSoup(text, "html.parser")
+        for formula in soup.find_all("svg"):
+            formula.replace_with(formula["aria-label"])
+        plain = re.sub(r"\s+", " ", soup.get_text()).strip()
+        if level == 1 and not self.title and not self.contents:
+            self.title = plain
+            return ""
+        taken = {anchor for _, anchor, _ in self.contents}
+        slug = re.sub(r"[^\w]+", "-", plain.lower()).strip("-") or "section"
+        anchor = next(a for a in [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))] if a not in taken)
+        level = max(level, 2)  # the page's title is the only h1
+        self.contents.append((level, anchor, plain))
+        return f'<h{level} id="{html.escape(anchor)}">{text}</h{level}>\n'
 
-def _without_folders(source: str) -> str:
-    """Injected parameters as a page shows them: of a path only its last part, and not where the results went."""
-    kept = [line for line in source.split("\n") if not line.startswith(("results =", "out ="))]
-    return "\n".join(re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", line) for line in kept)
+    def block_math(self, body: str) -> str:
+        return formulas.svg(body, block=True, drawn=self.drawn)
 
-
-def _printed(outputs: list) -> list:
-    """Outputs whose prints name no folder of this machine; empty prints are left out. nbconvert joins what is left."""
-    for output in outputs:
-        if output.output_type == "stream":
-            output.text = output.text.replace(str(TEMPLATES.parents[2]), ".").replace(str(Path.home()), "~")
-    return [output for output in outputs if output.output_type != "stream" or output.text.strip()]
+    def inline_math(self, body: str) -> str:
+        return formulas.svg(body, block=False, drawn=self.drawn)
 
 
 def _clean(text: str, alt: str = "Figure") -> str:
@@ -226,33 +223,3 @@ def _align_numbers(table) -> None:
             below = [row[column] for row in rows if len(row) == len(cells) and row[column].name == "td"]
             if cell.name == "th" and any("num" in cell.get("class", []) for cell in below):
                 cell["class"] = [*cell.get("class", []), "num"]
-
-
-class _Markdown(IPythonRenderer):
-    """Markdown with drawn formulas and unique heading anchors. The notebook's first heading becomes the page's, which
-    the head shows."""
-
-    def __init__(self, cells: _Cells):
-        super().__init__(escape=False, embed_images=True, path=str(cells.notebook.parent), exclude_anchor_links=True)
-        self.cells = cells
-
-    def heading(self, text: str, level: int, **attrs) -> str:
-        contents, soup = self.cells.contents, BeautifulSoup(text, "html.parser")
-        for formula in soup.find_all("svg"):
-            formula.replace_with(formula["aria-label"])
-        plain = re.sub(r"\s+", " ", soup.get_text()).strip()
-        if level == 1 and not self.cells.heading and not contents:
-            self.cells.heading = plain
-            return ""
-        taken = {anchor for _, anchor, _ in contents}
-        slug = re.sub(r"[^\w]+", "-", plain.lower()).strip("-") or "section"
-        anchor = next(a for a in [slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3))] if a not in taken)
-        level = max(level, 2)  # the page's title is the only h1
-        contents.append((level, anchor, plain))
-        return f'<h{level} id="{html.escape(anchor)}">{text}</h{level}>\n'
-
-    def block_math(self, body: str) -> str:
-        return formulas.svg(body, block=True, drawn=self.cells.drawn)
-
-    def inline_math(self, body: str) -> str:
-        return formulas.svg(body, block=False, drawn=self.cells.drawn)

@@ -6,8 +6,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Upsample)
-NAMES = {"Conv2d": "conv", "ConvTranspose2d": "deconv", "Linear": "fully connected", "Upsample": "upsample"}
+LAYERS = {nn.Conv2d: "conv", nn.ConvTranspose2d: "deconv", nn.Linear: "fully connected", nn.Upsample: "upsample"}
 
 
 @torch.no_grad()
@@ -28,7 +27,7 @@ def layer_table(call: Callable[[], object], net: nn.Module, blocks: tuple[type, 
             kernel = f"{k[0]}x{k[1]}" + (f", dilation {m.dilation[0]}" if m.dilation[0] > 1 else "") if k else ""
             stride = f"1/{s[0]}" if isinstance(m, nn.ConvTranspose2d) else str(s[0]) if s else ""
             shape = " x ".join(map(str, out.shape[1:]))
-            rows.append((name, NAMES.get(type(m).__name__, type(m).__name__), kernel, stride, shape, sum(p.numel() for p in m.parameters())))
+            rows.append((name, LAYERS.get(type(m), type(m).__name__), kernel, stride, shape, sum(p.numel() for p in m.parameters())))
 
         hooks.append(module.register_forward_hook(ran))
     try:

@@ -11,12 +11,11 @@ from html import escape
 
 import ipywidgets
 import numpy as np
-import torch
 from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
-from lib.pages.figures import data_uri, pixels
+from lib.pages.figures import data_uri, mask_pixels, pixels
 
 # Best first; the first that stays under SPRITE_BYTES is taken. Small faces bleed into their background under WebP's halved
 # colour resolution: hence lossless where it fits, and sharp_yuv where it does not.
@@ -31,14 +30,19 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
     labels: N texts, one per frame ("0.25", "paper's value"). title: caption. alt: what the pictures show, for those who
     cannot see them. names: R texts, one under each row's picture. start: the frame shown first.
     """
-    grid = frames if isinstance(frames, np.ndarray) else np.array(frames)
+    grid = np.asarray(frames)
     grid = grid[None] if grid.ndim == 4 else grid
     rows, columns, height, width, _ = grid.shape
+    sheet = Image.fromarray(grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3))
+    for quality in QUALITIES:
+        sprite = data_uri(sheet, "webp", **quality)
+        if 3 * len(sprite) // 4 <= SPRITE_BYTES:
+            break
     shown = max(width, 96)  # pixels per frame in the filmstrip
     cell = 'style="padding:0;text-align:center"'
     # A table keeps labels under and beside their frames even where JupyterLab drops every style of an untrusted output.
     picture = (
-        f'<td {cell} colspan="{columns}" rowspan="{rows}"><img src="{_sprite(grid)}" alt="{escape(alt)}" '
+        f'<td {cell} colspan="{columns}" rowspan="{rows}"><img src="{sprite}" alt="{escape(alt)}" '
         f'width="{shown * columns}" height="{shown * height * rows // width}" style="max-width:none;display:block"></td>'
     )
     heads = [f'<th scope="row" style="vertical-align:middle">{escape(name)}</th>' for name in names] or [""] * rows
@@ -52,16 +56,6 @@ def slider(frames, labels: Sequence[str], title: str, alt: str, names: Sequence[
         f'<figure class="study-slider" {attributes}><figcaption>{escape(title)}</figcaption>'
         f'<div class="study-strip" style="overflow-x:auto"><table style="border-spacing:0">{"".join(lines)}</table></div></figure>'
     )
-
-
-def _sprite(grid: np.ndarray) -> str:
-    rows, columns, height, width, _ = grid.shape
-    sheet = grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
-    for quality in QUALITIES:
-        uri = data_uri(Image.fromarray(sheet), "webp", **quality)
-        if 3 * len(uri) // 4 <= SPRITE_BYTES:
-            break
-    return uri
 
 
 def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Widget:
@@ -78,8 +72,8 @@ def live(edit: Callable, attributes: Sequence[str], x: Tensor) -> ipywidgets.Wid
     def draw(_=None) -> None:
         one = x[face.value : face.value + 1]
         result = edit(attribute.value, one, strength.value)
-        shown = [one.cpu(), result.image.cpu()] + ([] if result.mask is None else [(2 * result.mask.cpu() - 1).expand(-1, 3, -1, -1)])
-        row = Image.fromarray(pixels(torch.cat(shown, dim=3))[0])
+        shown = [pixels(one.cpu()), pixels(result.image.cpu())] + ([] if result.mask is None else [mask_pixels(result.mask.cpu())])
+        row = Image.fromarray(np.concatenate(shown, axis=2)[0])
         picture.value = f'<img alt="input, edit and mask" height="160" src="{data_uri(row, "png")}">'
 
     for control in (face, attribute, strength):

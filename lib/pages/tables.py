@@ -89,24 +89,25 @@ def compare(metrics: pd.DataFrame, wanted: list[str], table: str = "") -> pd.Dat
     rows = rows[rows["table"] == table] if table else rows
     if rows.empty:
         return pd.DataFrame(columns=["case", "method", "n"])
-    rows = rows.assign(text=[cell(r) for _, r in rows.iterrows()])
-    keys = ["row", "column"]
-    wide = rows.pivot_table(index=keys, columns="metric", values="text", aggfunc="first", sort=False)
-    wide = wide[[m for m in wanted if m in wide.columns]].fillna("")
-    wide.insert(0, "n", rows.groupby(keys, sort=False)["n"].max().astype(int).reindex(wide.index))
-    wide = wide.reset_index().rename(columns={"row": "case", "column": "method"}).rename_axis(columns=None)
-    return wide.assign(case=wide["case"].map(spoken).str.replace("_", " "))
+    wide = _wide(rows, ["row", "column"], "metric").rename(columns={"row": "case", "column": "method"})
+    cases = wide["case"].map(spoken).str.replace("_", " ")
+    return wide.assign(case=cases)[["case", "method", "n", *(m for m in wanted if m in wide)]]
+
+
+def _wide(rows: pd.DataFrame, keys: list[str], columns: str) -> pd.DataFrame:
+    """Metric rows as text, a line for each value of `keys` and a column for each of `columns`, after n, the largest."""
+    texts = rows.assign(text=[cell(r) for _, r in rows.iterrows()])
+    wide = texts.pivot_table(index=keys, columns=columns, values="text", aggfunc="first", sort=False).fillna("")
+    wide.insert(0, "n", rows.groupby(keys)["n"].max().astype(int))
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def judges(scores: pd.DataFrame) -> pd.DataFrame:
     """One line an attribute of `measures.judge_rows`: accuracy and balanced accuracy of either judge, how often the commoner
     value would be right; last, the identity network's AUC."""
-    rows = scores.assign(text=[cell(r) for _, r in scores.iterrows()], attribute=scores["row"].str.replace("_", " "))
     ends = {"judge_accuracy": "", "judge_balanced_accuracy": ", balanced", "auc": ", AUC"}
-    names = [f"{r.column}{ends[r.metric]}" if r.metric in ends else "always the commoner value" for r in rows.itertuples()]
-    wide = rows.assign(name=names).pivot_table(index="attribute", columns="name", values="text", aggfunc="first", sort=False)
-    wide.insert(0, "n", rows.groupby("attribute", sort=False)["n"].max().astype(int).reindex(wide.index))
-    return wide.fillna("").reset_index().rename_axis(columns=None)
+    names = [f"{r.column}{ends[r.metric]}" if r.metric in ends else "always the commoner value" for r in scores.itertuples()]
+    return _wide(scores.assign(attribute=scores["row"].str.replace("_", " "), name=names), ["attribute"], "name")
 
 
 def unavailable(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -142,15 +143,14 @@ def against_printed(paper: str, table: str, rows: pd.DataFrame, place: Callable[
     rows: metric rows; place: metric row -> (row, column) where it belongs in the table, or None. Ours come with their
     95 % intervals.
     """
-    theirs = printed(paper, table)
-    theirs = theirs.assign(text=[f"{r.value:g}{' %' if r.unit == '%' else ''}" for r in theirs.itertuples()])
-    placed = [(place(dict(r)), cell(r)) for _, r in rows.iterrows()]
-    lines = {("here", *at): text for at, text in placed if at} | {("printed", r.row, r.column): r.text for r in theirs.itertuples()}
-    methods, columns = (list(dict.fromkeys(key[k] for key in [*[k for k in lines if k[0] == "printed"], *lines])) for k in (1, 2))
+    theirs = {(r.row, r.column): f"{r.value:g}{' %' if r.unit == '%' else ''}" for r in printed(paper, table).itertuples()}
+    ours = {place(dict(r)): cell(r) for _, r in rows.iterrows()}
+    ours.pop(None, None)
+    methods, columns = (list(dict.fromkeys(at[k] for at in [*theirs, *ours])) for k in (0, 1))
     out = []
     for method in methods:
-        for source in ("here", "printed"):
-            texts = {c.replace("_", " "): lines.get((source, method, c), "") for c in columns}
+        for source, known in (("here", ours), ("printed", theirs)):
+            texts = {c.replace("_", " "): known.get((method, c), "") for c in columns}
             if any(texts.values()):
                 out.append({"method": method, "": source} | texts)
     return pd.DataFrame(out)
