@@ -1,6 +1,7 @@
 """What a notebook opens: faces, configuration, trained models, judges, and the folder that keeps its results."""
 
 import importlib
+import shutil
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -8,7 +9,9 @@ from types import ModuleType
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
+from lib.claims import verdicts
 from lib.data import Batch, Batches, FaceSet, Split, load, make_split
 from lib.data.checks import beforehand, make_pools
 from lib.evaluation import judges
@@ -115,12 +118,32 @@ def make_plan(
 read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and the judges share a face set
 
 
-class Study(runs.Run):
-    """An open notebook's study: the folder that keeps its results, with the models, faces and settings of a Plan."""
+class Study:
+    """An open notebook's study: the models, faces and settings of a Plan, whose fields it has, and the folder that keeps
+    its results, in which what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the rows so far.
+    Raises ModelError if another process works there."""
 
     def __init__(self, plan: Plan, with_images: bool = False):
-        super().__init__(plan, with_images)
+        self.plan, self.with_images, self.metrics = plan, with_images, []
+        self.folder, self.entries = plan.results / plan.name / runs.run_id(plan), {}
         self._nets: dict[str, dict] = {}
+        models.hold(self.folder)
+        for name in runs.LEFT:
+            old = self.folder / name
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        faces = plan.faces
+        self.update(
+            status="running", reason="", paper=plan.name, title=plan.paper.TITLE, citation=plan.paper.CITATION,
+            run_id=self.folder.name, question=getattr(plan.evaluation, "QUESTION", ""), finding="",
+            profile=plan.profile, data=faces.name, seed=plan.seed, size=faces.size, images=len(faces),
+            fingerprint=faces.fingerprint, landmarks=faces.landmark_source, publishable=faces.publishable,
+            scratch=plan.profile == "smoke", split=models.of_split(plan.split),
+            config=runs.of_record(plan.cfg), settings=runs.of_record(plan.settings),
+            share_of_paper=round(plan.paper.share_of_paper(plan.cfg), 5),
+            models={name: f"{job.key}/{job.id}" for name, job in plan.jobs.items()},
+            **models.code(), versions=models.versions(), hardware=models.hardware(plan.device),
+            started=models.now(), finished="",
+        )  # fmt: skip
 
     def __getattr__(self, name: str):
         return getattr(self.plan, name)  # cfg, settings, faces, split, jobs, seed, device, profile, ...
@@ -161,19 +184,52 @@ class Study(runs.Run):
         found = {name: self.plan.train(name) for name in judges.NAMES}
         return judges.judges_of(found, self.faces, self.split, self.device)
 
-    def table(self, frame: pd.DataFrame, name: str):
-        """Keep tables/<name>.csv and return the frame as HTML."""
-        return tables.show(super().table(frame, name))
+    def update(self, **entries) -> None:
+        """Put entries into run.json."""
+        self.entries |= entries
+        models.write_json(self.folder / "run.json", self.entries)
 
-    def figure(self, figure, name: str, alt: str, faces: bool = True) -> None:
-        """Show a figure and keep figures/<name>.png. faces: whether it shows any."""
-        super().figure(figure, name, faces)
+    def frame(self) -> pd.DataFrame:
+        """All metric rows so far."""
+        return pd.DataFrame(self.metrics, columns=runs.METRIC_COLUMNS)
+
+    def _keep(self, place: str, frame: pd.DataFrame, **form) -> pd.DataFrame:
+        models.keep(self.folder / place, lambda p: frame.to_csv(p, index=False, **form))
+        return frame
+
+    def add(self, rows: list[dict]) -> pd.DataFrame:
+        """Take metric rows (keys as METRIC_COLUMNS, or fewer), write metrics.csv, and return the rows as a frame."""
+        frame = pd.DataFrame(rows, columns=runs.METRIC_COLUMNS)
+        self.metrics += frame.to_dict("records")
+        self._keep("metrics.csv", self.frame(), float_format="%.6g")
+        return frame
+
+    def table(self, frame: pd.DataFrame, name: str):
+        """Write tables/<name>.csv and return the frame as HTML."""
+        (self.folder / "tables").mkdir(exist_ok=True)
+        return tables.show(self._keep(f"tables/{name}.csv", frame, float_format="%.6g"))
+
+    def claims(self, claims) -> pd.DataFrame:
+        """Decide the claims from the metrics so far, write claims.csv, and return the frame."""
+        return self._keep("claims.csv", verdicts(claims, self.frame()))
+
+    def figure(self, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
+        """Show a figure and write figures/<name>.png, marked with whether it shows faces. One that shows faces which may
+        not be published goes to private/ (which git ignores), and only if the reader asked for images."""
+        secret = faces and not self.entries["publishable"]
+        if not secret or self.with_images:
+            folder = self.folder / ("private" if secret else "figures")
+            about = {"Software": None, "Faces": "yes" if faces else "no"}
+            folder.mkdir(exist_ok=True)
+            models.keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
         figures.show(figure, alt, faces)
 
     def complete(self, method: str = "", table: str = "", more: str = "") -> str:
         """Mark the run complete and return a sentence about it. method, table: whose edits, measured in which table, the
         index speaks of as what was found; more: what it says after that."""
-        return super().complete(tables.finding(self.frame(), method, table, self.entries["share_of_paper"]) + more if method else "")
+        finding = tables.finding(self.frame(), method, table, self.entries["share_of_paper"]) + more if method else ""
+        self.update(status="complete", reason="", finding=finding or self.entries["finding"], finished=models.now())
+        return f"{self.entries['paper']} run {self.folder.name} is complete: {len(self.metrics)} metric rows."
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lib.claims import Claim, Test
 from lib.data import DataError
-from lib.study import make_plan, open_study
+from lib.study import Study, make_plan, open_study
 from lib.training import models, runs
 from lib.training.config import ParameterError
 
@@ -21,7 +21,7 @@ def plan(tmp_path, **parameters):
 
 @pytest.fixture
 def run(tmp_path):
-    opened = runs.Run(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
+    opened = Study(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     yield opened
     models.release(opened.folder)
 
@@ -88,10 +88,10 @@ def test_a_study_says_what_is_missing_trains_it_once_and_loads_it(tmp_path, caps
 
 def test_an_evaluation_begins_with_a_clean_folder_and_one_process_alone(run, tmp_path):
     run.add([{"metric": "m", "value": 1.0, "n": 1}])
-    run.figure(Figure(), "curve", faces=False)
+    run.figure(Figure(), "curve", "a curve", faces=False)
     assert (run.folder / "metrics.csv").exists() and (run.folder / "figures" / "curve.png").exists()
     models.release(run.folder)
-    again = runs.Run(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
+    again = Study(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     assert again.folder == run.folder and sorted(p.name for p in again.folder.iterdir()) == ["lock", "run.json"]
 
 
@@ -120,9 +120,9 @@ def test_metrics_tables_and_claims_are_written(run):
 def test_faces_that_may_not_be_published_stay_private(run):
     figure = Figure()
     run.entries["publishable"] = False
-    run.figure(figure, "face", faces=True)
+    run.figure(figure, "face", "a face")
     assert not list(run.folder.rglob("*.png"))
-    run.figure(figure, "curve", faces=False)
+    run.figure(figure, "curve", "a curve", faces=False)
     run.with_images = True
-    run.figure(figure, "face", faces=True)
+    run.figure(figure, "face", "a face")
     assert sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*.png")) == ["figures/curve.png", "private/face.png"]

@@ -87,7 +87,7 @@ def test_a_failed_job_is_no_done_job(study, tmp_path):
     nowhere = tmp_path / "nowhere.yaml"
     nowhere.write_text(yaml.safe_dump(yaml.safe_load(study.read_text()) | {"data": str(tmp_path / "nowhere")}))
     cases = (nowhere, "sagan-s0", (), "no such folder"), (study, f"models/{place}", ("--config", "train=true"), "another process is working there")
-    with models.held(job.folder):
+    with models.hold(job.folder):
         for file, name, more, problem in cases:
             stamp = tmp_path / "results" / ".done" / name
             process = snakemake(file, *more, "--", str(stamp))

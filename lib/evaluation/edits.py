@@ -93,9 +93,6 @@ def test_index(faces: FaceSet, split: Split, attribute: str, label: int, n: int)
     return np.sort(np.random.default_rng([SEED, label]).permutation(have)[:n])
 
 
-test_index.__test__ = False
-
-
 def region_of(faces: FaceSet, index: np.ndarray, attribute: str) -> tuple[Tensor, str]:
     """(n, 1, S, S) bool: the pixels an edit may touch, exact on drawn faces, a landmark box on real ones (the whole
     picture for an attribute that has none, as Male); and where it comes from."""
@@ -127,15 +124,12 @@ def test_case(faces: FaceSet, split: Split, attribute: str, target: int, n: int)
     return Case(attribute, target, index, faces.identities[index], as_images(faces, index), region, source, truth, as_images(faces, have))
 
 
-test_case.__test__ = False
-
-
 def test_cases(faces: FaceSet, split: Split, attributes, n: int) -> dict[tuple[str, int], Case]:
     """(attribute, target) -> Case, both directions of every attribute."""
     return {(a, t): test_case(faces, split, a, t, n) for a in attributes for t, _ in DIRECTIONS}
 
 
-test_cases.__test__ = False
+test_index.__test__ = test_case.__test__ = test_cases.__test__ = False  # not tests of ours, whatever pytest thinks
 
 
 def apply(edit: Callable, case: Case, device: str = "cpu") -> Edited:
@@ -164,9 +158,7 @@ def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "c
     return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
 
 
-def unlabelled_cases(
-    faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int
-) -> dict[tuple[str, int], Case]:
+def unlabelled_cases(faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int) -> dict[tuple[str, int], Case]:
     """(attribute, target) -> Case of a set without labels: of a seeded choice of the faces `index` at most n in which
     both judges see the opposite of the target; real: those in which both see it. None where there are no such faces."""
     index, out = np.random.default_rng([SEED, 4]).permutation(index)[:4_000], {}
@@ -176,9 +168,8 @@ def unlabelled_cases(
         for target, _ in DIRECTIONS:
             lacks, has = (np.sort(index[(a[:, k] == v) & (b[:, k] == v)][:n]) for v in (1 - target, target))
             if len(lacks) and len(has):
-                x, region = as_images(faces, lacks), region_of(faces, lacks, attribute)
-                people, real = faces.identities[lacks], as_images(faces, has)
-                out[attribute, target] = Case(attribute, target, lacks, people, x, *region, None, real)
+                x, real, region = as_images(faces, lacks), as_images(faces, has), region_of(faces, lacks, attribute)
+                out[attribute, target] = Case(attribute, target, lacks, faces.identities[lacks], x, *region, None, real)
     return out
 
 

@@ -26,7 +26,7 @@ from lib.data.errors import fail
 from lib.data.faceset import SYNTHETIC, outline
 from lib.evaluation.resnet import ResNet18
 from lib.training import models
-from lib.training.config import listed, pick, require
+from lib.training.config import listed, pick, require, require_each
 from lib.training.loop import Stage, Update
 from lib.training.models import Job
 
@@ -110,8 +110,7 @@ class Config:
 
     def __post_init__(self):
         pick(BODIES, self.kind, "kind")
-        for name in ("size", "width", "batch", "steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require_each(self, "at least 1", "size", "width", "batch", "steps")
         require(bool(self.attributes) != bool(self.people), "attributes", self.attributes, "given for an attribute judge alone")
 
 
@@ -314,19 +313,12 @@ class Judges:
         for name, judge in (("a", self.a), ("b", self.b)):
             verdicts = judge.probabilities(x) > 0.5
             for i, attribute in enumerate(judge.names):
-                truth = self.faces.column(attribute)[self.split.test]
-                both = 0 < truth.mean() < 1  # a rare attribute may be absent from a small test split
-                rows.append(
-                    {
-                        "judge": name,
-                        "attribute": attribute,
-                        "accuracy": float((verdicts[:, i] == truth).mean()),
-                        "balanced_accuracy": float(balanced_accuracy_score(truth, verdicts[:, i])) if both else float("nan"),
-                        "majority_rate": float(max(truth.mean(), 1 - truth.mean())),
-                        "n": len(truth),
-                    }
-                )
-        return pd.DataFrame(rows)
+                seen, truth = verdicts[:, i], self.faces.column(attribute)[self.split.test]
+                rate = truth.mean()
+                # a rare attribute may be absent from a small test split
+                balanced = balanced_accuracy_score(truth, seen) if 0 < rate < 1 else float("nan")
+                rows.append((name, attribute, (seen == truth).mean(), balanced, max(rate, 1 - rate), len(truth)))
+        return pd.DataFrame(rows, columns=["judge", "attribute", "accuracy", "balanced_accuracy", "majority_rate", "n"])
 
     @cached_property
     def verification(self) -> dict[str, float]:
@@ -377,14 +369,17 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     pool = faces
     if faces.name == SYNTHETIC[0]:
         pool = outline(SYNTHETIC[1], faces.size, n=len(faces), seed=int(faces.faces.seed[0]))  # drawn only if it is to be trained on
-    out = {}
-    for name, kind in (("judge a", "places"), ("judge b", "resnet18")):
-        cfg = Config(kind, names, size=faces.size, **settings | {"batch": min(settings["batch"], len(split.train))})
-        out[name] = Job(sys.modules[__name__], cfg, pool, split, seed + (kind == "resnet18"), **place)
     classes, rows = people(faces, split)
-    settings = settings | {"batch": min(settings["batch"], len(rows))}
-    cfg = Config("identity", people=len(classes), size=faces.size, **settings)
-    return out | {"identity network": Job(sys.modules[__name__], cfg, faces, split, seed, **place)}
+
+    def job(pool: FaceSet, images: int, seed: int, **what) -> Job:
+        cfg = Config(size=faces.size, **settings | {"batch": min(settings["batch"], images)} | what)
+        return Job(sys.modules[__name__], cfg, pool, split, seed, **place)
+
+    return {
+        "judge a": job(pool, len(split.train), seed, kind="places", attributes=names),
+        "judge b": job(pool, len(split.train), seed + 1, kind="resnet18", attributes=names),
+        "identity network": job(faces, len(rows), seed, kind="identity", people=len(classes)),
+    }
 
 
 def judges_of(found: dict[str, Job], faces: FaceSet, split: Split, device: str = "cpu") -> Judges:

@@ -76,10 +76,7 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
     if len(samples) < 2 or np.ptp(samples) == 0:
         value = float(samples.mean()) if len(samples) else float("nan")
         return Value(value, value, value, len(samples))
-    (sums, counts) = _per_person(people, samples, np.ones_like(samples))
-    weight = _resampled(len(sums))
-    low, high = np.quantile((weight @ sums) / (weight @ counts), [0.025, 0.975])
-    return Value(float(samples.mean()), float(low), float(high), len(samples))
+    return ratio_of(samples, np.ones_like(samples), people=people)
 
 
 def over_seeds(values: np.ndarray) -> Value:
@@ -101,24 +98,14 @@ def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = N
     value = float(data[0].mean() / max(min(d.mean() for d in data[1:]), 1e-12))
     if len(own) < 2:
         return Value(value, float("nan"), float("nan"), len(own))
-    parts = _per_person(people, *data)
-    weight = _resampled(len(parts[0]))
-    top, *below = (weight @ part for part in parts)
+    if people is not None:  # a resample draws people, each with all its images
+        _, place = np.unique(people, return_inverse=True)
+        data = [np.bincount(place, samples) for samples in data]
+    n = len(data[0])
+    drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)  # how often each
+    top, *below = (drawn @ samples for samples in data)
     low, high = np.quantile(top / np.maximum(np.minimum.reduce(below), 1e-12), [0.025, 0.975])
     return Value(value, float(low), float(high), len(own))
-
-
-def _per_person(people: np.ndarray | None, *samples: np.ndarray) -> list[np.ndarray]:
-    """The samples summed per person; as they are without people."""
-    if people is None:
-        return list(samples)
-    _, place = np.unique(people, return_inverse=True)
-    return [np.bincount(place, s) for s in samples]
-
-
-def _resampled(n: int) -> np.ndarray:
-    """(RESAMPLES, n): how often each of n is drawn in a bootstrap resample."""
-    return np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
 
 
 def proportion(hits: np.ndarray, people: np.ndarray | None = None) -> Value:
@@ -338,12 +325,9 @@ def compared(
 ) -> list[dict]:
     """Metric rows of what method a differs by from method b, paired by face: '<measure> difference' of the column
     'a - b', or with how = "ratio" '<measure> ratio' of 'a / b'."""
-    out = []
-    for measure in measures:
-        value = difference(frame, a, b, measure) if how == "difference" else ratio(frame, a, [b], measure)
-        sign = "-" if how == "difference" else "/"
-        out.append(row(table, place, f"{a} {sign} {b}", f"{measure} {how}", value, protocol))
-    return out
+    column = f"{a} - {b}" if how == "difference" else f"{a} / {b}"
+    values = {m: difference(frame, a, b, m) if how == "difference" else ratio(frame, a, [b], m) for m in measures}
+    return [row(table, place, column, f"{m} {how}", value, protocol) for m, value in values.items()]
 
 
 def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> list[dict]:

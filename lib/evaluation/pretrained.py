@@ -7,7 +7,7 @@ import socket
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from functools import cache
+from functools import cache, wraps
 from http.client import HTTPException
 
 import numpy as np
@@ -18,44 +18,42 @@ from torch import Tensor
 UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, HTTPException, ModuleNotFoundError)
 
 
-def _fetched(make: Callable) -> object | str:
-    """What `make` returns, or 'unavailable: why'. Downloads give up after 5 seconds without an answer and say nothing:
-    their messages name folders of this machine."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(5)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            return make()
-    except UNREADABLE as error:
-        return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
-    finally:
-        socket.setdefaulttimeout(before)
+def fetched(make: Callable) -> Callable:
+    """`make`, called once: what it returns, or 'unavailable: why'. Downloads give up after 5 seconds without an answer
+    and say nothing: their messages name folders of this machine."""
+
+    @cache
+    @wraps(make)
+    def found() -> object | str:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(5)
+        try:
+            with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                return make()
+        except UNREADABLE as error:
+            return f"unavailable: ImageNet weights are neither cached nor reachable ({type(error).__name__})"
+        finally:
+            socket.setdefaulttimeout(before)
+
+    return found
 
 
-@cache
-def lpips_network() -> torch.nn.Module | str:
-    """LPIPS with AlexNet, or 'unavailable: why' where its weights are neither cached nor to be had within seconds."""
+@fetched
+def lpips_network() -> torch.nn.Module:
+    """LPIPS with AlexNet."""
+    import lpips  # not above: it takes ten seconds, and most pages need none
 
-    def make() -> torch.nn.Module:
-        import lpips  # not above: it takes ten seconds, and most pages need none
-
-        return lpips.LPIPS(net="alex", verbose=False).eval()
-
-    return _fetched(make)
+    return lpips.LPIPS(net="alex", verbose=False).eval()
 
 
-@cache
-def inception() -> tuple | str:
-    """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once, or 'unavailable: why'."""
+@fetched
+def inception() -> tuple:
+    """torchmetrics' FrechetInceptionDistance and InceptionScore, their networks loaded once."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.inception import InceptionScore
 
-    def make() -> tuple:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.inception import InceptionScore
-
-        return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
-
-    return _fetched(make)
+    return FrechetInceptionDistance(normalize=True), InceptionScore(normalize=True)
 
 
 def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
@@ -69,7 +67,7 @@ def lpips_distance(a: Tensor, b: Tensor) -> np.ndarray | str:
         return torch.cat([net(x, y).flatten() for x, y in zip(a.split(64), b.split(64), strict=True)]).numpy()
 
 
-def _computed(which: int, parts: tuple[tuple[Tensor, dict], ...]) -> float | str:
+def _computed(which: int, *parts: tuple[Tensor, dict]) -> float | str:
     """A metric of `inception` over pictures, each part with what else `update` wants to know of it."""
     both = inception()
     if isinstance(both, str):
@@ -85,9 +83,9 @@ def _computed(which: int, parts: tuple[tuple[Tensor, dict], ...]) -> float | str
 
 def fid(edited: Tensor, real: Tensor) -> float | str:
     """FID (torchmetrics, Inception pool 2048), or 'unavailable: why'. Biased upwards at small n; no interval."""
-    return _computed(0, ((real, {"real": True}), (edited, {"real": False})))
+    return _computed(0, (real, {"real": True}), (edited, {"real": False}))
 
 
 def inception_score(edited: Tensor) -> float | str:
     """Inception Score (torchmetrics, 10 splits), or 'unavailable: why'."""
-    return _computed(1, ((edited, {}),))
+    return _computed(1, (edited, {}))

@@ -1,5 +1,7 @@
 """ResNet-18: the second attribute judge, and the face recognition network of SaGAN's verification experiments."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch.nn.functional as F
 from torch import nn
@@ -36,15 +38,11 @@ class ResNet18(nn.Module):
         super().__init__()
         stem = 2 ** max(0, int(np.log2(size / 32)))
         kernel = 2 * int(np.log2(stem)) + 3
-        layers = [nn.Conv2d(3, width, kernel, stem, kernel // 2, bias=False)]
-        channels = width
-        for stage in range(4):
-            for block in range(2):
-                out = width * 2**stage
-                layers.append(Block(channels, out, 2 if stage and not block else 1))
-                channels = out
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.features = channels
+        first = nn.Conv2d(3, width, kernel, stem, kernel // 2, bias=False)
+        channels = [width, *(width * 2**stage for stage in range(4) for _ in range(2))]
+        blocks = [Block(i, o, o // i) for i, o in pairwise(channels)]  # the channels double where the side halves
+        self.features = channels[-1]
+        self.body = nn.Sequential(first, *blocks, nn.BatchNorm2d(self.features), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, x):
         return self.body(x)

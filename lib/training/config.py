@@ -134,22 +134,15 @@ def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
     heavy import. Raises ParameterError."""
     notebook = notebook_of(name)
     names = declared(notebook)
+    kinds, values = ({n: pair[k] for n, pair in names.items()} for k in (0, 1))
     folder = ROOT / "lib" / "papers" / name
-    more = {}
     if folder.is_dir():
-        more = fields(folder / "model.py", "Config") | fields(folder / "evaluation.py", "Settings")
-    values = {n: default for n, (_, default) in names.items()}
+        kinds = fields(folder / "model.py", "Config") | fields(folder / "evaluation.py", "Settings") | kinds
     overrides = {}
     for key, text in given:
-        text = absolute(key, text)
-        if key in names:
-            values[key] = from_text(text, names[key][0])
-        elif key in more:
-            overrides[key] = from_text(text, more[key])
-        else:
-            raise ParameterError(f"{notebook.name}: {unknown(key, [*names, *(f for f in more if f not in names)])}")
-    check(values, {n: kind for n, (kind, _) in names.items()}, notebook.name)
-    check(overrides, more, notebook.name)
+        place = values if key in names else overrides
+        place[key] = from_text(absolute(key, text), kinds.get(key, str))
+    check(values | overrides, {n: kinds[n] for n in (*names, *kinds)}, notebook.name)
     if overrides:
         values["overrides"] = values["overrides"] | overrides
     return values

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -101,26 +103,25 @@ def networks(nets) -> dict[str, nn.Module]:
     return {k: v for k, v in vars(nets).items() if isinstance(v, nn.Module)}
 
 
+def _kept(models: dict, transient: bool) -> dict[str, nn.Module]:
+    """'model/net' -> module. One with the attribute `transient = True` (a pool of past images) serves training only and
+    is left out unless asked for."""
+    every = {f"{m}/{n}": net for m, nets in models.items() for n, net in networks(nets).items()}
+    return {place: net for place, net in every.items() if transient or not getattr(net, "transient", False)}
+
+
 def weights(models: dict, transient: bool = False) -> dict[str, Tensor]:
-    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter': what checkpoint.safetensors holds.
-    A module with the attribute `transient = True` (a pool of past images) serves training only and is left out unless
-    asked for."""
-    kept = [(m, n, net) for m, nets in models.items() for n, net in networks(nets).items() if transient or not getattr(net, "transient", False)]
-    return {f"{m}/{n}.{k}": v.contiguous() for m, n, net in kept for k, v in net.state_dict().items()}
+    """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter'."""
+    return {f"{place}.{k}": v.contiguous() for place, net in _kept(models, transient).items() for k, v in net.state_dict().items()}
 
 
 def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: bool = False) -> None:
     """Put the flat dict of `weights` back. Raises ValueError naming the file if names or shapes differ."""
-    for m, nets in models.items():
-        for n, net in networks(nets).items():
-            if getattr(net, "transient", False) and not transient:
-                continue
-            prefix = f"{m}/{n}."
-            part = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
-            try:
-                net.load_state_dict(part)
-            except RuntimeError as error:
-                raise ValueError(f"{where}: it does not hold the networks of this configuration ({m}/{n}): {error}") from None
+    for place, net in _kept(models, transient).items():
+        try:
+            net.load_state_dict({k.removeprefix(f"{place}."): v for k, v in flat.items() if k.startswith(f"{place}.")})
+        except RuntimeError as error:
+            raise ValueError(f"{where}: it does not hold the networks of this configuration ({place}): {error}") from None
 
 
 @contextmanager
@@ -146,8 +147,8 @@ class History:
     """Rows of history.csv and the cycles not yet checked. Values stay on the device until `flush`: one transfer per
     window, no synchronisation inside a cycle."""
 
-    def __init__(self, rows: list[dict] | None = None):
-        self.rows = rows or []
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
         self.pending: list[tuple[str, int, dict[str, Tensor], dict[str, float]]] = []
 
     def flush(self, every: int) -> None:
@@ -200,60 +201,50 @@ def train(
                 net.to(device).train()
         return models[model]
 
-    found, state = _snapshot(folder, device)
-    history = History(json.loads(state["rows"]) if state else None)
-    report = state["report"] if state else {}
-    if state:
-        for model in state["models"]:
-            nets_of(model)
-        load_weights(models, state["weights"], str(found), transient=True)
+    file, state = _snapshot(folder, device)
+    history, report = History(json.loads(state["rows"])), state["report"]
+    for model in state["models"]:
+        nets_of(model)
+    load_weights(models, state["weights"], str(file), transient=True)
 
     sources = [_sources(s, faces, split, seed, device) for s in stages]  # bad data stop it here
 
+    def save(number: int, cycle: int, seconds: tuple[float, float], optimisers: dict) -> None:
+        history.flush(log_every)
+        history.write(folder)
+        report[stages[number].name] = {
+            "cycles": cycle,
+            "seconds": round(seconds[0], 2),
+            "processor_seconds": round(seconds[1], 2),
+            "images_seen": stages[number].images_seen(cycle),
+        }
+        snapshot = {
+            "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
+            "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
+        }  # fmt: skip
+        newest, previous = (folder / name for name in SNAPSHOTS)
+        if newest.exists():
+            os.replace(newest, previous)
+
+        def write(file: Path) -> None:
+            with file.open("wb") as out:  # Python's file says that the disk is full, PyTorch's own that a position is unexpected
+                torch.save(snapshot, out)
+
+        save_atomically(newest, write)
+
     first = [0]  # the number of each stage's first batch
-    for a, b in zip(stages, stages[1:], strict=False):
+    for a, b in pairwise(stages):
         first.append(first[-1] + a.first_step(a.cycles + 1) if a.model == b.model else 0)
-    before: tuple[str, dict] = ("", {})  # the model of the stage before, and its optimisers
-    for number, stage in enumerate(stages):
-        if state and number < state["stage"]:
-            continue
+    before: dict[tuple, torch.optim.Optimizer] = {}  # of the last stage
+    for number, stage in list(enumerate(stages))[state["stage"] :]:
         nets = nets_of(stage.model)
         modules = networks(nets)
-        kept = before[1] if before[0] == stage.model else {}
-        optimisers = {u.name: kept.get((u.name, u.trains)) or _optimiser(u, modules) for u in stage.updates}
-        before = stage.model, {(u.name, u.trains): optimisers[u.name] for u in stage.updates}
-        done, spent = 0, (0.0, 0.0)
-        if state and number == state["stage"]:
-            done, spent = state["cycle"], state["seconds"]
-            for name, optimiser in optimisers.items():
-                optimiser.load_state_dict(state["optimisers"][name])
-        began = time.perf_counter() - spent[0], time.process_time() - spent[1]
-
-        def save(cycle: int, *, number=number, stage=stage, optimisers=optimisers, began=began) -> None:
-            history.flush(log_every)
-            history.write(folder)
-            seconds = time.perf_counter() - began[0], time.process_time() - began[1]
-            report[stage.name] = {
-                "cycles": cycle,
-                "seconds": round(seconds[0], 2),
-                "processor_seconds": round(seconds[1], 2),
-                "images_seen": stage.images_seen(cycle),
-            }
-            snapshot = {
-                "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
-                "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
-            }  # fmt: skip
-            newest, previous = (folder / name for name in SNAPSHOTS)
-            if newest.exists():
-                os.replace(newest, previous)
-
-            def write(file: Path) -> None:
-                with file.open("wb") as out:  # Python's file says that the disk is full, PyTorch's own that a position is unexpected
-                    torch.save(snapshot, out)
-
-            save_atomically(newest, write)
-
-        last_save = time.perf_counter()
+        optimisers = {u.name: before.get((stage.model, u.name, u.trains)) or _optimiser(u, modules) for u in stage.updates}
+        before = {(stage.model, u.name, u.trains): optimisers[u.name] for u in stage.updates}
+        for name, saved in state["optimisers"].items():
+            optimisers[name].load_state_dict(saved)
+        began = time.perf_counter() - state["seconds"][0], time.process_time() - state["seconds"][1]
+        last_save, done = time.perf_counter(), state["cycle"]
         with polite_interrupt() as asked, tqdm(total=stage.cycles, initial=done, desc=stage.name, unit="cycle", mininterval=5) as bar:
             try:
                 for cycle in range(done + 1, stage.cycles + 1):
@@ -272,7 +263,7 @@ def train(
                     if cycle % log_every == 0:
                         history.flush(log_every)
                     if asked or cycle == stage.cycles or time.perf_counter() - last_save >= save_every:
-                        save(cycle)
+                        save(number, cycle, (time.perf_counter() - began[0], time.process_time() - began[1]), optimisers)
                         last_save = time.perf_counter()
                     if asked:
                         raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
@@ -281,7 +272,8 @@ def train(
                 raise
         for optimiser in optimisers.values():
             optimiser.zero_grad(set_to_none=True)
-        sources[number] = batch = save = state = None  # what is over gives its memory back
+        sources[number] = batch = None  # what is over gives its memory back
+        state = FRESH
     return for_use(models), report
 
 
@@ -298,9 +290,12 @@ def _perform(update: Update, nets, modules: dict, batch, cfg, optimiser: torch.o
     return {f"{update.name}/{name}": value for name, value in ({"loss": total.detach()} | parts).items()}
 
 
-def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | None]:
-    """The newest snapshot of a training that can be read, and its file. A damaged one is set aside with a warning,
-    and the one before it used."""
+FRESH = {"cycle": 0, "seconds": (0.0, 0.0), "optimisers": {}}  # of a stage that begins
+
+
+def _snapshot(folder: Path, device: torch.device) -> tuple[Path, dict]:
+    """The newest snapshot of a training that can be read, and its file; that of a beginning if there is none. A damaged
+    one is set aside with a warning, and the one before it used."""
     for name in SNAPSHOTS:
         file = folder / name
         if not file.exists():
@@ -315,26 +310,24 @@ def _snapshot(folder: Path, device: torch.device) -> tuple[Path | None, dict | N
             os.replace(file, aside)
             what = f"{file}: damaged ({type(error).__name__}), set aside as {aside.name}"
             warnings.warn(f"{what}; training goes on from what was saved before it.", stacklevel=2)
-    return None, None
+    return folder, FRESH | {"stage": 0, "models": [], "weights": {}, "rows": "[]", "report": {}}
 
 
 def _sources(stage: Stage, faces: FaceSet, split: Split, seed: int, device: torch.device) -> dict[str, Batches]:
     """Where each update takes its batches, by its name; those with the same pool from the same place."""
 
+    @cache
     def source(examples) -> Batches:
-        pool = examples(faces, split, seed) if examples else Examples(split.train)
+        pool = examples(faces, split, seed) if examples else split.train
         return Batches(faces, pool, stage.attributes, stage.batch, seed, stage.sampler, stage.flip, device)
 
-    pools = {u.name: u.examples or stage.examples for u in stage.updates}
-    made = {pool: source(pool) for pool in dict.fromkeys(pools.values())}
-    return {name: made[pool] for name, pool in pools.items()}
+    return {u.name: source(u.examples or stage.examples) for u in stage.updates}
 
 
 def _optimiser(update: Update, modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
     parameters = [p for name in update.trains for p in modules[name].parameters()]
-    if update.optimiser is not None:
-        return update.optimiser(parameters, update.lr)
-    return torch.optim.Adam(parameters, lr=update.lr, betas=update.betas, fused=True)
+    make = update.optimiser or partial(torch.optim.Adam, betas=update.betas, fused=True)
+    return make(parameters, update.lr)
 
 
 def for_use(models: dict) -> dict:

@@ -14,14 +14,14 @@ import platform
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 import pandas as pd
 import torch
@@ -131,15 +131,11 @@ class Job:
             return 0
 
     @property
-    def seconds(self) -> float:
-        """Expected processor seconds of the whole training, from the method's own measurement for profile cpu."""
-        per = self.method.SECONDS
-        return sum(s.cycles * (per[s.name] if isinstance(per, dict) else per) for s in self.method.stages(self.cfg))
-
-    @property
     def seconds_left(self) -> float:
-        """Of the expected seconds, those for the cycles not yet performed."""
-        return self.seconds * (1 - self.done / max(self.cycles, 1))
+        """Expected processor seconds of the cycles not yet performed, from the method's own measurement for profile cpu."""
+        per = self.method.SECONDS
+        whole = sum(s.cycles * (per[s.name] if isinstance(per, dict) else per) for s in self.method.stages(self.cfg))
+        return whole * (1 - self.done / max(self.cycles, 1))
 
 
 def read_record(file: Path) -> dict | None:
@@ -163,16 +159,15 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", save_every: fl
     if job.trained:
         return
     folder = job.folder
-    with held(folder):
-        if job.trained:  # by another process, while this one waited
+    with hold(folder):
+        if job.trained:  # by another process, just now
             return
         for left in folder.glob(".*.[0-9]*"):  # half-written files of a killed process
             left.unlink()
         exact = resolve(precision, device)
         record = _begin(job, device, exact)
         try:
-            faces = with_pictures(job.faces)
-            what = job.method, job.cfg, faces, job.split
+            what = job.method, job.cfg, with_pictures(job.faces), job.split
             nets, report = loop.train(*what, folder, job.seed, device, exact, save_every=save_every)
         except loop.TrainingDiverged as error:
             write_json(folder / "model.json", record | {"status": "failed", "reason": str(error)})
@@ -185,7 +180,7 @@ def train(job: Job, device: str = "cpu", precision: str = "auto", save_every: fl
 def forget(job: Job) -> None:
     """Throw away what a job has learned. Raises ModelError if another process is at it."""
     if job.folder.exists():
-        with held(job.folder):
+        with hold(job.folder):
             for name in (*loop.SNAPSHOTS, "model.json", "history.csv", "weights.safetensors"):
                 (job.folder / name).unlink(missing_ok=True)
 
@@ -203,10 +198,7 @@ def _begin(job: Job, device: str, exact: str) -> dict:
             "name": job.faces.name, "fingerprint": job.faces.fingerprint, "images": len(job.faces), "size": job.faces.size,
             "publishable": job.faces.publishable, "licence": LICENCE[job.faces.publishable],
         },
-        "split": {
-            "rule": job.split.rule, "checksum": job.split.checksum,
-            **{part: len(getattr(job.split, part)) for part in ("train", "validation", "test")},
-        },
+        "split": of_split(job.split),
         "precision": exact,
         "hardware": hardware(device),
         "versions": versions(),
@@ -288,55 +280,39 @@ def opened(method: ModuleType, path: str, device: str = "cpu") -> dict:
     for model in dict.fromkeys(stage.model for stage in method.stages(cfg)):
         with torch.random.fork_rng(devices=[]):
             out[model] = method.build(cfg)
-        for name in loop.networks(out[model]):
-            if name not in method.KEEPS:
-                setattr(out[model], name, None)
+        for name, net in loop.networks(out[model]).items():
+            setattr(out[model], name, net.to(device) if name in method.KEEPS else None)
     loop.load_weights(out, flat, str(file))
-    for nets in out.values():
-        for net in loop.networks(nets).values():
-            net.to(device)
     return loop.for_use(out)
 
 
 # ------------------------------------------------------------------------------------------------ files and facts
 
 
-_LOCKS: dict[Path, object] = {}
+_LOCKS: dict[Path, TextIO] = {}
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold folder/lock. Raises ModelError if another process holds it, or if it cannot be written."""
-    hold(folder)
-    try:
-        yield
-    finally:
-        release(folder)
-
-
-def hold(folder: Path) -> None:
-    """Make the folder and hold its lock for the life of this process, or until `release`."""
+def hold(folder: Path) -> TextIO:
+    """Make the folder and hold its lock until `release`, the end of this process, or that of a `with` around what this
+    returns. Raises ModelError if another process holds it, or if it cannot be written."""
     folder = folder.resolve()
-    if folder in _LOCKS:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / "lock", "w")  # noqa: SIM115  held open on purpose
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another folder.") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise ModelError(f"{folder}: another process is working there. Wait for it or stop it.") from None
-    _LOCKS[folder] = handle
+    if folder not in _LOCKS or _LOCKS[folder].closed:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = open(folder / "lock", "w")
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelError(f"{folder}: another process is working there. Wait for it or stop it.") from None
+        except OSError as error:
+            raise ModelError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another folder.") from None
+        _LOCKS[folder] = handle
+    return _LOCKS[folder]
 
 
 def release(folder: Path) -> None:
     """Give up this process's hold on a folder, so that another may take it."""
-    handle = _LOCKS.pop(folder.resolve(), None)
-    if handle:
-        handle.close()
+    if folder.resolve() in _LOCKS:
+        _LOCKS.pop(folder.resolve()).close()
 
 
 def keep(path: Path, write: Callable[[Path], None]) -> None:
@@ -361,6 +337,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def of_split(split: Split) -> dict:
+    """A split as a record keeps it: its rule, its checksum and the sizes of its parts."""
+    sizes = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+    return {"rule": split.rule, "checksum": split.checksum, **sizes}
+
+
 def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in RECORDED}
 
@@ -379,8 +361,8 @@ def _git(*args: str) -> str:
 
 def hardware(device: str) -> dict:
     """The machine in the words a table needs: device, processor, cores, threads, memory."""
-    named = [line.split(":", 1)[1].strip() for line in cpuinfo().splitlines() if line.startswith("model name")]
-    cpu = named[0] if named else platform.processor()
+    named = (line.split(":", 1)[1].strip() for line in cpuinfo().splitlines() if line.startswith("model name"))
+    cpu = next(named, platform.processor())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     out = {"device": device, "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "memory_gb": memory}
     if torch.device(device).type == "cuda":
