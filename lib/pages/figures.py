@@ -168,7 +168,8 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
             axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2, marker="o", ms=4, markevery=slice(-1, None))
         named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
-        axis.set(title=f"{title} ({named if len(columns) > 1 else columns[0]})", xlabel="cycle", ylabel="value")
+        axis.set(xlabel="cycle", ylabel="value")
+        axis.set_title(f"{title} ({named if len(columns) > 1 else columns[0]})", fontsize=10)
         sns.despine(ax=axis)
     lines = [Line2D([], [], color=c, label=stage.replace("_", " ")) for stage, c in colours.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(stages), frameon=False, fontsize=9)
