@@ -42,8 +42,7 @@ class Batches:
     faces: the set; index: the rows to draw from (a side of a split), or Examples; attributes: names, the columns of y; batch: images per batch.
     sampler "natural": a seeded permutation per epoch, no repeats inside an epoch, a last partial batch is dropped. "balanced": the first
     half of every batch has attributes[0] = 0, the second half 1, each value running through its own permutations.
-    flip: mirror each image with probability 1/2. Images are read from the cache and go to the device as uint8.
-    DataError if index is empty or smaller than a batch, or a balanced value has no image.
+    flip: mirror each image with probability 1/2. DataError for less than a batch, or a balanced value without images.
     """
 
     def __init__(self, faces: FaceSet, index, attributes, batch: int, seed: int, sampler: str = "natural", flip: bool = False, device="cpu"):

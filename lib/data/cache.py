@@ -42,10 +42,8 @@ def folder(cache_dir: Path | None = None) -> Path:
 
 
 def fingerprint(what: str, names: Sequence[str], paths: Sequence[str | Path], cache_dir: Path | None) -> str:
-    """sha256 hex over `what`, the names and the bytes of all files, wherever they lie. DataError for a file that cannot be read.
-
-    The bytes are read again only where a path, a size or a time of change differs from the last call's.
-    """
+    """sha256 hex over `what`, the names and the bytes of all files, which are read again only where a path, a size or a
+    time of change differs from the last call's. DataError for a file that cannot be read."""
     try:
         stats = [(os.path.abspath(path), os.stat(path)) for path in paths]
         listing = "".join(f"{path} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in stats)
@@ -131,10 +129,7 @@ def build(
             warnings.warn(f"{array}: {found}; the cache entry is built again.", stacklevel=2)
             array.unlink()
         _build(array, meta, fingerprint, (count, 3, size, size), make, workers)
-        found = _open_finished(array, meta, fingerprint)
-    if isinstance(found, str):
-        fail(array, None, f"just written, yet {found}", "Check the disk and the free space of the cache folder")
-    return found
+        return np.load(array, mmap_mode="r")
 
 
 def _open_finished(array: Path, meta: Path, fingerprint: str) -> np.ndarray | str:

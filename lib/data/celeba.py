@@ -77,8 +77,8 @@ def read_folder(root: Path) -> Folder:
         label_files.append(path)
     source = next((path for stem in LANDMARK_FILES if (path := _find(root, stem))), None)
     if source:
-        points = _column(source, attr, 10, lambda fields: list(map(float, fields)), "landmarks are ten finite numbers")
-        landmarks = points.reshape(-1, 5, 2)
+        rule = "landmarks are ten finite numbers"
+        landmarks = _column(source, attr, 10, lambda fields: np.array(fields, float).reshape(5, 2), rule)
         label_files.append(source)
     kind = LANDMARK_FILES[source.stem] if source else "none"
     return Folder(root, tuple(attr.rows), paths, attr.names, attributes, identities, partition, landmarks, kind, tuple(label_files))

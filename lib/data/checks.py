@@ -9,11 +9,9 @@ from lib.data.splits import Split, make_split, require_test_faces
 
 
 def beforehand(data: str, size: int, *, n: int = 20000, rule: str = "official", seed: int = 0, stages: Sequence = ()) -> tuple[FaceSet, Split]:
-    """The `outline` of a set and its split, after all checks that need no picture; within seconds.
-
-    stages: of a training (`lib.training.loop.Stage`), with pools made of labels and landmarks alone. DataError for a wrong list,
-    a seed beyond 64 bits, an attribute that is missing or has under two test faces of a label, and as `make_pools`.
-    """
+    """The `outline` of a set and its split, after all checks that need no picture. stages: of a training, with
+    pools made of labels and landmarks alone. DataError for a wrong list, a seed beyond 64 bits, an attribute that is
+    missing or has under two test faces of a label, and as `make_pools`."""
     check_seed(seed)
     faces = outline(data, size, n=n)
     split = make_split(faces, rule)

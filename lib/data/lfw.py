@@ -62,12 +62,12 @@ def _read_pairs(path: Path, row: dict[str, int]) -> tuple[np.ndarray, ...]:
             fail(path, line, f"{file} is not under lfw-deepfunneled", "Restore the image")
         return row[file]
 
-    out = np.zeros((folds, 2 * pairs, 3), np.int64)
+    rows = []
     for i, fields in enumerate(lines[1:]):
         same = i % (2 * pairs) < pairs
         if len(fields) != (3 if same else 4):
             kind = "same-person pair: name, number, number" if same else "different-person pair: name, number, name, number"
             fail(path, i + 2, f"{len(fields)} fields", f"The line must hold a {kind}")
         other = [fields[0], fields[2]] if same else fields[2:]
-        out[i // (2 * pairs), i % (2 * pairs)] = image(i + 2, *fields[:2]), image(i + 2, *other), same
-    return tuple(out)
+        rows.append((image(i + 2, *fields[:2]), image(i + 2, *other), same))
+    return tuple(np.array(rows, np.int64).reshape(folds, 2 * pairs, 3))

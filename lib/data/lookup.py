@@ -12,10 +12,8 @@ from lib.data.faceset import FaceSet, to_uint8
 
 
 def row_finder(faces: FaceSet, index: np.ndarray) -> Callable[[Tensor], np.ndarray]:
-    """Returns find(x): (B, 3, S, S) in [-1, 1], images of the rows `index` -> (B,) int64 rows, found by their pixels.
-
-    Two rows with equal pixels are one picture: the first is taken. `find` raises DataError for a picture that is not among them.
-    """
+    """Returns find(x): (B, 3, S, S) in [-1, 1], images of the rows `index` -> (B,) int64 rows, found by their pixels,
+    the first of equal ones. `find` raises DataError for a picture that is not among them."""
 
     def key(image: np.ndarray) -> bytes:
         return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lib.synthetic import canvas
-from lib.synthetic.canvas import background, bump, cover, grid, line, paint, rgb, texture, wave
+from lib.synthetic.canvas import background, bump, cover, line, paint, rgb, texture, wave
+from lib.synthetic.geometry import grid
 from lib.synthetic.parameters import Drawn, keys, own, ranges, uniform
 
 DOMAINS: tuple[str, ...] = ("cat", "dog", "wild")

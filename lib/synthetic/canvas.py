@@ -90,13 +90,6 @@ def texture(size: int, cells: float, where: tuple[Tensor, Tensor]) -> Tensor:
     return windows[(where[0] * size).long().clamp_(max=size - 1), (where[1] * size).long().clamp_(max=size - 1)]
 
 
-def grid(size: int, cx: Tensor | float, cy: Tensor | float, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-    """The pixels' centres, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
-    px = (torch.arange(size, dtype=torch.float32, device=cos.device)[None, None] + 0.5) / size
-    py = px.mT
-    return px, py, (px - cx) * cos + (py - cy) * sin, (py - cy) * cos - (px - cx) * sin
-
-
 def cut(box: tuple[float, float, float, float], *fields: Tensor) -> list[Tensor]:
     """Views of the pixels of a box (left, top, right, bottom), given in the crop, of fields (..., S, S)."""
     (left, top), (right, bottom) = ([k * fields[0].shape[-1] for k in corner] for corner in (box[:2], box[2:]))

@@ -93,6 +93,13 @@ def measure(faces: Faces) -> SimpleNamespace:
     return g
 
 
+def grid(size: int, cx: Tensor | float, cy: Tensor | float, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+    """The pixels' centres, px (1, 1, S) and py (1, S, 1), and turned and scaled about (cx, cy), x and y (B, S, S)."""
+    px = (torch.arange(size, dtype=torch.float32, device=cos.device)[None, None] + 0.5) / size
+    py = px.mT
+    return px, py, (px - cx) * cos + (py - cy) * sin, (py - cy) * cos - (px - cx) * sin
+
+
 def each(space: SimpleNamespace, change) -> SimpleNamespace:
     """The namespace with change(tensor) in the place of every tensor, those of `.p` too."""
     pairs = vars(space).items()

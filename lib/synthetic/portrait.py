@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from lib.synthetic.canvas import background, bump, cover, cut, grid, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
-from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, each, measure
+from lib.synthetic.canvas import background, bump, cover, cut, hsv, line, paint, pick, ramp, rgb, slab, texture, wave
+from lib.synthetic.geometry import BROW_W, BROW_X, brow_line, each, grid, measure
 from lib.synthetic.parameters import Faces
 
 _SKIN = ((0.945, 0.765, 0.635), (0.915, 0.715, 0.570), (0.870, 0.665, 0.500), (0.790, 0.565, 0.400), (0.670, 0.455, 0.305), (0.540, 0.350, 0.235),
@@ -131,8 +131,7 @@ def _skin_shade(g: SimpleNamespace, x: Tensor, y: Tensor, front: Tensor, w: Tens
     v -= 0.50 * cover((1 - ((xn.abs() - s * 0.40) / (s * 0.24)).square() - ((dy - 0.0165) / 0.0060).square()) * 0.004, w * 0.7)
 
     # cheeks: raised by a smile; the fold from the nose to the mouth, with smile and with age
-    v, ax, yy, spots = cut((0.20, 0.50, 0.80, 0.98), t, x - g.mouth_x, y, spots)
-    ax = ax.abs()
+    v, ax, yy, spots = cut((0.20, 0.50, 0.80, 0.98), t, (x - g.mouth_x).abs(), y, spots)
     v += (0.15 * g.smile + 0.03 + 0.03 * p.cheek) * bump(((ax - 0.130) / 0.062).square() + ((yy - 0.105 + 0.012 * g.smile) / 0.052).square())
     v -= (0.08 * g.smile + 0.05 + 0.13 * g.old) * bump(((ax - 0.165) / 0.05).square() + ((yy - 0.20) / 0.09).square())
     depth = (yy - g.nose_y + 0.012) / 0.125
@@ -209,10 +208,9 @@ def _eyes(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Ten
 
 def _mouth(img: Tensor, g: SimpleNamespace, c: SimpleNamespace, x: Tensor, y: Tensor, w: Tensor) -> None:
     """Lips; between them, where the mouth is open, teeth, tongue and the dark."""
-    view, u, my = cut((0.34, 0.675, 0.66, 0.86), img, x - g.mouth_x, y)
-    u = u / g.mouth_w
+    view, u, my = cut((0.34, 0.675, 0.66, 0.86), img, (x - g.mouth_x) / g.mouth_w, y - g.mouth_y)
     a = 1 - u * u
-    my = my - g.mouth_y - g.drop + (g.drop + g.lift) * (u * u)
+    my = my - g.drop + (g.drop + g.lift) * (u * u)
     bow = 1 - (0.22 + 0.14 * g.p.lip_bow) * bump((u / 0.30).square())
     upper = -(g.lip_u * bow * (1 + 0.25 * a) * 0.86 + g.open_u) * a
     lower = (g.lip_l * (0.72 + 0.28 * a) + g.open_l) * a
@@ -364,7 +362,7 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     pale = (g.pale_skin > 0)[None, :, None, None]
     skin = torch.where(pale, ramp(_PALE, p.tone), ramp(_SKIN, p.tone))
     skin = skin - rgb((0.012, -0.008, -0.004), device) * p.undertone.float()[None, :, None, None]
-    c = SimpleNamespace(skin=skin)
+    c = SimpleNamespace(skin=skin, **{name: rgb(value, device).expand_as(skin) for name, value in _FIXED.items()})
     c.skin_dark = skin * torch.where(pale, rgb((0.60, 0.46, 0.42), device), rgb((0.46, 0.33, 0.29), device))
     c.skin_light = (skin * 1.05 + 0.015).clamp(max=1.0)
     dyed = (p.hair_other > 0.92)[None, :, None, None]  # the rest runs from strawberry over copper and auburn to wine
@@ -381,7 +379,7 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     gray, blond = (v.float()[None, :, None, None] for v in (g.gray_hair, g.blond_hair))
     faded = 0.30 * g.old.float()[None, :, None, None]  # brows whiten with age, whatever the colour of the hair
     c.brow = (dark * 0.72 + light * 0.17) * (1 - faded) + 0.62 * faded
-    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # a fair beard is darker than hair
+    c.beard = dark * (0.58 + 0.20 * gray - 0.16 * blond) + light * (0.05 + 0.12 * gray)  # fair beards are darker
     natural = skin * rgb((0.86, 0.65, 0.61), device) + rgb((0.02, 0.0, 0.0), device)
     painted = (g.wearing_lipstick > 0)[None, :, None, None]
     c.lip = torch.where(painted, pick(_LIPSTICK, p.lipstick), natural)
@@ -391,8 +389,6 @@ def _scene(faces: Faces) -> tuple[SimpleNamespace, SimpleNamespace]:
     g.blush = (0.13 + 0.09 * p.makeup) * (1 - 0.6 * g.male)
     g.lip_alpha = torch.where(g.wearing_lipstick > 0, 1.0, 0.74 - 0.16 * g.male)
     g.jaw_beard = faces.jaw_beard.double()
-    for name, value in _FIXED.items():
-        setattr(c, name, rgb(value, device).expand_as(c.skin))
     c.rim = pick(_RIMS, p.glasses_colour)
     c.eyeshadow = c.skin_dark * 0.8 + hsv((p.lipstick * 0.4 + 0.7) % 1, 0.5, 0.25)
     c.blush = c.skin * 0.55 + c.blush
