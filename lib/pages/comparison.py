@@ -68,7 +68,8 @@ def runs(results: Path, study: dict) -> tuple[pd.DataFrame, list[str]]:
             rows.append(facts | {"kind": kind_of(record, study), "folder": file.parent, "page": page})
         except (OSError, ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
             broken.append(f"{file}: not a run that can be read ({error}). Delete the run's folder or run it again.")
-    frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder", "page"]).rename(columns={"run_id": "run", "share_of_paper": "share"})
+    frame = pd.DataFrame(rows, columns=[*FACTS, "kind", "folder", "page"])
+    frame = frame.rename(columns={"run_id": "run", "share_of_paper": "share"})
     return frame.sort_values("finished", na_position="first", kind="stable"), broken
 
 
@@ -234,7 +235,8 @@ def by_paper(found: pd.DataFrame, claims: pd.DataFrame) -> list[tuple[Markdown, 
     out = []
     for paper, own in claims.groupby("paper", sort=False):
         mine = found[found["paper"] == paper]
-        out.append((Markdown(f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {links(mine, '../reports')}."), own))
+        heading = f"## {mine['title'].iloc[0]}\n\nThe pages that show how: {links(mine, '../reports')}."
+        out.append((Markdown(heading), own))
     return out
 
 

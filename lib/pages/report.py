@@ -72,7 +72,8 @@ def render(notebook: Path, out: Path, *, title: str, provenance: dict, images: b
         for tag in [*soup.select("main > section.no-faces"), *soup.select("head"), soup.find_all("script")[-1]]:
             tag.decompose()
         if soup.find(["img", "image", "picture", "canvas", "video"]) or "data:image" in str(soup).lower():
-            raise ReportError(f"{notebook}: a picture was left on a page that must not show any; the page was not written.")
+            said = "a picture was left on a page that must not show any; the page was not written"
+            raise ReportError(f"{notebook}: {said}.")
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ReportError(f"{notebook}: the page weighs {size / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB. Show fewer or smaller pictures.")
@@ -121,7 +122,7 @@ class _Cells(IPythonRenderer):
                 cell.metadata.study_summary = "parameters" if "parameters" in tags else "parameters of this run" if injected else "code"
                 if injected:  # of a path only its last part, and not where the results went
                     kept = [line for line in cell.source.split("\n") if not line.startswith(("results =", "out ="))]
-                    cell.source = re.sub(r"""^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", "\n".join(kept), flags=re.MULTILINE)
+                    cell.source = re.sub(r"""(?m)^(\w+ = )(["'])[^"']*/([^"'/]+)/?\2""", r"\1\2\3\2", "\n".join(kept))
                 prints = "lead" not in tags  # the head is for the figure, not for what was printed on the way
                 cell.outputs = [] if "remove_output" in tags else self.outputs(cell.outputs, show, prints)
         except (ReportError, formulas.FormulaError) as err:

@@ -143,7 +143,7 @@ def against_printed(paper: str, table: str, rows: pd.DataFrame, place: Callable[
     rows: metric rows; place: metric row -> (row, column) where it belongs in the table, or None. Ours come with their
     95 % intervals.
     """
-    theirs = {(r.row, r.column): f"{r.value:g}{' %' if r.unit == '%' else ''}" for r in printed(paper, table).itertuples()}
+    theirs = {(r.row, r.column): f"{r.value:g}{' %' * (r.unit == '%')}" for r in printed(paper, table).itertuples()}
     ours = {place(dict(r)): cell(r) for _, r in rows.iterrows()}
     ours.pop(None, None)
     methods, columns = (list(dict.fromkeys(at[k] for at in [*theirs, *ours])) for k in (0, 1))
