@@ -64,8 +64,7 @@ class Plan:
 
     @property
     def essential(self) -> set[str]:
-        """The jobs without which there is no page: the judges and the paper's own models, as its evaluation names them
-        (`own`); where it names none, all."""
+        """The jobs without which there is no page: the judges and what the evaluation's `own` names; without it all."""
         return {*self.evaluation.own(self), *judges.NAMES} if hasattr(self.evaluation, "own") else set(self.jobs)
 
     def has(self, *names: str) -> bool:
@@ -119,8 +118,8 @@ read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and th
 
 
 class Study:
-    """An open notebook's study: the models, faces and settings of a Plan, whose fields it has, and the folder that keeps
-    its results, in which what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the rows so far.
+    """An open notebook's study: the models, faces and settings of a Plan, whose fields it has, and the folder of its
+    results, in which what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the rows so far.
     Raises ModelError if another process works there."""
 
     def __init__(self, plan: Plan, with_images: bool = False):
@@ -214,14 +213,14 @@ class Study:
         return self._keep("claims.csv", verdicts(claims, self.frame()))
 
     def figure(self, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
-        """Show a figure and write figures/<name>.png, marked with whether it shows faces. One that shows faces which may
-        not be published goes to private/ (which git ignores), and only if the reader asked for images."""
+        """Show a figure and write figures/<name>.png, marked with whether it shows faces. One that shows faces which
+        may not be published goes to private/ (which git ignores), and only if the reader asked for images."""
         secret = faces and not self.entries["publishable"]
         if not secret or self.with_images:
             folder = self.folder / ("private" if secret else "figures")
-            about = {"Software": None, "Faces": "yes" if faces else "no"}
+            how = {"dpi": figure.dpi, "metadata": {"Software": None, "Faces": "yes" if faces else "no"}}
             folder.mkdir(exist_ok=True)
-            models.keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
+            models.keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", **how))
         figures.show(figure, alt, faces)
 
     def complete(self, method: str = "", table: str = "", more: str = "") -> str:

@@ -12,8 +12,7 @@ LEFT = ("run.json", "metrics.csv", "claims.csv", "figures", "tables", "private")
 
 
 def run_id(plan) -> str:
-    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split, never of source
-    text."""
+    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split."""
     what = [dataclasses.asdict(plan.cfg), dataclasses.asdict(plan.settings), plan.faces.fingerprint, plan.split.checksum]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
