@@ -22,7 +22,6 @@ from lib.training.models import Job
 from lib.training.precision import resolve
 
 KINDS = dict(data=str, profile=str, seed=int, device=str, precision=str, results=str, training=bool, overrides=dict)
-SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +89,13 @@ def make_plan(
     paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
     results: str = "", training: bool = True, overrides: dict | None = None,
 ) -> Plan:  # fmt: skip
-    """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the
-    paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
-    evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
+    """Check the parameters and read the data; nothing is written. overrides: fields of the paper's Config or of its
+    evaluation's Settings. results: a folder instead of results/. training: False leaves out what is not trained. Raises
+    ParameterError or DataError."""
     model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     overrides = overrides or {}
-    values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
-    check(values | {"training": training, "overrides": overrides}, KINDS, paper)
+    given = (data, profile, seed, device, precision, results, training, overrides)
+    check(dict(zip(KINDS, given, strict=True)), KINDS, paper)
     there = device == "cpu" or device.split(":")[0] == "cuda" and torch.cuda.is_available()
     require(there, "device", device, f"cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()})")
     resolve(precision, device)
@@ -110,7 +109,7 @@ def make_plan(
     faces = read_faces(data, cfg.size, n=settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS
-    home = home / SCRATCH if profile == "smoke" else home
+    home = home / "scratch" if profile == "smoke" else home  # runs and models whose numbers mean nothing
     return Plan(paper, model, evaluation, cfg, settings, profile, seed, device, precision, training, faces, split, home)
 
 
@@ -232,8 +231,8 @@ class Study:
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
-    """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
-    earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
+    """The study of a paper's notebook, parameters as `make_plan` takes them. Raises ParameterError, DataError or
+    ModelError."""
     check({"with_images": with_images}, {"with_images": bool}, paper)  # the text "false" would show all faces
     plan = make_plan(paper, **parameters)
     study = Study(plan, with_images)

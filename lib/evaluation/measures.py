@@ -1,9 +1,7 @@
-"""The one evaluation of every method: a table with one line per edited face, and how it becomes means, differences
-and ratios.
+"""The one evaluation of every method: a table with a line per edited face, and its means, differences and ratios.
 
-results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Every
-value carries n, its protocol and a 95 % interval, clustered by person where people have several faces, unless
-results/README.md says that it has none. """
+results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Values
+carry n, their protocol and a 95 % interval, clustered by person, unless results/README.md says that they have none."""
 
 from collections.abc import Callable
 from operator import sub
@@ -251,8 +249,7 @@ def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) 
         columns["mask_mean"] = e.mask.flatten(1).mean(1).numpy()
         columns["mask_share"], columns["mask_saturated"] = share(e.mask, 0.1), share(e.mask, 0.9)
         columns |= {} if e.region.all() else {"mask_roi_mass": roi_mass(e.mask, e.region)}
-        if e.truth is not None:
-            columns["mask_iou"] = iou(e.mask > 0.1, e.region)
+        columns |= {} if e.truth is None else {"mask_iou": iou(e.mask > 0.1, e.region)}
     return pd.DataFrame(columns)
 
 
@@ -262,8 +259,7 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
     base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
     if isinstance(value, str):
         return base | {"value": None, "n": n, "protocol": value}
-    if not isinstance(value, Value):
-        value = Value(value, float("nan"), float("nan"), n)
+    value = value if isinstance(value, Value) else Value(value, float("nan"), float("nan"), n)
     return base | value._asdict()
 
 
@@ -341,9 +337,8 @@ def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> lis
 
 
 def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: int, device: str = "cpu") -> pd.DataFrame:
-    """Edits of n seeded test faces towards the label they have already, one line a face: own_label_l1, and for a
-    method with masks mask_share and mask_roi_mass. The faces are the same for every attribute, so sizes of masks can
-    be compared face by face."""
+    """Edits of n seeded test faces, the same for every attribute, towards the label they have already, one line a face:
+    own_label_l1, and for a method with masks mask_share and mask_roi_mass."""
     index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
     x, label = as_images(faces, index), torch.from_numpy(faces.column(attribute)[index]).float()[:, None]
     y, mask, _ = run_edit(edit, attribute, x, label, device)
