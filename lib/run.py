@@ -19,7 +19,6 @@ from lib.training.config import checked_parameters, notebook_of, read_study
 REPORTS = ROOT / "reports"
 PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")))
 TITLES = {"data": "The faces"} | SUMMARIES
-NAMES = (*PAPERS, *TITLES)
 INTERRUPTED = "KeyboardInterrupt"
 BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
@@ -63,7 +62,7 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
     """Check, execute, render the page. Returns the exit code: 1 as well where values["training"] is False and a model
     is missing. What needs it is left out; nothing is made where it is the paper's own."""
     from lib.training import runs
-    from lib.training.models import hold, read_record, release
+    from lib.training.models import hold, read_record
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
@@ -75,8 +74,7 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
         print(f"{paper}: {said}. make train, about {hours:.0f} hours.", file=sys.stderr)
         if plan.essential & set(left_out):
             return 1
-    hold(folder)  # refused here if another process is at work in it
-    release(folder)
+    hold(folder).close()  # refused here if another process is at work in it
     print(f"{paper}: {folder}", flush=True)
     failure = execute(paper, folder / "notebook.ipynb", values)
     record = read_record(folder / "run.json") or {"status": "without a record"}
@@ -151,7 +149,7 @@ def publish(
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description="Run a notebook and render its page.")
-    parser.add_argument("name", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("name", help=f"one of {', '.join((*PAPERS, *TITLES))}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces that may not be published (on pages that git ignores)")
     parser.add_argument("--no-training", action="store_true", help="train nothing: leave out what needs an untrained model")

@@ -71,8 +71,7 @@ class Plan:
         return all(name in self.jobs and (self.training or self.jobs[name].trained) for name in names)
 
     def train(self, name: str) -> Job:
-        """A job of these, trained, after those that it waits for, where that was not done. Raises ModelError if it would
-        have to be trained and nothing may be (`training`)."""
+        """A job of these, trained after those that it waits for. Raises ModelError if it is not and nothing may be."""
         job = pick(self.jobs, name, "model")
         for other in job.after:
             self.train(other)
@@ -223,8 +222,8 @@ class Study:
         figures.show(figure, alt, faces)
 
     def complete(self, method: str = "", table: str = "", more: str = "") -> str:
-        """Mark the run complete and return a sentence about it. method, table: whose edits, measured in which table, the
-        index speaks of as what was found; more: what it says after that."""
+        """Mark the run complete, and return a sentence about it. method, table: whose edits in which table the index
+        speaks of as what was found; more: what it says after that."""
         finding = tables.finding(self.frame(), method, table, self.entries["share_of_paper"]) + more if method else ""
         self.update(status="complete", reason="", finding=finding or self.entries["finding"], finished=models.now())
         return f"{self.entries['paper']} run {self.folder.name} is complete: {len(self.metrics)} metric rows."

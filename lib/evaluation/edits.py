@@ -140,15 +140,14 @@ def edit_cases(by: dict[str, Callable], cases: dict[object, Case], device: str =
 def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "cpu") -> tuple[Tensor, Tensor | None, float]:
     """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), on the CPU.
     target: a number, or (n, 1) labels."""
-    results, seconds = [], 0.0
-    targets = target.split(64) if isinstance(target, Tensor) else [target] * len(x.split(64))
+    ys, masks, began = [], [], time.perf_counter()
+    targets = target.to(device).split(64) if isinstance(target, Tensor) else [target] * len(x.split(64))
     for part, wanted in zip(x.split(64), targets, strict=True):
-        began = time.perf_counter()
-        result = edit(attribute, part.to(device), wanted.to(device) if isinstance(wanted, Tensor) else wanted)
-        results.append((result.image.cpu(), None if result.mask is None else result.mask.cpu()))
-        seconds += time.perf_counter() - began
-    masks = None if results[0][1] is None else torch.cat([m for _, m in results])
-    return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
+        result = edit(attribute, part.to(device), wanted)
+        ys.append(result.image.cpu())
+        masks += [] if result.mask is None else [result.mask.cpu()]
+    ms = 1000 * (time.perf_counter() - began) / len(x)
+    return torch.cat(ys), torch.cat(masks) if masks else None, ms
 
 
 def unlabelled_cases(faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int) -> dict[tuple, Case]:
