@@ -1,9 +1,8 @@
-"""Run a notebook and make its page: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run data -p
-data FOLDER`, `python -m lib.run comparison`, `python -m lib.run claims`, `python -m lib.run explorer`.
+"""Run a notebook and make its page: `python -m lib.run sagan -p profile cpu -p seed 1`, `python -m lib.run claims`.
 
 Adds to papermill what it lacks: unknown and mistyped parameters are refused within a second, the data are read and
 checked before a kernel starts, a failed run says why and leaves no page. Exit codes: 0 complete, 1 the run failed, 2
-bad parameters or data, 130 interrupted. """
+bad parameters or data, 130 interrupted."""
 
 import argparse
 import logging
@@ -20,7 +19,6 @@ from lib.training.config import checked_parameters, notebook_of, read_study
 REPORTS = ROOT / "reports"
 PAPERS = tuple(sorted(p.parent.name for p in (ROOT / "lib" / "papers").glob("*/model.py")))
 TITLES = {"data": "The faces"} | SUMMARIES
-NAMES = (*PAPERS, *TITLES)
 INTERRUPTED = "KeyboardInterrupt"
 BESIDE = ("overrides", "with_images", "lfw")  # what a notebook reads itself: a folder of further data is no part of a Config
 
@@ -31,7 +29,7 @@ def plan_of(paper: str, values: dict):
     from lib.study import KINDS, make_plan
 
     fields = {k: v for k, v in values.items() if k not in (*KINDS, *BESIDE)}
-    own = {k: v for k, v in values.items() if k in KINDS}
+    own = {k: values[k] for k in KINDS if k in values}
     plan = make_plan(paper, **own | {"overrides": fields | values["overrides"]})
     lfw_beside(plan.faces, values.get("lfw", ""))
     return plan
@@ -61,23 +59,22 @@ def execute(name: str, out: Path, values: dict) -> str:
 
 
 def run_paper(paper: str, values: dict, reports: Path) -> int:
-    """Check, execute, render the page. With values["training"] False what needs an untrained model is left out; the
-    exit code is then 1, and nothing is made where a model of the paper itself is missing. Returns the exit code."""
+    """Check, execute, render the page. Returns the exit code: 1 as well where values["training"] is False and a model
+    is missing. What needs it is left out; nothing is made where it is the paper's own."""
     from lib.training import runs
-    from lib.training.models import hold, read_record, release
+    from lib.training.models import hold, read_record
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
-    missing = plan.missing  # what cannot be trained on these faces is refused here, not in the notebook
-    left_out = {} if plan.training else missing
+    # what cannot be trained on these faces is refused here, not in the notebook
+    left_out = {name: job for name, job in plan.missing.items() if not plan.training}
     if left_out:
         hours = sum(job.seconds_left for job in left_out.values()) / 3600
         said = f"{len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}"
         print(f"{paper}: {said}. make train, about {hours:.0f} hours.", file=sys.stderr)
         if plan.essential & set(left_out):
             return 1
-    hold(folder)  # refused here if another process is at work in it
-    release(folder)
+    hold(folder).close()  # refused here if another process is at work in it
     print(f"{paper}: {folder}", flush=True)
     failure = execute(paper, folder / "notebook.ipynb", values)
     record = read_record(folder / "run.json") or {"status": "without a record"}
@@ -136,7 +133,7 @@ def publish(
     folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None, **head: str
 ) -> Path:  # fmt: skip
     """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A
-    page with faces that may not be published goes to private/ instead, unless its place is ignored by git already. head: question and finding."""
+    page with faces that may not be published goes to reports/private instead. head: question and finding."""
     from lib.pages import index, report
 
     place = place or reports
@@ -152,7 +149,7 @@ def publish(
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m lib.run", description="Run a notebook and render its page.")
-    parser.add_argument("name", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("name", help=f"one of {', '.join((*PAPERS, *TITLES))}")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter or Config field")
     parser.add_argument("--with-images", action="store_true", help="show faces that may not be published (on pages that git ignores)")
     parser.add_argument("--no-training", action="store_true", help="train nothing: leave out what needs an untrained model")
@@ -161,12 +158,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         values = checked_parameters(args.name, [tuple(p) for p in args.p])
         if "with_images" in values:
-            values["with_images"] = values["with_images"] or args.with_images
+            values["with_images"] |= args.with_images
         if "training" in values:
-            values["training"] = values["training"] and not args.no_training
-        if args.name in PAPERS:
-            return run_paper(args.name, values, args.reports)
-        return run_other(args.name, values, args.reports)
+            values["training"] &= not args.no_training
+        return (run_paper if args.name in PAPERS else run_other)(args.name, values, args.reports)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code

@@ -1,5 +1,4 @@
-"""Which source files a notebook depends on, followed through imports; and the error that every room shares. Needs the
-standard library alone."""
+"""Which source files a notebook depends on, and the error that every room shares. Needs the standard library alone."""
 
 import ast
 import json
@@ -28,8 +27,7 @@ def sources(*names: str) -> list[str]:
 
 
 def imported(tree: ast.AST) -> list[str]:
-    """The `lib` modules that a syntax tree imports; 'lib.x.name' is there for `from lib.x import name` too, as name
-    may be a module."""
+    """The `lib` modules that a syntax tree imports; with 'lib.x.name' for `from lib.x import name`, maybe a module."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lib":

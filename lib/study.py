@@ -22,7 +22,6 @@ from lib.training.models import Job
 from lib.training.precision import resolve
 
 KINDS = dict(data=str, profile=str, seed=int, device=str, precision=str, results=str, training=bool, overrides=dict)
-SCRATCH = "scratch"  # results/scratch: runs and models whose numbers mean nothing (profile smoke)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +63,7 @@ class Plan:
 
     @property
     def essential(self) -> set[str]:
-        """The jobs without which there is no page: the judges and the paper's own models, as its evaluation names them
-        (`own`); where it names none, all."""
+        """The jobs without which there is no page: the judges and what the evaluation's `own` names; without it all."""
         return {*self.evaluation.own(self), *judges.NAMES} if hasattr(self.evaluation, "own") else set(self.jobs)
 
     def has(self, *names: str) -> bool:
@@ -73,8 +71,7 @@ class Plan:
         return all(name in self.jobs and (self.training or self.jobs[name].trained) for name in names)
 
     def train(self, name: str) -> Job:
-        """A job of these, trained, after those that it waits for, where that was not done. Raises ModelError if it would
-        have to be trained and nothing may be (`training`)."""
+        """A job of these, trained after those that it waits for. Raises ModelError if it is not and nothing may be."""
         job = pick(self.jobs, name, "model")
         for other in job.after:
             self.train(other)
@@ -91,13 +88,13 @@ def make_plan(
     paper: str, data: str = "synthetic", profile: str = "cpu", seed: int = 0, device: str = "cpu", precision: str = "auto",
     results: str = "", training: bool = True, overrides: dict | None = None,
 ) -> Plan:  # fmt: skip
-    """Check the parameters and read the data; no model is trained and nothing is written. overrides: fields of the
-    paper's Config or of its evaluation's Settings. results: a folder to use instead of results/. training: False
-    evaluates what is trained and leaves out the rest. Raises ParameterError or DataError."""
+    """Check the parameters and read the data; nothing is written. overrides: fields of the paper's Config or of its
+    evaluation's Settings. results: a folder instead of results/. training: False leaves out what is not trained. Raises
+    ParameterError or DataError."""
     model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     overrides = overrides or {}
-    values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
-    check(values | {"training": training, "overrides": overrides}, KINDS, paper)
+    given = (data, profile, seed, device, precision, results, training, overrides)
+    check(dict(zip(KINDS, given, strict=True)), KINDS, paper)
     there = device == "cpu" or device.split(":")[0] == "cuda" and torch.cuda.is_available()
     require(there, "device", device, f"cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()})")
     resolve(precision, device)
@@ -111,7 +108,7 @@ def make_plan(
     faces = read_faces(data, cfg.size, n=settings.faces)
     split = make_split(faces, settings.split)
     home = Path(results).resolve() if results else models.RESULTS
-    home = home / SCRATCH if profile == "smoke" else home
+    home = home / "scratch" if profile == "smoke" else home  # runs and models whose numbers mean nothing
     return Plan(paper, model, evaluation, cfg, settings, profile, seed, device, precision, training, faces, split, home)
 
 
@@ -119,8 +116,8 @@ read_faces = lru_cache(maxsize=4)(load)  # once a process: several papers and th
 
 
 class Study:
-    """An open notebook's study: the models, faces and settings of a Plan, whose fields it has, and the folder that keeps
-    its results, in which what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the rows so far.
+    """An open notebook's study: the models, faces and settings of a Plan, whose fields it has, and the folder of its
+    results, in which what an earlier evaluation left is cleared. `entries` is run.json; `metrics` the rows so far.
     Raises ModelError if another process works there."""
 
     def __init__(self, plan: Plan, with_images: bool = False):
@@ -214,27 +211,27 @@ class Study:
         return self._keep("claims.csv", verdicts(claims, self.frame()))
 
     def figure(self, figure: Figure, name: str, alt: str, faces: bool = True) -> None:
-        """Show a figure and write figures/<name>.png, marked with whether it shows faces. One that shows faces which may
-        not be published goes to private/ (which git ignores), and only if the reader asked for images."""
+        """Show a figure and write figures/<name>.png, marked with whether it shows faces. One that shows faces which
+        may not be published goes to private/ (which git ignores), and only if the reader asked for images."""
         secret = faces and not self.entries["publishable"]
         if not secret or self.with_images:
             folder = self.folder / ("private" if secret else "figures")
-            about = {"Software": None, "Faces": "yes" if faces else "no"}
+            how = {"dpi": figure.dpi, "metadata": {"Software": None, "Faces": "yes" if faces else "no"}}
             folder.mkdir(exist_ok=True)
-            models.keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", dpi=figure.dpi, metadata=about))
+            models.keep(folder / f"{name}.png", lambda p: figure.savefig(p, format="png", **how))
         figures.show(figure, alt, faces)
 
     def complete(self, method: str = "", table: str = "", more: str = "") -> str:
-        """Mark the run complete and return a sentence about it. method, table: whose edits, measured in which table, the
-        index speaks of as what was found; more: what it says after that."""
+        """Mark the run complete, and return a sentence about it. method, table: whose edits in which table the index
+        speaks of as what was found; more: what it says after that."""
         finding = tables.finding(self.frame(), method, table, self.entries["share_of_paper"]) + more if method else ""
         self.update(status="complete", reason="", finding=finding or self.entries["finding"], finished=models.now())
         return f"{self.entries['paper']} run {self.folder.name} is complete: {len(self.metrics)} metric rows."
 
 
 def open_study(paper: str, with_images: bool = False, **parameters) -> Study:
-    """The study of a paper's notebook: parameters as `make_plan` takes them, checked; the run folder opened, an
-    earlier evaluation's results cleared. Raises ParameterError, DataError or ModelError in words."""
+    """The study of a paper's notebook, parameters as `make_plan` takes them. Raises ParameterError, DataError or
+    ModelError."""
     check({"with_images": with_images}, {"with_images": bool}, paper)  # the text "false" would show all faces
     plan = make_plan(paper, **parameters)
     study = Study(plan, with_images)

@@ -1,9 +1,7 @@
-"""Train the models that a study needs: `python -m lib.train sagan`, `python -m lib.train sagan "SaGAN Smiling"`,
-`python -m lib.train --list`.
+"""Train the models that a study needs: `python -m lib.train sagan "SaGAN Smiling"`, `python -m lib.train --list`.
 
 Every model is a job of its own. One that is trained already is left alone, an interrupted one goes on from its last
-snapshot. `make train` runs what study.yaml needs, one job a core, the longest first. Exit codes: 0 trained, 1 a
-training failed, 2 bad parameters, data or folders, 130 interrupted. """
+snapshot. Exit codes: 0 trained, 1 a training failed, 2 bad parameters, data or folders, 130 interrupted."""
 
 import argparse
 import json
@@ -15,8 +13,7 @@ from lib.training.config import ParameterError, checked_parameters, data_of, rea
 
 
 def given_by(paper: str, study: dict, seed: int) -> dict:
-    """What study.yaml says of a paper's notebook: data, profile, device, folder of results, seed, parameters of its
-    own."""
+    """What study.yaml says of a paper's notebook, with this seed and the parameters of its own."""
     values = {name: study[name] for name in ("profile", "device", "results") if name in study}
     return {"data": data_of(paper, study), "seed": seed} | values | study.get("parameters", {}).get(paper, {})
 

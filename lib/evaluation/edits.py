@@ -1,7 +1,6 @@
 """Edited faces: which test faces a method edits, what an edit may touch, what the right answer is, and two floors.
 
-Images are (B, 3, S, S) in [-1, 1]. Every method edits the same seeded choice of test faces.
-"""
+Images are (B, 3, S, S) in [-1, 1]. Every method edits the same seeded choice of test faces."""
 
 import time
 from collections.abc import Callable
@@ -24,14 +23,13 @@ BLUR = 0.01  # of the side: the Gaussian under which a success should survive (`
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judges make of n pictures: probabilities of judge a and b (n, A), embeddings (n, E), features of judge
-    b (n, F), and the probabilities again after a mild blur."""
+    """What the judges make of n pictures."""
 
-    a: np.ndarray
+    a: np.ndarray  # (n, A) probabilities of judge a
     b: np.ndarray
-    embedding: np.ndarray
-    features: np.ndarray
-    blurred_a: np.ndarray
+    embedding: np.ndarray  # (n, E)
+    features: np.ndarray  # (n, F) of judge b
+    blurred_a: np.ndarray  # (n, A) after a mild blur
     blurred_b: np.ndarray
 
 
@@ -43,20 +41,17 @@ def judged(x: Tensor, judges: Judges) -> Seen:
 
 @dataclass(eq=False)
 class Case:
-    """The test faces that are edited in one direction of one attribute; all methods share it. Tensors on the CPU.
-
-    index (n,) rows of the FaceSet; people (n,); x the faces; region (n, 1, S, S) bool: the pixels an edit may touch;
-    truth: the exact counterfactual, or None for real faces; real: test faces that have the target label. """
+    """The test faces that are edited in one direction of one attribute; all methods share it. Tensors on the CPU."""
 
     attribute: str
     target: int
-    index: np.ndarray
-    people: np.ndarray
-    x: Tensor
-    region: Tensor
+    index: np.ndarray  # (n,) rows of the FaceSet
+    people: np.ndarray  # (n,)
+    x: Tensor  # the faces
+    region: Tensor  # (n, 1, S, S) bool: the pixels an edit may touch
     region_source: str
-    truth: Tensor | None
-    real: Tensor
+    truth: Tensor | None  # the exact counterfactual; None for real faces
+    real: Tensor  # test faces that have the target label
     _seen: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -115,8 +110,7 @@ def counterfactuals(faces: FaceSet, index: np.ndarray, attribute: str, target: i
 
 
 def test_case(faces: FaceSet, split: Split, attribute: str, target: int, n: int) -> Case:
-    """At most n test faces whose label is not the target, and at most n that have it. Raises DataError if there are
-    fewer than two of either."""
+    """At most n test faces whose label is not the target, and n that do. DataError for fewer than two of either."""
     require_test_faces(faces, split, attribute)
     index, have = test_index(faces, split, attribute, 1 - target, n), test_index(faces, split, attribute, target, n)
     region, source = region_of(faces, index, attribute)
@@ -144,21 +138,19 @@ def edit_cases(by: dict[str, Callable], cases: dict[object, Case], device: str =
 
 
 def run_edit(edit: Callable, attribute: str, x: Tensor, target, device: str = "cpu") -> tuple[Tensor, Tensor | None, float]:
-    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), tensors on
-    the CPU.
+    """Edit faces x (n, 3, S, S) in batches of 64: (edited faces, masks or None, milliseconds per image), on the CPU.
     target: a number, or (n, 1) labels."""
-    results, seconds = [], 0.0
-    targets = target.split(64) if isinstance(target, Tensor) else [target] * len(x.split(64))
+    ys, masks, began = [], [], time.perf_counter()
+    targets = target.to(device).split(64) if isinstance(target, Tensor) else [target] * len(x.split(64))
     for part, wanted in zip(x.split(64), targets, strict=True):
-        began = time.perf_counter()
-        result = edit(attribute, part.to(device), wanted.to(device) if isinstance(wanted, Tensor) else wanted)
-        results.append((result.image.cpu(), None if result.mask is None else result.mask.cpu()))
-        seconds += time.perf_counter() - began
-    masks = None if results[0][1] is None else torch.cat([m for _, m in results])
-    return torch.cat([y for y, _ in results]), masks, 1000 * seconds / len(x)
+        result = edit(attribute, part.to(device), wanted)
+        ys.append(result.image.cpu())
+        masks += [] if result.mask is None else [result.mask.cpu()]
+    ms = 1000 * (time.perf_counter() - began) / len(x)
+    return torch.cat(ys), torch.cat(masks) if masks else None, ms
 
 
-def unlabelled_cases(faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int) -> dict[tuple[str, int], Case]:
+def unlabelled_cases(faces: FaceSet, index: np.ndarray, judges: Judges, attributes, n: int) -> dict[tuple, Case]:
     """(attribute, target) -> Case of a set without labels: of a seeded choice of the faces `index` at most n in which
     both judges see the opposite of the target; real: those in which both see it. None where there are no such faces."""
     index, out = np.random.default_rng([SEED, 4]).permutation(index)[:4_000], {}

@@ -1,10 +1,9 @@
 """The judges: two attribute classifiers of different build and a face recognition network, trained once per data set.
 
-They are methods with the contract of `lib.papers`, trained by the same loop on the training split only, and they
-never see the test split. Two attribute judges, because one network's verdict on pictures that another network was
-trained to please is no evidence: an edit counts as a success where both see it (`Judges.sees`), and how often they
-disagree is reported. Both learn from blurred, noisy, shifted, recoloured and JPEG-compressed faces, so that a few
-bright pixels do not decide. """
+They are methods with the contract of `lib.papers`, trained by the same loop on the training split only. Two attribute
+judges, because one network's verdict on pictures that another network was trained to please is no evidence: an edit is
+a success where both see it (`Judges.sees`). Both learn from spoiled faces (`augmented`), so that a few bright pixels do
+not decide."""
 
 import sys
 from collections.abc import Callable
@@ -78,14 +77,12 @@ class PlaceNet(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """A PlaceNet and a linear layer to `embedding` numbers with batch norm: (B, 3, S, S) in [-1, 1] -> (B,
-    embedding), whose direction says who."""
+    """A PlaceNet and a linear layer with batch norm: (B, 3, S, S) in [-1, 1] -> (B, 128), whose direction says who."""
 
-    def __init__(self, width: int, size: int, embedding: int = 128):
+    def __init__(self, width: int, size: int):
         super().__init__()
-        places = PlaceNet(width, size)
-        self.body = nn.Sequential(places, nn.Linear(places.features, embedding, bias=False), nn.BatchNorm1d(embedding))
-        self.features = embedding
+        places, self.features = PlaceNet(width, size), 128
+        self.body = nn.Sequential(places, nn.Linear(places.features, 128, bias=False), nn.BatchNorm1d(128))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
@@ -142,8 +139,7 @@ def augmented(x: Tensor, rng: torch.Generator | None) -> Tensor:
     """Faces (B, 3, S, S) in [-1, 1] as a bad camera would show them; the same shape and range.
 
     Each is shifted by up to 3/64 of its side (reflected at the border), a third blurred (Gaussian, sigma up to S/50),
-    all recoloured (brightness, contrast, saturation within 20 %), half given noise (up to 0.1), a quarter compressed
-    as JPEG (quality 30 to 95). """
+    all recoloured (within 20 %), half given noise (up to 0.1), a quarter compressed as JPEG (quality 30 to 95)."""
     n, size = len(x), x.shape[-1]
 
     def uniform(low: float, high: float) -> Tensor:
@@ -183,21 +179,17 @@ def jpeg(x: Tensor, quality: list[int]) -> Tensor:
     return torch.stack(out).to(x.device).float() / 127.5 - 1 if out else x
 
 
-def attribute_loss(nets: Nets, batch, cfg: Config, rate: tuple[float, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth root of their rarity
-    (rate: each attribute's share)."""
-    x = augmented(batch.x, batch.rng) if cfg.augment else batch.x
-    share = torch.tensor(rate, device=x.device).clamp(1e-3, 1 - 1e-3)
+def loss(nets: Nets, batch, cfg: Config, known: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    """Of an attribute judge binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth
+    root of their rarity (known["rate"]: each attribute's share). Of an identity network softmax over people on unit
+    vectors (scale 16), mean over the batch (known["label"]: the class of every row of the set)."""
+    h = nets.body(augmented(batch.x, batch.rng) if cfg.augment else batch.x)
+    if cfg.people:
+        cosine = F.normalize(h.float(), dim=1) @ F.normalize(nets.head.weight, dim=1).T
+        return F.cross_entropy(16 * cosine, known["label"][batch.index.cpu()].to(h.device)), {}
+    share = torch.tensor(known["rate"], device=h.device).clamp(1e-3, 1 - 1e-3)
     weight = torch.where(batch.y > 0.5, (0.5 / share) ** 0.25, (0.5 / (1 - share)) ** 0.25)
-    loss = F.binary_cross_entropy_with_logits(nets.head(nets.body(x)).float(), batch.y, weight=weight)
-    return loss, {}
-
-
-def identity_loss(nets: Nets, batch, cfg: Config, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Softmax over people on unit vectors (scale 16), mean over the batch. label: the class of every row of the set."""
-    x = augmented(batch.x, batch.rng) if cfg.augment else batch.x
-    cosine = F.normalize(nets.body(x).float(), dim=1) @ F.normalize(nets.head.weight, dim=1).T
-    return F.cross_entropy(16 * cosine, label[batch.index.cpu()].to(x.device)), {}
+    return F.binary_cross_entropy_with_logits(nets.head(h).float(), batch.y, weight=weight), {}
 
 
 def schedule(cfg: Config) -> Callable[[int], float]:
@@ -210,8 +202,7 @@ SGD = partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4, nesterov=True)  
 
 
 def stages(cfg: Config) -> list[Stage]:
-    """One update a cycle. The loss needs what only the data tell (rarities, who is who), which its training pool
-    finds out."""
+    """One update a cycle. The loss needs what only the data tell (rarities, who is who), found with its pool."""
     known: dict = {}
 
     def pool(faces: FaceSet, split: Split, seed: int) -> Examples:
@@ -222,17 +213,15 @@ def stages(cfg: Config) -> list[Stage]:
         known["rate"] = tuple(float(faces.column(a)[split.train].mean()) for a in listed(cfg.attributes))
         return Examples(split.train)
 
-    def loss(nets, batch, cfg):
-        return (identity_loss if cfg.people else attribute_loss)(nets, batch, cfg, **known)
-
-    update = Update("judge", ("body", "head"), loss, cfg.lr, schedule=schedule(cfg), optimiser=SGD)
+    learn = partial(loss, known=known)
+    update = Update("judge", ("body", "head"), learn, cfg.lr, schedule=schedule(cfg), optimiser=SGD)
     names = listed(cfg.attributes) or ("Male",)  # an identity network has no use for a label
     return [Stage(cfg.kind, cfg.kind, names, (update,), cfg.steps, cfg.batch, flip=True, examples=pool)]
 
 
 def people(faces: FaceSet, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The training identities with two images or more, ascending, and the rows of these images. DataError for fewer than two,
-    or a single person among the test faces."""
+    """The training identities with two images or more, ascending, and the rows of these images. DataError for fewer
+    than two, or a single person among the test faces."""
     ids, counts = np.unique(faces.identities[split.train], return_counts=True)
     classes = ids[counts >= 2]
     tested = len(np.unique(faces.identities[split.test]))
@@ -279,8 +268,7 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Judges:
-    """The two attribute judges (a: PlaceNet, b: ResNet-18), the identity network, and the held-out faces that they
-    are scored on."""
+    """The attribute judges (a: PlaceNet, b: ResNet-18), the identity network, and the faces that they are scored on."""
 
     a: Judge
     b: Judge
@@ -323,14 +311,13 @@ class Judges:
     @cached_property
     def verification(self) -> dict[str, float]:
         """The identity network on up to 2,000 test faces of people it never saw: AUC over all pairs, the cosine that
-        half of the genuine pairs exceed and the one that 1 % of the impostor pairs exceed, and the numbers of pairs."""
+        1 % of the impostor pairs exceed, and the numbers of pairs."""
         test = self.split.test[:2000]
         vectors, who = self.identity.embed(as_images(self.faces, test)), self.faces.identities[test]
         i, j = np.triu_indices(len(test), 1)
         same, cosine = who[i] == who[j], (vectors @ vectors.T)[i, j]
         return {
             "auc": float(roc_auc_score(same, cosine)) if 0 < same.mean() < 1 else float("nan"),
-            "genuine_median": float(np.median(cosine[same])) if same.any() else float("nan"),
             "impostor_99": float(np.quantile(cosine[~same], 0.99)),
             "genuine": int(same.sum()),
             "impostor": int((~same).sum()),
@@ -339,12 +326,12 @@ class Judges:
 
     @cached_property
     def trusted(self) -> tuple[str, ...]:
-        """Attributes on which both judges' balanced accuracy is at least TRUSTED and, on real faces, neither stays
-        below CELEBA_REFERENCE."""
+        """Attributes whose edits the judges may decide."""
         return tuple(a for a in self.names if not self.doubts(a))
 
     def doubts(self, attribute: str) -> str:
-        """Why the judges must not decide edits of an attribute; empty where they may."""
+        """Why the judges must not decide edits of an attribute: one's balanced accuracy is below TRUSTED or, on real
+        faces, its accuracy below CELEBA_REFERENCE. Empty where they may."""
         for r in self.scores[self.scores["attribute"] == attribute].itertuples():
             if not r.balanced_accuracy >= TRUSTED:
                 return f"judge {r.judge}'s balanced accuracy on {attribute} is {r.balanced_accuracy:.3f}, below {TRUSTED}"
@@ -361,9 +348,8 @@ def jobs(faces: FaceSet, split: Split, profile: str, seed: int = 0, **place) -> 
     """The three models that judge a face set: "judge a", "judge b", "identity network".
 
     On the natural drawn faces the attribute judges learn from the twins of the training faces: the same people in the
-    same pictures, with attributes drawn independently. From the faces themselves they would never learn what, say, a
-    woman with a beard looks like, and would read one attribute off the others. place: further fields of Job
-    (results). """
+    same pictures, with attributes drawn independently, so that none is read off the others. place: further fields of
+    Job."""
     names = ",".join(a for a in JUDGED if a in faces.attribute_names)
     settings = vars(pick(PROFILES, profile, "profile")())
     pool = faces

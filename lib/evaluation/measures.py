@@ -1,9 +1,7 @@
-"""The one evaluation of every method: a table with one line per edited face, and how it becomes means, differences
-and ratios.
+"""The one evaluation of every method: a table with a line per edited face, and its means, differences and ratios.
 
-results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Every
-value carries n, its protocol and a 95 % interval, clustered by person where people have several faces, unless
-results/README.md says that it has none. """
+results/README.md defines every name. Images are (B, 3, S, S) in [-1, 1]; L1 figures are on the [0, 1] scale. Values
+carry n, their protocol and a 95 % interval, clustered by person, unless results/README.md says that they have none."""
 
 from collections.abc import Callable
 from operator import sub
@@ -68,8 +66,7 @@ class Value(NamedTuple):
 
 
 def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
-    """Mean over images (n,), percentile bootstrap over people (over images, if None) with 2,000 resamples. Non-finite
-    samples raise ValueError."""
+    """Mean over images (n,), bootstrapped as `ratio_of`. Non-finite samples raise ValueError."""
     samples = np.asarray(samples, float)
     if not np.isfinite(samples).all():
         raise ValueError("a mean over images with a value that is not finite")
@@ -90,8 +87,8 @@ def over_seeds(values: np.ndarray) -> Value:
 
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:
     """Mean of `own` (n,) over the mean of the other (the smallest, where there are several), of the same n images:
-    percentile bootstrap over people, paired. No interval (nan) for a single image, nan for none. A mean of 0 below the
-    line counts as 1e-12."""
+    percentile bootstrap over people (images, if None), paired, 2,000 resamples. No interval (nan) for a single image,
+    nan for none. A mean of 0 below the line counts as 1e-12."""
     data = [np.asarray(v, float) for v in (own, *others)]
     if not len(own):
         return mean(data[0])
@@ -167,8 +164,7 @@ def psnr(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def ssim(a: Tensor, b: Tensor) -> np.ndarray:
-    """(B,) structural similarity on the [0, 1] scale (it is not the same on [-1, 1]), torchmetrics' Gaussian window,
-    sigma 1.5."""
+    """(B,) structural similarity on the [0, 1] scale (not the same on [-1, 1]), Gaussian window of sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure  # torchmetrics is slow to import
 
     a, b = (((x + 1) / 2).clamp(0, 1) for x in (a, b))
@@ -207,8 +203,7 @@ def gradient_energy(x: Tensor) -> np.ndarray:
 
 
 def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.ndarray:
-    """(B,) squared error to the truth over the pixels `where`, that of `before` over that of `after`, in dB, within
-    +-40."""
+    """(B,) squared error to the truth over the pixels `where`, of `before` over that of `after`, in dB, within +-40."""
     errors = [F.relu(((x - truth).square().mean(1, keepdim=True) * where).flatten(1).sum(1)).clamp_min(1e-8) for x in (before, after)]
     return (10 * torch.log10(errors[0] / errors[1])).clamp(-40, 40).numpy()
 
@@ -217,9 +212,8 @@ def gain_db(before: Tensor, after: Tensor, truth: Tensor, where: Tensor) -> np.n
 
 
 def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) -> pd.DataFrame:
-    """One line per edited face: method, attribute, target, face, person, and the measures that PROTOCOLS describes;
-    those that do not apply are left out (masks, counterfactuals). after: the judges' view of the edits, where it is
-    known."""
+    """One line per edited face: method, attribute, target, face, person, and the measures that PROTOCOLS describes and
+    that apply (masks, counterfactuals). after: the judges' view of the edits, where it is known."""
     i, hit = judges.column(e.attribute), bool(e.target)
     before, after = e.case.seen("x", judges), after or judged(e.y, judges)
     a, b = (p[:, i] > 0.5 for p in (after.a, after.b))
@@ -255,8 +249,7 @@ def per_face(method: str, e: Edited, judges: Judges, after: Seen | None = None) 
         columns["mask_mean"] = e.mask.flatten(1).mean(1).numpy()
         columns["mask_share"], columns["mask_saturated"] = share(e.mask, 0.1), share(e.mask, 0.9)
         columns |= {} if e.region.all() else {"mask_roi_mass": roi_mass(e.mask, e.region)}
-        if e.truth is not None:
-            columns["mask_iou"] = iou(e.mask > 0.1, e.region)
+        columns |= {} if e.truth is None else {"mask_iou": iou(e.mask > 0.1, e.region)}
     return pd.DataFrame(columns)
 
 
@@ -266,8 +259,7 @@ def row(table: str, row: str, column: str, metric: str, value: Value | float | s
     base = {"table": table, "row": row, "column": column, "metric": metric, "protocol": protocol}
     if isinstance(value, str):
         return base | {"value": None, "n": n, "protocol": value}
-    if not isinstance(value, Value):
-        value = Value(value, float("nan"), float("nan"), n)
+    value = value if isinstance(value, Value) else Value(value, float("nan"), float("nan"), n)
     return base | value._asdict()
 
 
@@ -292,8 +284,7 @@ def summary(frame: pd.DataFrame, table: str, protocol: str = "", measures: list[
 
 
 def _pairs(frame: pd.DataFrame, methods: list[str], measure: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The measure of several methods on the edits that all of them made, in the same order; and the people. Empty if the
-    frame lacks the measure."""
+    """The measure of several methods on the edits that all made, in one order; and the people. Empty if it lacks."""
     keys = ["attribute", "target", "face", "person"]
     of_all = frame[frame["method"].isin(methods)].reindex(columns=[*keys, "method", measure])
     wide = of_all.pivot_table(index=keys, columns="method", values=measure, aggfunc="first")
@@ -313,8 +304,7 @@ def difference(frame: pd.DataFrame, a: str, b: str, measure: str) -> Value:
 
 
 def ratio(frame: pd.DataFrame, own: str, others: list[str], measure: str) -> Value:
-    """Mean of a measure over the smallest of the others' means, for the edits that all made; percentile bootstrap,
-    paired."""
+    """`ratio_of` a measure to those of other methods, for the edits that all made."""
     (first, *rest), people = _pairs(frame, [own, *others], measure)
     return ratio_of(first, *rest, people=people)
 
@@ -347,9 +337,8 @@ def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> lis
 
 
 def own_label(edit: Callable, faces: FaceSet, split: Split, attribute: str, n: int, device: str = "cpu") -> pd.DataFrame:
-    """Edits of n seeded test faces towards the label they have already, one line a face: own_label_l1, and for a
-    method with masks mask_share and mask_roi_mass. The faces are the same for every attribute, so sizes of masks can
-    be compared face by face."""
+    """Edits of n seeded test faces, the same for every attribute, towards the label they have already, one line a face:
+    own_label_l1, and for a method with masks mask_share and mask_roi_mass."""
     index = np.sort(np.random.default_rng([SEED, 2]).permutation(split.test)[:n])
     x, label = as_images(faces, index), torch.from_numpy(faces.column(attribute)[index]).float()[:, None]
     y, mask, _ = run_edit(edit, attribute, x, label, device)
@@ -378,8 +367,7 @@ def judge_rows(judges: Judges) -> list[dict]:
 
 
 def cost_rows(record: dict, method: str) -> list[dict]:
-    """What a model's training cost, from its model.json: images seen by each of its updates, processor seconds (the
-    table `training`)."""
+    """The table `training`: images seen by each update of a model and its processor seconds, from its model.json."""
     where = record["hardware"]
     device = f"{where.get('gpu', where['cpu'])}, {where['threads']} threads, {record['precision']}"
     seen = [row("training", update, method, "images_seen", float(n), "over all its stages") for update, n in record["images_seen"].items()]

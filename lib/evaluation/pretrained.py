@@ -1,5 +1,4 @@
-"""Networks that need weights from elsewhere: LPIPS, FID, Inception Score. Where those are neither cached nor to be
-had, they say so."""
+"""Networks that need weights from elsewhere, and say so where they cannot be had: LPIPS, FID, Inception Score."""
 
 import io
 import pickle

@@ -42,7 +42,8 @@ class ResNet18(nn.Module):
         channels = [width, *(width * 2**stage for stage in range(4) for _ in range(2))]
         blocks = [Block(i, o, o // i) for i, o in pairwise(channels)]  # the channels double where the side halves
         self.features = channels[-1]
-        self.body = nn.Sequential(first, *blocks, nn.BatchNorm2d(self.features), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        last = nn.BatchNorm2d(self.features), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.body = nn.Sequential(first, *blocks, *last)
 
     def forward(self, x):
         return self.body(x)

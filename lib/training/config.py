@@ -45,8 +45,7 @@ def check(params: dict, hints: dict[str, object], where: str) -> None:
 
 
 def from_params(preset, params: dict):
-    """A copy of the frozen dataclass instance `preset` with `params` put in. Range checks are the dataclass's own
-    (`__post_init__`, through `require`). Raises ParameterError."""
+    """A copy of the frozen dataclass instance `preset` with `params` put in. Raises ParameterError."""
     cls = type(preset)
     hints = {f.name: typing.get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
     check(params, hints, cls.__module__.rpartition(".")[2])
@@ -82,8 +81,7 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def selected(text: str, options, what: str) -> tuple[str, ...]:
-    """The options that 'all' or a list like 'a, b' names, in the order of `options`. Raises ParameterError for an
-    empty list or others."""
+    """The options that 'all' or a list like 'a, b' names, in their own order. ParameterError for none or others."""
     wanted = listed(text)
     if wanted == ("all",):
         return tuple(options)
@@ -129,9 +127,8 @@ def notebook_of(name: str) -> Path:
 
 
 def checked_parameters(name: str, given: list[tuple[str, str]]) -> dict:
-    """The parameters that a notebook declares, with the command line's (name, text) put in. A name that is not
-    declared, but is a field of the paper's Config or of its evaluation's Settings, goes into `overrides`. Needs no
-    heavy import. Raises ParameterError."""
+    """The parameters that a notebook declares, with the command line's (name, text) put in; fields of the paper's
+    Config or of its evaluation's Settings go into `overrides`. Needs no heavy import. Raises ParameterError."""
     notebook = notebook_of(name)
     names = declared(notebook)
     kinds, values = ({n: pair[k] for n, pair in names.items()} for k in (0, 1))
@@ -158,8 +155,7 @@ def absolute(key: str, text: str) -> str:
 
 
 def from_text(text: str, hint) -> object:
-    """A command-line value as the hinted type wants it: JSON where it parses, else the text itself ('true' is a bool
-    only for a bool)."""
+    """A command-line value as the hinted type wants it: JSON where it parses, else the text itself."""
     if hint is str:
         return text
     try:

@@ -30,30 +30,20 @@ from lib.training import precision
 
 @dataclass(frozen=True)
 class Update:
-    """One optimiser: which networks of Nets it trains (field names), on which loss, how often in a cycle.
-
-    loss: (nets, batch, cfg) -> (total to minimise, {term: detached scalar}).
-    part: share of a batch's images that it is shown (for the record).
-    fresh: False takes the batch that the update before it used last in this cycle, instead of a new one.
-    every: performed only in cycles every, 2 every, ... (cycles count from 1).
-    examples: (faces, split, seed) -> Examples, a training pool of its own instead of the stage's; such an update
-    takes fresh batches.
-    schedule: factor on lr as a function of the cycle, counted from 0 within the stage; None is constant.
-    optimiser: parameters, lr -> torch optimiser; None is Adam with `betas`.
-    """
+    """One optimiser: which networks of Nets it trains, on which loss, how often in a cycle."""
 
     name: str
-    trains: tuple[str, ...]
-    loss: Callable
+    trains: tuple[str, ...]  # field names of Nets
+    loss: Callable  # (nets, batch, cfg) -> (total to minimise, {term: detached scalar})
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     repeats: int = 1
-    part: float = 1.0
-    fresh: bool = True
-    every: int = 1
-    examples: Callable[[FaceSet, Split, int], Examples] | None = None
-    schedule: Callable[[int], float] | None = None
-    optimiser: Callable | None = None
+    part: float = 1.0  # share of a batch's images that it is shown (for the record)
+    fresh: bool = True  # False takes the batch that the update before it used last in this cycle
+    every: int = 1  # performed only in cycles every, 2 every, ... (cycles count from 1)
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None  # instead of the stage's, for a fresh update
+    schedule: Callable[[int], float] | None = None  # factor on lr by the cycle, from 0 in the stage; None is constant
+    optimiser: Callable | None = None  # parameters, lr -> torch optimiser; None is Adam with `betas`
 
     def rate(self, cycle: int) -> float:
         """The learning rate in a cycle, counted from 1."""
@@ -66,9 +56,8 @@ class Stage:
 
     Stages with the same `model` go on with the same networks; a new name gets new ones from the paper's `build(cfg)`.
     A stage that follows one of the same model keeps the optimiser of every update that has the same name and trains
-    the same networks, and goes on with the numbers of its batches.
-    examples: (faces, split, seed) -> Examples, a training pool other than the training split (repeats, hidden labels,
-    masks). The first update takes a fresh batch in every cycle, so that the others can share it. """
+    the same networks, and goes on with the numbers of its batches. The first update takes a fresh batch in every cycle,
+    so that the others can share it."""
 
     name: str
     model: str
@@ -78,7 +67,7 @@ class Stage:
     batch: int
     sampler: str = "natural"
     flip: bool = False
-    examples: Callable[[FaceSet, Split, int], Examples] | None = None
+    examples: Callable[[FaceSet, Split, int], Examples] | None = None  # a pool other than the training split
 
     def images_seen(self, cycles: int) -> dict[str, int]:
         """How many images each update has been shown after `cycles` cycles."""
@@ -104,15 +93,15 @@ def networks(nets) -> dict[str, nn.Module]:
 
 
 def _kept(models: dict, transient: bool) -> dict[str, nn.Module]:
-    """'model/net' -> module. One with the attribute `transient = True` (a pool of past images) serves training only and
-    is left out unless asked for."""
+    """'model/net' -> module; those with `transient = True`, which serve training only, where they are asked for."""
     every = {f"{m}/{n}": net for m, nets in models.items() for n, net in networks(nets).items()}
     return {place: net for place, net in every.items() if transient or not getattr(net, "transient", False)}
 
 
 def weights(models: dict, transient: bool = False) -> dict[str, Tensor]:
     """All weights of {model: Nets} as one flat dict, keyed 'model/net.parameter'."""
-    return {f"{place}.{k}": v.contiguous() for place, net in _kept(models, transient).items() for k, v in net.state_dict().items()}
+    kept = _kept(models, transient).items()
+    return {f"{place}.{k}": v.contiguous() for place, net in kept for k, v in net.state_dict().items()}
 
 
 def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: bool = False) -> None:
@@ -121,13 +110,13 @@ def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: b
         try:
             net.load_state_dict({k.removeprefix(f"{place}."): v for k, v in flat.items() if k.startswith(f"{place}.")})
         except RuntimeError as error:
-            raise ValueError(f"{where}: it does not hold the networks of this configuration ({place}): {error}") from None
+            problem = f"it does not hold the networks of this configuration ({place}): {error}"
+            raise ValueError(f"{where}: {problem}") from None
 
 
 @contextmanager
 def polite_interrupt() -> Iterator[list]:
-    """Ctrl-C and SIGTERM append to the yielded list instead of raising, so that the loop can stop between cycles and
-    save. A second signal raises at once."""
+    """Ctrl-C and SIGTERM append to the yielded list, for the loop to stop between cycles; a second raises at once."""
     asked: list[int] = []
 
     def note(number, frame):
@@ -182,13 +171,9 @@ def train(
     """Train all of `method.stages(cfg)` on the training split, from the last snapshot in `folder` if there is one.
 
     Returns ({model: Nets} on the device in eval mode, {stage: cycles, seconds, processor seconds, images seen by each
-    update}).
-    exact: float32 or bf16. `resume.pt` is written every `save_every` seconds (0: every cycle) and at the end of every
-    stage; the one before it stays as resume.previous.pt. Every `log_every`-th cycle becomes a row of history.csv; where
-    an update is repeated within a cycle the row holds its last repeat, where it was not performed its columns are empty.
-
-    Raises TrainingDiverged (history.csv keeps the curves), or KeyboardInterrupt after a clean save.
-    """
+    update}). exact: float32 or bf16. `resume.pt` is written every `save_every` seconds (0: every cycle) and at the end
+    of every stage. Every `log_every`-th cycle becomes a row of history.csv, which holds an update's last repeat; its
+    columns are empty where it was not performed. Raises TrainingDiverged, or KeyboardInterrupt after a clean save."""
     device = torch.device(device)
     stages, models = [precision.at(stage, exact, device) for stage in method.stages(cfg)], {}
 
@@ -219,15 +204,16 @@ def train(
             "images_seen": stages[number].images_seen(cycle),
         }
         snapshot = {
-            "stage": number, "cycle": cycle, "seconds": seconds, "models": list(models), "weights": weights(models, transient=True),
-            "optimisers": {n: o.state_dict() for n, o in optimisers.items()}, "rows": json.dumps(history.rows), "report": report,
+            "stage": number, "cycle": cycle, "seconds": seconds, "rows": json.dumps(history.rows), "report": report,
+            "models": list(models), "weights": weights(models, transient=True),
+            "optimisers": {n: o.state_dict() for n, o in optimisers.items()},
         }  # fmt: skip
         newest, previous = (folder / name for name in SNAPSHOTS)
         if newest.exists():
             os.replace(newest, previous)
 
         def write(file: Path) -> None:
-            with file.open("wb") as out:  # Python's file says that the disk is full, PyTorch's own that a position is unexpected
+            with file.open("wb") as out:  # Python's file says that the disk is full, PyTorch's own does not
                 torch.save(snapshot, out)
 
         save_atomically(newest, write)
@@ -239,8 +225,9 @@ def train(
     for number, stage in list(enumerate(stages))[state["stage"] :]:
         nets = nets_of(stage.model)
         modules = networks(nets)
-        optimisers = {u.name: before.get((stage.model, u.name, u.trains)) or _optimiser(u, modules) for u in stage.updates}
-        before = {(stage.model, u.name, u.trains): optimisers[u.name] for u in stage.updates}
+        places = {u.name: (stage.model, u.name, u.trains) for u in stage.updates}
+        optimisers = {u.name: before.get(places[u.name]) or _optimiser(u, modules) for u in stage.updates}
+        before = {places[name]: optimiser for name, optimiser in optimisers.items()}
         for name, saved in state["optimisers"].items():
             optimisers[name].load_state_dict(saved)
         began = time.perf_counter() - state["seconds"][0], time.process_time() - state["seconds"][1]
@@ -263,7 +250,8 @@ def train(
                     if cycle % log_every == 0:
                         history.flush(log_every)
                     if asked or cycle == stage.cycles or time.perf_counter() - last_save >= save_every:
-                        save(number, cycle, (time.perf_counter() - began[0], time.process_time() - began[1]), optimisers)
+                        spent = time.perf_counter() - began[0], time.process_time() - began[1]
+                        save(number, cycle, spent, optimisers)
                         last_save = time.perf_counter()
                     if asked:
                         raise KeyboardInterrupt(f"stopped after cycle {cycle} of stage {stage.name}; the same command goes on from there")
@@ -294,8 +282,8 @@ FRESH = {"cycle": 0, "seconds": (0.0, 0.0), "optimisers": {}}  # of a stage that
 
 
 def _snapshot(folder: Path, device: torch.device) -> tuple[Path, dict]:
-    """The newest snapshot of a training that can be read, and its file; that of a beginning if there is none. A damaged
-    one is set aside with a warning, and the one before it used."""
+    """The newest snapshot that can be read, and its file; that of a beginning if there is none. A damaged one is set
+    aside with a warning."""
     for name in SNAPSHOTS:
         file = folder / name
         if not file.exists():

@@ -1,9 +1,8 @@
 """Trained models: what decides one (`Job`), training it, and loading it again.
 
 A model lives in results/<method>/<model id>/: model.json (what was trained, how, where), history.csv (its curves),
-weights.safetensors (the networks that edits and evaluation need, in half precision: every reported number is measured
-with this file) and, while it is trained, resume.pt. Its id is a hash of what decides training and of nothing else, so
-that no comment or moved file makes hours of training void."""
+weights.safetensors (the networks that edits need, in half precision: every reported number is measured with it) and,
+while it is trained, resume.pt."""
 
 import dataclasses
 import fcntl
@@ -17,7 +16,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -43,18 +42,13 @@ REMEDY = "What was there before is kept whole. Free space there or make it writa
 
 
 class ModelError(StudyError):
-    """A model that cannot be trained, read or written: in use by another process, damaged, or of other networks.
-    Names file and remedy."""
+    """A model that cannot be trained, read or written: in use, damaged, or of other networks. Names file and remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """All that decides one trained model.
-
-    method: a module with the contract of `lib.papers`; cfg: its Config, which holds nothing but what training reads;
-    faces, split, seed.
-    after: names of jobs of the same study that must be trained before. results: the folder that holds <method>/<id>/.
-    """
+    """All that decides one trained model. method: a module with the contract of `lib.papers`; cfg: its Config; after:
+    names of jobs of the same study that must be trained before; results: the folder that holds <method>/<id>/."""
 
     method: ModuleType
     cfg: object
@@ -132,15 +126,14 @@ class Job:
 
     @property
     def seconds_left(self) -> float:
-        """Expected processor seconds of the cycles not yet performed, from the method's own measurement for profile cpu."""
+        """Expected processor seconds of the cycles not yet performed, as the method measured at profile cpu."""
         per = self.method.SECONDS
         whole = sum(s.cycles * (per[s.name] if isinstance(per, dict) else per) for s in self.method.stages(self.cfg))
         return whole * (1 - self.done / max(self.cycles, 1))
 
 
 def read_record(file: Path) -> dict | None:
-    """A json record; None where it is missing or no JSON object (a killed process or a full disk on another machine
-    may have left half of one)."""
+    """A json record; None where it is missing or no JSON object, as half of one."""
     try:
         record = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -226,20 +219,17 @@ def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
     gpu = torch.device(record["hardware"]["device"]).type == "cuda"  # else the libraries are counted, too
     peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     seen = pd.DataFrame([stage["images_seen"] for stage in report.values()]).sum()
-    write_json(
-        job.folder / "model.json",
-        record
-        | {
-            "status": "complete",
-            "stages": report,
-            "images_seen": {update: int(n) for update, n in seen.items()},
-            "seconds": round(sum(s["seconds"] for s in report.values()), 1),
-            "processor_seconds": round(sum(s["processor_seconds"] for s in report.values()), 1),
-            "peak_memory_mb": round(peak / 2**20),
-            "weights_sha256": sha256(file),
-            "finished": now(),
-        },
-    )
+    record |= {
+        "status": "complete",
+        "stages": report,
+        "images_seen": {update: int(n) for update, n in seen.items()},
+        "seconds": round(sum(s["seconds"] for s in report.values()), 1),
+        "processor_seconds": round(sum(s["processor_seconds"] for s in report.values()), 1),
+        "peak_memory_mb": round(peak / 2**20),
+        "weights_sha256": sha256(file),
+        "finished": now(),
+    }
+    write_json(job.folder / "model.json", record)
     for name in loop.SNAPSHOTS:
         (job.folder / name).unlink(missing_ok=True)
 
@@ -264,9 +254,8 @@ def load(job: Job, device: str = "cpu") -> dict:
 
 
 def opened(method: ModuleType, path: str, device: str = "cpu") -> dict:
-    """{model: Nets} of a trained model by its folder (`Job.path`), in evaluation mode: float32 networks with the weights
-    of weights.safetensors; networks that are not kept are None. Raises ModelError if it is not trained, or its file is
-    damaged or not the recorded one."""
+    """{model: Nets} of a trained model by its folder (`Job.path`), in evaluation mode, float32; networks that are not
+    kept are None. Raises ModelError if it is not trained, or its file is damaged or not the recorded one."""
     folder = ROOT / path
     record, file = read_record(folder / "model.json"), folder / "weights.safetensors"
     if record is None or record.get("status") != "complete":
@@ -304,7 +293,8 @@ def hold(folder: Path) -> TextIO:
         except BlockingIOError:
             raise ModelError(f"{folder}: another process is working there. Wait for it or stop it.") from None
         except OSError as error:
-            raise ModelError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another folder.") from None
+            problem = f"cannot be written ({error.strerror}). Free it or choose another folder."
+            raise ModelError(f"{folder}: {problem}") from None
         _LOCKS[folder] = handle
     return _LOCKS[folder]
 
@@ -316,8 +306,7 @@ def release(folder: Path) -> None:
 
 
 def keep(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that a killed process or a full disk leaves the old one whole. Raises ModelError where it cannot be
-    written."""
+    """`save_atomically`, with a ModelError where that cannot be done."""
     try:
         save_atomically(path, write)
     except (OSError, SafetensorError) as error:
@@ -348,15 +337,13 @@ def versions() -> dict[str, str]:
 
 
 def code() -> dict:
-    """The commit that runs, and whether it was changed since."""
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", "lib", "notebooks"))}
-
-
-def _git(*args: str) -> str:
+    """The commit that runs, and whether it was changed since; nothing without git."""
+    git = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, timeout=20)
     try:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
+        commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+        return {"commit": commit, "dirty": bool(git(["git", "status", "--porcelain", "--", "lib", "notebooks"]).stdout)}
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return {"commit": "", "dirty": False}
 
 
 def hardware(device: str) -> dict:

@@ -1,9 +1,8 @@
-"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16, which a GPU has
-faster units for.
+"""How exactly a training computes: in float32, or its convolutions and matrix products in bf16.
 
 In bf16 (torch.autocast) the weights, their gradients, the optimiser's memory, the statistics of norms and every sum,
 mean and loss stay float32. What runs so is the loss of an update, not its backward pass, which repeats the kinds of
-the numbers it finds. Edits and their evaluation are float32. """
+the numbers it finds. Edits and their evaluation are float32."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,10 +40,8 @@ def cpuinfo() -> str:
 
 class Float32Sums(TorchFunctionMode):
     """Inside it reductions and losses take bf16 numbers as float32, and `torch.autograd.grad` runs without autocast,
-    as `backward` does.
-
-    Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm of one channel a
-    group, whose kernel is several times faster, too. """
+    as `backward` does. Norms have statistics of float32 on a GPU; on a processor instance norm has them as a group norm
+    of one channel a group, whose kernel is several times faster, too."""
 
     def __init__(self, device: str):
         super().__init__()

@@ -5,15 +5,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from lib.training.models import now, read_record, release, write_json
+from lib.training.models import now, read_record, write_json
 
 METRIC_COLUMNS = ["table", "row", "column", "metric", "value", "ci_low", "ci_high", "n", "protocol", "paper_value"]
 LEFT = ("run.json", "metrics.csv", "claims.csv", "figures", "tables", "private")  # of an earlier evaluation, thrown away by the next
 
 
 def run_id(plan) -> str:
-    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split, never of source
-    text."""
+    """<data>-<profile>-s<seed>-<hash8>: the hash is of configuration, settings, data and split."""
     what = [dataclasses.asdict(plan.cfg), dataclasses.asdict(plan.settings), plan.faces.fingerprint, plan.split.checksum]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return f"{plan.faces.name}-{plan.profile}-s{plan.seed}-{digest}"
@@ -27,7 +26,6 @@ def of_record(fields) -> dict:
 def fail(folder: Path, reason: str) -> None:
     """Mark the run in `folder` failed, with the reason, if it says that it is running."""
     record = read_record(folder / "run.json")
-    release(folder)
     if record and record.get("status") == "running":
         write_json(folder / "run.json", record | {"status": "failed", "reason": reason, "finished": now()})
 
