@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         jobs = needed(plans([args.paper] if args.paper else study["papers"], study, given))
         if args.list:
             print(listing(jobs).to_string(index=False))
-        if not args.list and not args.status:
+        elif not args.status:
             work(jobs, args.model, args.forget)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -236,11 +236,9 @@ def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
 
 def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Floating-point tensors in half precision, all on the CPU. Raises ModelError if one does not fit."""
-    out = {}
-    for name, value in weights.items():
-        value = value.detach().cpu()
-        out[name] = (value.half() if value.is_floating_point() else value).contiguous()
-        if not torch.isfinite(out[name]).all():
+    out = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in weights.items()}
+    for name, value in out.items():
+        if not value.isfinite().all():
             raise ModelError(f"{name}: a weight that half precision cannot hold.")
     return out
 
