@@ -39,7 +39,7 @@ def lines(paths) -> int:
 
 
 # Lines. The house is meant for 14,000, 7,000 beside and 7,500; it is not there yet, and may only shrink.
-MOST = {"lib": 17_312, "beside papers and baselines": 8_217, "tests": 8_312}
+MOST = {"lib": 16_860, "beside papers and baselines": 7_751, "tests": 8_311}
 
 
 def test_the_house_only_shrinks():

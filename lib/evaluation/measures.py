@@ -332,7 +332,7 @@ def distribution_rows(e: Edited, judges: Judges, table: str, method: str) -> lis
         "lpips": (distance if isinstance(distance, str) else mean(distance, e.people), "to the input, AlexNet"),
     }
     if np.isfinite(e.ms):
-        put["ms_per_image"] = (e.ms, "wall time of the edit, batches of 64, warm-up included; a picture that was optimised: processor time of that")
+        put["ms_per_image"] = (e.ms, "processor time of the edit (on a GPU wall time), batches of 64")
     return [row(table, e.row, method, metric, value, words, len(e.y)) for metric, (value, words) in put.items()]
 
 

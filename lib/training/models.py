@@ -236,7 +236,7 @@ def _finish(job: Job, record: dict, nets: dict, report: dict) -> None:
 
 def half(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Floating-point tensors in half precision, all on the CPU. Raises ModelError if one does not fit."""
-    out = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in weights.items()}
+    out = {k: (v.detach().half() if v.is_floating_point() else v).cpu().contiguous() for k, v in weights.items()}
     for name, value in out.items():
         if not value.isfinite().all():
             raise ModelError(f"{name}: a weight that half precision cannot hold.")
