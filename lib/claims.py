@@ -35,6 +35,11 @@ class Test:
 
     __test__ = False  # not a pytest class
 
+    @property
+    def parts(self) -> list[str]:
+        """Metric, row and column of the measure."""
+        return self.measure.split(" | ")
+
     def holds(self, value: float) -> bool:
         """Whether a value meets it. NaN never does."""
         return self.bound <= value <= self.high if self.op == "in" else bool(OPERATORS[self.op](value, self.bound))
@@ -54,7 +59,7 @@ class Test:
 
     def words(self, row) -> str:
         """What was measured, how sure it is, and what was asked."""
-        metric, place, column = self.measure.split(" | ")
+        metric, place, column = self.parts
         share = unit(metric)
         value, low, high = (f"{round(100 * row[c]) + 0:d}" if share and pd.notna(row[c]) else f"{row[c]:.4g}" for c in ("value", "ci_low", "ci_high"))
         value += f" {share}" * bool(share) + f" [{low}, {high}]" * pd.notna(row["ci_low"])
@@ -189,8 +194,7 @@ def _lacking(claim: Claim, known: dict) -> str:
         rows = [(test, lookup(test, known)) for test in need.tests]
         for test, row in rows:
             if row is None:
-                names = [t.measure.split(" | ")[1:] for t, r in rows if r is None]
-                left = dict.fromkeys(place if place != "all" else column for place, column in names)
+                left = dict.fromkeys(place if place != "all" else column for _, place, column in (t.parts for t, r in rows if r is None))
                 return f"{need.words}: not measured for {', '.join(left).replace('_', ' ')}"
             if not test.holds(row[test.at]):
                 return f"{need.words}: {test.words(row)}"

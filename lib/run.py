@@ -66,8 +66,8 @@ def run_paper(paper: str, values: dict, reports: Path) -> int:
 
     plan = plan_of(paper, values)
     folder = plan.results / paper / runs.run_id(plan)
-    # what cannot be trained on these faces is refused here, not in the notebook
-    left_out = {name: job for name, job in plan.missing.items() if not plan.training}
+    missing = plan.missing  # what cannot be trained on these faces is refused here, not in the notebook
+    left_out = {} if plan.training else missing
     if left_out:
         hours = sum(job.seconds_left for job in left_out.values()) / 3600
         said = f"{len(left_out)} of {len(plan.jobs)} models are not trained: {', '.join(left_out)}"
@@ -133,7 +133,7 @@ def publish(
     folder: Path, stem: str, title: str, facts: dict, publishable: bool, images: bool, reports: Path, place: Path | None = None, **head: str
 ) -> Path:  # fmt: skip
     """Render folder/notebook.ipynb as <place>/<stem>.html (place: `reports` unless given) and make the index anew. A
-    page with faces that may not be published goes to reports/private instead. head: question and finding."""
+    page with faces that may not be published goes to private/ instead, unless its place is ignored by git already. head: question and finding."""
     from lib.pages import index, report
 
     place = place or reports

@@ -93,8 +93,8 @@ def make_plan(
     ParameterError or DataError."""
     model, evaluation = (importlib.import_module(f"lib.papers.{paper}.{part}") for part in ("model", "evaluation"))
     overrides = overrides or {}
-    given = (data, profile, seed, device, precision, results, training, overrides)
-    check(dict(zip(KINDS, given, strict=True)), KINDS, paper)
+    values = {"data": data, "profile": profile, "seed": seed, "device": device, "precision": precision, "results": results}
+    check(values | {"training": training, "overrides": overrides}, KINDS, paper)
     there = device == "cpu" or device.split(":")[0] == "cuda" and torch.cuda.is_available()
     require(there, "device", device, f"cpu, or cuda where PyTorch sees a GPU (here it sees {torch.cuda.device_count()})")
     resolve(precision, device)

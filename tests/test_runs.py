@@ -23,7 +23,7 @@ def plan(tmp_path, **parameters):
 def run(tmp_path):
     opened = Study(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     yield opened
-    models.release(opened.folder)
+    models.hold(opened.folder).close()
 
 
 def test_the_id_follows_configuration_settings_and_seed(tmp_path):
@@ -79,18 +79,18 @@ def test_a_study_says_what_is_missing_trains_it_once_and_loads_it(tmp_path, caps
     assert study.judges.names
     with pytest.raises(ParameterError, match="model = 'x': it must be one of"):
         study.nets("x")
-    models.release(study.folder)
+    models.hold(study.folder).close()
     monkeypatch.setattr(models, "train", None)  # would fail if it trained
     again = open_study("sagan", **parameters)
     assert again.folder == study.folder and again.nets(name) is not nets
-    models.release(again.folder)
+    models.hold(again.folder).close()
 
 
 def test_an_evaluation_begins_with_a_clean_folder_and_one_process_alone(run, tmp_path):
     run.add([{"metric": "m", "value": 1.0, "n": 1}])
     run.figure(Figure(), "curve", "a curve", faces=False)
     assert (run.folder / "metrics.csv").exists() and (run.folder / "figures" / "curve.png").exists()
-    models.release(run.folder)
+    models.hold(run.folder).close()
     again = Study(plan(tmp_path, overrides={"attribute": "Eyeglasses"}))
     assert again.folder == run.folder and sorted(p.name for p in again.folder.iterdir()) == ["lock", "run.json"]
 

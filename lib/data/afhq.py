@@ -46,7 +46,7 @@ def load_domains(data: str, size: int, *, n: int = 15_000, cache_dir: Path | Non
         def draw(start: int, stop: int) -> np.ndarray:
             return to_uint8(animals.render(sample[start:stop], size))
 
-        images = cache.build(cache_dir, f"{BUILT_IN}-{size}-{fingerprint[:16]}", fingerprint, n, size, draw)
+        images = cache.build(cache_dir, BUILT_IN, fingerprint, n, size, draw)
         parts = np.where(np.arange(n) < n - n // 5, "train", "val")
         places = enumerate(zip(parts, sample.domain, strict=True))
         files = tuple(f"{part}/{names[domain]}/{i + 1:06d}.png" for i, (part, domain) in places)

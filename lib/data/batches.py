@@ -84,7 +84,9 @@ class Batches:
         """Batch number `step` >= 0."""
         rows = self.rows(step)
         picked, index = (torch.from_numpy(chosen).to(self.device) for chosen in (rows, self._index[rows]))
-        flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < (0.5 if self.flip else 0)
+        flipped = np.zeros(self.batch, bool)
+        if self.flip:
+            flipped = np.random.default_rng([self.seed, 3, step]).random(self.batch) < 0.5
         flipped = torch.from_numpy(flipped).to(self.device)
 
         def mirrored(pixels: np.ndarray) -> Tensor:

@@ -108,8 +108,7 @@ def decode_all(
     def decode_chunk(start: int, stop: int) -> np.ndarray:
         return np.stack([one(path) for path in paths[start:stop]])
 
-    entry = f"{name}-{crop.size}-{fingerprint[:16]}"
-    return build(cache_dir, entry, fingerprint, len(paths), crop.size, decode_chunk, workers=2)
+    return build(cache_dir, name, fingerprint, len(paths), crop.size, decode_chunk, workers=2)
 
 
 def build(
@@ -118,8 +117,8 @@ def build(
 ) -> np.ndarray:  # fmt: skip
     """The cached (count,3,size,size) uint8 array as a read-only memory map. make(start, stop) returns rows, from
     `workers` threads. A damaged entry is reported by a warning and built anew. A second process waits for the first."""
-    place = folder(cache_dir)
-    array, meta, lock = (place / f"{name}.{suffix}" for suffix in ("npy", "json", "lock"))
+    entry = folder(cache_dir) / f"{name}-{size}-{fingerprint[:16]}"
+    array, meta, lock = (entry.with_name(f"{entry.name}.{suffix}") for suffix in ("npy", "json", "lock"))
     with open(lock, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released by the system when the process dies
         if array.exists():
@@ -150,7 +149,7 @@ def _build(array: Path, meta: Path, fingerprint: str, shape: tuple[int, ...], ma
     if needed > free:  # writing past the end of a full disk through a memory map would kill the process
         problem = f"the cache needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
         fail(array, None, problem, "Free some or set STUDY_CACHE to another disk")
-    partial = array.with_suffix(".partial")
+    partial, crcs = array.with_suffix(".partial"), []
     images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
     def run(start: int) -> int:
@@ -158,11 +157,11 @@ def _build(array: Path, meta: Path, fingerprint: str, shape: tuple[int, ...], ma
         rows[:] = make(start, start + len(rows))
         return zlib.crc32(rows)
 
-    starts = range(0, count, CHUNK)
-    bar = {"desc": array.stem, "unit": "img", "unit_scale": CHUNK, "mininterval": 5, "disable": count < 2000}
-    with ThreadPoolExecutor(workers) as pool:
+    with tqdm(total=count, desc=array.stem, unit="img", mininterval=5, disable=count < 2000) as bar, ThreadPoolExecutor(workers) as pool:
         try:
-            crcs = list(tqdm(pool.map(run, starts), total=len(starts), **bar))
+            for crc in pool.map(run, range(0, count, CHUNK)):
+                crcs.append(crc)
+                bar.update(min(CHUNK, count - bar.n))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             partial.unlink()

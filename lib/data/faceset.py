@@ -91,8 +91,7 @@ def with_pictures(faces: FaceSet, cache_dir: Path | None = None) -> FaceSet:
 
         return to_uint8(synthetic.render(faces.faces[start:stop], faces.size))
 
-    entry = f"{faces.name}-{faces.size}-{faces.fingerprint[:16]}"
-    return replace(faces, images=cache.build(cache_dir, entry, faces.fingerprint, len(faces), faces.size, draw))
+    return replace(faces, images=cache.build(cache_dir, faces.name, faces.fingerprint, len(faces), faces.size, draw))
 
 
 def name_of(data: str) -> str:

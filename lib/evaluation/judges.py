@@ -179,17 +179,20 @@ def jpeg(x: Tensor, quality: list[int]) -> Tensor:
     return torch.stack(out).to(x.device).float() / 127.5 - 1 if out else x
 
 
-def loss(nets: Nets, batch, cfg: Config, known: dict) -> tuple[Tensor, dict[str, Tensor]]:
-    """Of an attribute judge binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth
-    root of their rarity (known["rate"]: each attribute's share). Of an identity network softmax over people on unit
-    vectors (scale 16), mean over the batch (known["label"]: the class of every row of the set)."""
-    h = nets.body(augmented(batch.x, batch.rng) if cfg.augment else batch.x)
-    if cfg.people:
-        cosine = F.normalize(h.float(), dim=1) @ F.normalize(nets.head.weight, dim=1).T
-        return F.cross_entropy(16 * cosine, known["label"][batch.index.cpu()].to(h.device)), {}
-    share = torch.tensor(known["rate"], device=h.device).clamp(1e-3, 1 - 1e-3)
+def attribute_loss(nets: Nets, batch, cfg: Config, rate: tuple[float, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Binary cross-entropy, mean over batch and attributes, rarer values weighted by the fourth root of their rarity
+    (rate: each attribute's share)."""
+    x = augmented(batch.x, batch.rng) if cfg.augment else batch.x
+    share = torch.tensor(rate, device=x.device).clamp(1e-3, 1 - 1e-3)
     weight = torch.where(batch.y > 0.5, (0.5 / share) ** 0.25, (0.5 / (1 - share)) ** 0.25)
-    return F.binary_cross_entropy_with_logits(nets.head(h).float(), batch.y, weight=weight), {}
+    return F.binary_cross_entropy_with_logits(nets.head(nets.body(x)).float(), batch.y, weight=weight), {}
+
+
+def identity_loss(nets: Nets, batch, cfg: Config, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Softmax over people on unit vectors (scale 16), mean over the batch. label: the class of every row of the set."""
+    x = augmented(batch.x, batch.rng) if cfg.augment else batch.x
+    cosine = F.normalize(nets.body(x).float(), dim=1) @ F.normalize(nets.head.weight, dim=1).T
+    return F.cross_entropy(16 * cosine, label[batch.index.cpu()].to(x.device)), {}
 
 
 def schedule(cfg: Config) -> Callable[[int], float]:
@@ -213,8 +216,10 @@ def stages(cfg: Config) -> list[Stage]:
         known["rate"] = tuple(float(faces.column(a)[split.train].mean()) for a in listed(cfg.attributes))
         return Examples(split.train)
 
-    learn = partial(loss, known=known)
-    update = Update("judge", ("body", "head"), learn, cfg.lr, schedule=schedule(cfg), optimiser=SGD)
+    def loss(nets, batch, cfg):
+        return (identity_loss if cfg.people else attribute_loss)(nets, batch, cfg, **known)
+
+    update = Update("judge", ("body", "head"), loss, cfg.lr, schedule=schedule(cfg), optimiser=SGD)
     names = listed(cfg.attributes) or ("Male",)  # an identity network has no use for a label
     return [Stage(cfg.kind, cfg.kind, names, (update,), cfg.steps, cfg.batch, flip=True, examples=pool)]
 

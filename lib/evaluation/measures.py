@@ -76,13 +76,14 @@ def mean(samples: np.ndarray, people: np.ndarray | None = None) -> Value:
     return ratio_of(samples, np.ones_like(samples), people=people)
 
 
-def over_seeds(values: np.ndarray) -> Value:
-    """Mean over seeds with the 95 % t interval between them; a single seed has none (nan). n is the number of seeds."""
+def over_seeds(values: np.ndarray, share: bool = False) -> Value:
+    """Mean over n seeds with its 95 % t interval, of a share within 0 and 1; a single seed has none (nan)."""
     values = np.asarray(values, float)
     if len(values) < 2:
         return Value(float(values[0]), float("nan"), float("nan"), 1)
     half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Value(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, len(values))
+    low, high = np.clip([values.mean() - half, values.mean() + half], *((0, 1) if share else (-np.inf, np.inf)))
+    return Value(float(values.mean()), float(low), float(high), len(values))
 
 
 def ratio_of(own: np.ndarray, *others: np.ndarray, people: np.ndarray | None = None) -> Value:

@@ -316,7 +316,7 @@ def frames(methods: list[Method], attribute: str, target: int, face: Face, steps
     for method in methods:
         shown = [explorer.edit(method, face, {attribute: value}) for value in values]
         if not shown[-1].untouched:  # it learned the other way alone
-            rows["before"] = [figures.pixels(shown[0].x)[0]] * (steps + 1)
+            rows.setdefault("before", [figures.pixels(shown[0].x)[0]] * (steps + 1))
             rows[method.short] = [figures.pixels(x)[0] for x in (shown[0].x, *(one.y for one in shown))]
     if not rows:
         return None
@@ -345,9 +345,8 @@ def page(results: str | Path = RESULTS) -> None:
         most = sorted(dict.fromkeys(names), key=lambda a: -names.count(a))[:TOGETHER]
         for attribute, target in product(most, (1, 0)):
             own = [method for method in methods if attribute in method.names]
-            faces = map(explorer.drawn, range(1, DRAWN + 1)) if drawn else [explorer.astronaut()]
-            face = next((face for face in faces if face.labels.get(attribute) == 1 - target), None)
-            if face and (html := frames(own, attribute, target, face)):
+            faces = [explorer.drawn(k) for k in explorer.lacking(attribute, target, 1)] if drawn else [explorer.astronaut()]
+            if faces and faces[0].labels.get(attribute) == 1 - target and (html := frames(own, attribute, target, faces[0])):
                 display(html)
         display(HTML(f"<p>{escape(_about(methods, explorer.drawn(1) if drawn else explorer.astronaut()))}</p>"))
 

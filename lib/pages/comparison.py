@@ -17,7 +17,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lib.claims import VERDICTS
+from lib.claims import VERDICTS, unit
 from lib.data.faceset import name_of
 from lib.evaluation.measures import over_seeds
 from lib.pages import tables
@@ -148,7 +148,7 @@ def leaderboard(rows: pd.DataFrame, attributes: tuple[str, ...] = ()) -> pd.Data
         for metric in (*HIGHER, *LOWER):
             seeds = group[group["metric"] == metric].pivot_table(index="row", columns="seed", values="value").dropna().mean()
             if seeds.notna().any():
-                line[metric] = tables.cell({"metric": metric} | over_seeds(seeds.to_numpy())._asdict())
+                line[metric] = tables.cell({"metric": metric} | over_seeds(seeds.to_numpy(), unit(metric) == "%")._asdict())
         out.append(line)
     return pd.DataFrame(out).fillna("")
 

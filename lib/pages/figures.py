@@ -166,8 +166,7 @@ def curves(history: pd.DataFrame, groups: dict[str, list[str]]) -> Figure:
         axis = figure.add_subplot(rows, 2, place)
         for (stage, part), (column, style) in product(history.groupby("stage", sort=False), zip(columns, styles, strict=False)):
             smooth = part.set_index("cycle")[column].dropna().rolling(5, min_periods=1).mean()
-            dot = {"marker": "o", "ms": 4, "markevery": slice(-1, None)}
-            axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2, **dot)
+            axis.plot(smooth.index, smooth, style, color=colours[stage], lw=1.2, marker="o", ms=4, markevery=slice(-1, None))
         named = ", ".join(f"{c} {word}" for c, word in zip(columns, styles.values(), strict=False))
         axis.set(xlabel="cycle", ylabel="value")
         axis.set_title(f"{title} ({named if len(columns) > 1 else columns[0]})", fontsize=10)

@@ -110,8 +110,7 @@ def load_weights(models: dict, flat: dict[str, Tensor], where: str, transient: b
         try:
             net.load_state_dict({k.removeprefix(f"{place}."): v for k, v in flat.items() if k.startswith(f"{place}.")})
         except RuntimeError as error:
-            problem = f"it does not hold the networks of this configuration ({place}): {error}"
-            raise ValueError(f"{where}: {problem}") from None
+            raise ValueError(f"{where}: it does not hold the networks of this configuration ({place}): {error}") from None
 
 
 @contextmanager

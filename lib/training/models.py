@@ -280,8 +280,8 @@ _LOCKS: dict[Path, TextIO] = {}
 
 
 def hold(folder: Path) -> TextIO:
-    """Make the folder and hold its lock until `release`, the end of this process, or that of a `with` around what this
-    returns. Raises ModelError if another process holds it, or if it cannot be written."""
+    """Make the folder and hold its lock until what this returns is closed (use `with`), or this process ends.
+    Raises ModelError if another process holds it, or if it cannot be written."""
     folder = folder.resolve()
     if folder not in _LOCKS or _LOCKS[folder].closed:
         try:
@@ -291,16 +291,9 @@ def hold(folder: Path) -> TextIO:
         except BlockingIOError:
             raise ModelError(f"{folder}: another process is working there. Wait for it or stop it.") from None
         except OSError as error:
-            problem = f"cannot be written ({error.strerror}). Free it or choose another folder."
-            raise ModelError(f"{folder}: {problem}") from None
+            raise ModelError(f"{folder}: cannot be written ({error.strerror}). Free it or choose another folder.") from None
         _LOCKS[folder] = handle
     return _LOCKS[folder]
-
-
-def release(folder: Path) -> None:
-    """Give up this process's hold on a folder, so that another may take it."""
-    if folder.resolve() in _LOCKS:
-        _LOCKS.pop(folder.resolve()).close()
 
 
 def keep(path: Path, write: Callable[[Path], None]) -> None:

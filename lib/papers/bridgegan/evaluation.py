@@ -136,7 +136,7 @@ def histories(study) -> pd.DataFrame:
         done = 0
         for stage, part in study.history(name).groupby("stage", sort=False):
             cfg = study.jobs[name].cfg
-            cfg = bridgegan.warming_up(cfg) if stage == "reconstruction" else cfg
+            cfg = bridgegan.warming_up(cfg) if stage == bridgegan.WARM_UP else cfg
             cyc, ak = bridgegan.keeping_weights(cfg)
             weights = {"cls": cfg.lambda_cls, "rec": cfg.lambda_rec, "cyc": cyc, "ak": ak, "sty": cfg.lambda_sty}
             terms = {f"G/{term}": part[f"G/{term}"] / (weight or np.nan) for term, weight in weights.items()}

@@ -46,6 +46,7 @@ CITATION = "Q. Huang, Z. Zheng, X. Hu, L. Sun, Q. Li. ICCV 2021."
 TRAINING = 1  # raised when a change alters what is trained
 KEEPS = ("G", "M", "E")  # the networks that edits and their evaluation need
 BETWEEN = "condition"  # what a target between 0 and 1 does: the condition itself takes it
+WARM_UP = "reconstruction"  # the stage of the first `warm_up` updates
 SECONDS = 1.75  # processor seconds of a cycle of profile cpu, one thread, bf16
 
 ATTRIBUTES = (  # in the order of Tables 1 and 2
@@ -510,7 +511,7 @@ def g_loss(nets: Nets, batch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
 
 def warming_up(cfg: Config) -> Config:
     """What holds in the first `warm_up` updates: the printed weight of L_rec, neither L_cyc nor L_ak nor L_sty (D17)."""
-    return replace(cfg, lambda_rec=100.0, lambda_cyc=0.0, lambda_ak=0.0, lambda_sty=0.0, weights="supplement")
+    return replace(cfg, lambda_rec=Config.lambda_rec, lambda_cyc=0.0, lambda_ak=0.0, lambda_sty=0.0, weights="supplement")
 
 
 def stages(cfg: Config) -> list[Stage]:
@@ -522,7 +523,7 @@ def stages(cfg: Config) -> list[Stage]:
         updates = (Update("D", ("D",), d_loss, repeats=cfg.d_per_g, **adam), Update("G", ("G", "M", "E"), loss, **adam))
         return Stage(name, cfg.task, attributes_of(cfg), updates, cycles, cfg.batch)
 
-    first = [stage("reconstruction", lambda nets, batch, cfg: g_loss(nets, batch, warming_up(cfg)), cfg.warm_up)] if cfg.warm_up else []
+    first = [stage(WARM_UP, lambda nets, batch, cfg: g_loss(nets, batch, warming_up(cfg)), cfg.warm_up)] if cfg.warm_up else []
     return [*first, stage(cfg.task, g_loss, cfg.g_steps - cfg.warm_up)]
 
 

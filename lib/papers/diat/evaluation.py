@@ -554,8 +554,7 @@ def training_time(study, of: dict[str, Case]) -> None:
         return
     points, out = pd.DataFrame(points), []
     for method, part in points.groupby("method", sort=False):
-        best = over_seeds([p["success"].max() for _, p in part.groupby("seed")])
-        best = best._replace(ci_low=max(best.ci_low, 0.0), ci_high=min(best.ci_high, 1.0))  # what a share can be; nan stays
+        best = over_seeds([p["success"].max() for _, p in part.groupby("seed")], share=True)
         out.append(row(table, case.row, method, "edit_success best", best, "best along the way, mean over seeds"))
         out.append(row(table, case.row, method, "seeds", float(best.n), "", best.n))
         out.append(row(table, case.row, method, "seconds a step", float(part["seconds"].median()), "processor time, D and T", len(part)))
